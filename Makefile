@@ -1,0 +1,62 @@
+# The first call of a target makes .venv; later calls install nothing until setup.cfg or pyproject.toml changes.
+#
+#   PYTHON    the interpreter of .venv                  make test PYTHON=python3.12
+#   PIP_ARGS  more arguments for pip, say CPU wheels    make test PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+#   NPROC     test processes, the cores up to 4         make test NPROC=1
+#   MATRIX    the versions of test-matrix, else all     make test-matrix MATRIX="3.11 3.12"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+NPROC ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
+MATRIX ?=
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+TYPED := $(wildcard mrt adapters tests examples)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(NPROC)
+
+export PIP_NO_INPUT := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ARGS MATRIX
+
+# $(call timed,name,command): runs the command, says how long it took, keeps its exit status
+timed = @start=$$(date +%s); { $(2); }; status=$$?; echo "== $(1): $$(($$(date +%s) - start)) s"; exit $$status
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-slow test-matrix lint types bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+test: $(STAMP) ## lint, types and tests: what every change must pass
+	$(call timed,lint and types,$(BIN)/ruff check . && $(BIN)/mypy --strict $(TYPED))
+	$(call timed,tests,$(PYTEST) --durations=15)
+
+test-slow: $(STAMP) ## the tests marked slow, then the mutants that the tests must catch
+	$(call timed,slow tests,$(PYTEST) -m slow --durations=15)
+	$(call timed,mutants,$(BIN)/python -m tests.mutants)
+
+test-matrix: ## the wheel in an empty environment of every Python 3.10 to 3.13 at hand (several GB each)
+	@$(PYTHON) tests/matrix_smoke.py
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy --strict
+	$(BIN)/mypy --strict $(TYPED)
+
+bench: $(STAMP) ## what an attack step costs, on this machine
+	$(BIN)/python -m benchmarks.attack_overhead
+
+clean: ## remove .venv, caches and build output
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so an interrupted installation is taken up again.
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "$(PYTHON) is missing or older than Python 3.10; name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "== installing into .venv: once, up to several GB (PIP_ARGS chooses CPU wheels, see Makefile)"
+	@rm -f $@; test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[test]'
+	@touch $@

@@ -1,0 +1,114 @@
+"""Attacks with several perturbations that share one budget (Tramer and Boneh 2019, section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks.gradient import input_grad
+from mrt.attacks.iterative import default_step
+from mrt.attacks.losses import named
+from mrt.attacks.task import Best, Task, open_task, restarted
+from mrt.protocols import Ball, Model, Rng
+from mrt.threats import noise
+from mrt.threats.affine import Affine
+from mrt.threats.radii import perturbed
+
+
+@dataclass(frozen=True)
+class AffineAttack:
+    """max loss over an affine set, with the budget's shares drawn uniformly per example and restart, or fixed by `weights`.
+
+    Balls alone take turns, `steps` each, on one common sum of perturbations. With a RotationTranslation first, `k` motions
+    are drawn from its share and the balls search through each. Every step is 2.5 (share eps) / steps. `search` returns
+    the delta that shows how the budget was spent.
+    """
+
+    threat: Affine
+    k: int = field(default=10, kw_only=True)
+    steps: int = field(default=20, kw_only=True)
+    restarts: int = field(default=10, kw_only=True)
+    loss: str = field(default="ce", kw_only=True)
+    weights: tuple[float, ...] | None = field(default=None, kw_only=True)
+    random_start: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, Affine):
+            raise ValueError(f"AffineAttack needs a threat of type Affine; got {self.threat!r}")
+        for name in ("k", "steps", "restarts"):
+            checks.count(name, getattr(self, name))
+        named(self.loss)
+        checks.flag("random_start", self.random_start)
+        if self.weights is not None:
+            weights = tuple(checks.number("weights", w, high=1) for w in self.weights)
+            if len(weights) != len(self.threat.threats) or sum(weights) > 1 + 1e-6:
+                raise ValueError(
+                    f"weights needs {len(self.threat.threats)} shares that sum to at most 1; got {self.weights!r}"
+                )
+            object.__setattr__(self, "weights", weights)
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        delta = self._search(model, x, y, target, rng, start)
+        with torch.no_grad():
+            return self.threat.apply(x.detach(), delta)
+
+    def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
+        """(N, P): weights and perturbations, as `Affine` packs them."""
+        return self._search(model, x, y, None, rng, None)
+
+    def _search(self, *call: Any) -> Tensor:
+        if call[5] is not None:
+            raise ValueError("an affine attack has no single point to begin from; call it without start=")
+        runs = self.restarts * (self.k if self.threat.moves else 1)
+        with open_task(self.threat, named(self.loss), call) as task:  # type: ignore[arg-type]
+            return restarted(task, runs, "broken", self._run).point
+
+    def _run(self, task: Task[Affine]) -> Best:
+        """One draw of the shares and, where the image moves, of the motion; then the balls take turns."""
+        x, goal, seeds = task.x, task.goal, task.seeds
+        weights = noise.simplex(noise.fold(seeds, 0), len(task.threat.threats))
+        if self.weights is not None:
+            weights = torch.tensor(self.weights, device=x.device).expand_as(weights)
+        members = task.threat.members(weights)
+        parts = [
+            t.sample(x, noise.fold(seeds, 1 + j)) if self.random_start or not isinstance(t, Ball) else torch.zeros_like(x)
+            for j, t in enumerate(members)
+        ]
+        balls = [(j, t) for j, t in enumerate(members) if isinstance(t, Ball)]
+        best = Best("broken")
+        for turn in range(self.steps * len(balls) + 1):
+            delta = task.threat.pack(weights, parts)
+            grads, logits, loss = self._grad(task, parts)
+            best.offer(delta, loss, goal.reached(logits))
+            j, ball = balls[turn % len(balls)]
+            others = perturbed(x, sum_of([parts[i] for i, _ in balls if i != j], x))
+            parts[j] = ball.step(parts[j], grads, others, default_step(None, ball.eps, self.steps))
+        return best
+
+    def _grad(self, task: Task[Affine], parts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The gradient in the pixels before any motion, at the sum of the balls' perturbations."""
+        motion = task.threat.threats[0] if task.threat.moves else None
+        pixels = perturbed(task.x, sum_of(parts[1:] if motion else parts, task.x))
+
+        def seen(z: Tensor) -> Tensor:
+            return task.f(z if motion is None else motion.apply(z, parts[0]))
+
+        return input_grad(seen, pixels, task.goal)
+
+
+def sum_of(parts: list[Tensor], x: Tensor) -> Tensor:
+    """Their sum; zeros for none."""
+    return torch.stack(parts).sum(0) if parts else torch.zeros_like(x)

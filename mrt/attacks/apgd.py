@@ -1,0 +1,161 @@
+"""APGD, PGD without parameters (Croce and Hein 2020; for l1: Croce and Hein 2021, "Mind the box")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks.gradient import input_grad
+from mrt.attacks.iterative import Iterative
+from mrt.attacks.losses import Goal, margin, named
+from mrt.attacks.task import Best, Policy, Task, open_task, restarted
+from mrt.protocols import Ball, Model, Rng
+from mrt.threats.balls import L1
+
+MOMENTUM = 0.75
+FIRST_CHECK, CHECK_SHRINKS, LEAST_CHECK = 0.22, 0.03, 0.06  # shares of all steps
+RISES = 0.75  # a period in which at most this share of the steps raised the loss is an oscillation
+L1_SHARE, L1_PERIOD = 0.2, 0.04  # entries moved at first; how often the sparsity of the best point is looked at
+L1_TIGHTER, L1_STALLED, L1_LEAST_STEP = 1.5, 0.95, 0.1
+
+
+@dataclass(frozen=True)
+class APGD(Iterative):
+    """max loss over the ball, with steps that halve where progress stalls and then restart from the best point.
+
+    linf and l2: steps of 2 eps at first and momentum. l1: steps of eps on a fifth of the entries at first, then on as many
+    as the best point suggests. `step_size` sets the first step instead. targets=9 with a targeted loss ("dlr" in
+    AutoAttack) aims in turn at the nine most likely wrong classes: `restarts` runs for each, on what still stands.
+    """
+
+    steps: int = field(default=100, kw_only=True)
+    targets: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.count("targets", self.targets, low=0)
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        if target is not None and self.targets:
+            raise ValueError(f"APGD(targets={self.targets}) chooses its own targets; call it without target=")
+        call = (model, x, y, target, rng, start)
+        with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
+            if not self.targets:
+                return restarted(task, self.restarts, self.best, self.run).point
+            return self._each_target(task).point
+
+    def run(self, task: Task[Ball]) -> Best:
+        ball, rows = task.threat, len(task.x)
+        sparse = isinstance(ball, L1)
+        first = self.step_size if self.step_size is not None else ball.eps * (1 if sparse else 2)
+        size = torch.as_tensor(first, dtype=task.x.dtype, device=task.x.device).expand(rows)
+        walk = _Walk(task, task.begin(self.random_start), self.best)
+        return (_sparse if sparse else _smooth)(walk, size, self.steps)
+
+    def _each_target(self, task: Task[Ball]) -> Best:
+        """A run towards each target in turn. Losses towards different classes are not comparable, so the points that the
+        runs found are compared by their margin against y."""
+        logits, y = task.f(task.x), task.goal.y
+        classes = logits.shape[1]
+        if self.targets >= classes:
+            raise ValueError(f"targets must be at most {classes - 1} for {classes} classes; got {self.targets}")
+        ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+        best, rows = Best(self.best), torch.arange(len(y), device=y.device)
+        for turn in range(self.restarts * self.targets):
+            goal = Goal(task.goal.loss, y[rows], ranked[rows, turn % self.targets])
+            point = self.run(replace(task.at(rows).again(turn), goal=goal)).point
+            logits = task.f(point)
+            best.offer(point, margin(logits, y[rows]), logits.argmax(1) != y[rows], rows)
+            if self.best == "broken":
+                rows = (~best.broken).nonzero().squeeze(1)
+                if len(rows) == 0:
+                    break
+        return best
+
+
+class _Walk:
+    """Where one run stands: the current point, the point of largest loss so far (`top`), and the best to return."""
+
+    def __init__(self, task: Task[Ball], x_adv: Tensor, policy: Policy) -> None:
+        self.task, self.best = task, Best(policy)
+        self.here = x_adv
+        self.grad, self.loss = self._look(x_adv)
+        self.top, self.top_grad, self.top_loss = self.here, self.grad, self.loss
+
+    def go(self, x_adv: Tensor) -> Tensor:
+        """Move there; bool (N,), has the loss risen?"""
+        grad, loss = self._look(x_adv)
+        rose, higher = loss > self.loss, loss > self.top_loss
+        self.here, self.grad, self.loss = x_adv, grad, loss
+        self.top, self.top_grad = _where(higher, x_adv, self.top), _where(higher, grad, self.top_grad)
+        self.top_loss = torch.where(higher, loss, self.top_loss)
+        return rose
+
+    def back(self, rows: Tensor) -> None:
+        """Return to the point of largest loss, in those examples."""
+        self.here, self.grad = _where(rows, self.top, self.here), _where(rows, self.top_grad, self.grad)
+        self.loss = torch.where(rows, self.top_loss, self.loss)
+
+    def _look(self, x_adv: Tensor) -> tuple[Tensor, Tensor]:
+        grad, logits, loss = input_grad(self.task.f, x_adv, self.task.goal)
+        self.best.offer(x_adv, loss, self.task.goal.reached(logits))
+        return grad, loss
+
+
+def _smooth(walk: _Walk, size: Tensor, steps: int) -> Best:
+    """linf and l2: momentum; at each checkpoint the step halves, and the walk returns to its top, where the loss rose in too
+    few steps, or where neither the top nor the step has changed since the last checkpoint."""
+    x, ball = walk.task.x, walk.task.threat
+    period, since = max(int(FIRST_CHECK * steps), 1), 0
+    previous, rises = walk.here, torch.zeros_like(size)
+    halved, top_then = torch.ones_like(size, dtype=torch.bool), walk.top_loss
+    for step in range(steps):
+        here, share = walk.here, MOMENTUM if step else 1.0
+        ahead = ball.advance(here, walk.grad, x, size)
+        aim = here + share * (ahead - here) + (1 - share) * (here - previous)
+        rises = rises + walk.go(ball.apply(x, ball.project(aim - x, x)))
+        previous, since = here, since + 1
+        if since == period:
+            stalled = (rises <= RISES * period) | (~halved & (walk.top_loss <= top_then))
+            size = torch.where(stalled, size / 2, size)
+            walk.back(stalled)
+            halved, top_then, rises, since = stalled, walk.top_loss, torch.zeros_like(size), 0
+            period = max(period - max(int(CHECK_SHRINKS * steps), 1), max(int(LEAST_CHECK * steps), 1))
+    return walk.best
+
+
+def _sparse(walk: _Walk, first: Tensor, steps: int) -> Best:
+    """l1: the share of entries that move follows the sparsity of the top; where that has just fallen the walk starts again
+    from there with the first step, elsewhere the step shrinks."""
+    x, ball, entries = walk.task.x, walk.task.threat, walk.task.x[0].numel()
+    size = first
+    support = torch.full_like(walk.task.goal.y, entries)
+    keep = (L1_SHARE * support).long().clamp(min=1)
+    period = max(int(L1_PERIOD * steps), 1)
+    for step in range(steps):
+        walk.go(ball.advance(walk.here, walk.grad, x, size, keep))
+        if (step + 1) % period == 0:
+            now = (walk.top != x).flatten(1).sum(1)
+            tighter = now < L1_STALLED * support
+            size = torch.where(tighter, first, torch.maximum(size / L1_TIGHTER, L1_LEAST_STEP * first))
+            keep = (now / L1_TIGHTER).long().clamp(min=1)
+            support = now
+            walk.back(tighter)
+    return walk.best
+
+
+def _where(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """torch.where by example."""
+    return torch.where(rows.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)

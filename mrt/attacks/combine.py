@@ -1,0 +1,88 @@
+"""Attacks made of attacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mrt.attacks.losses import ce
+from mrt.attacks.task import Best, open_task
+from mrt.protocols import Attack, Model, Rng
+from mrt.threats import AnyOf, noise
+
+
+@dataclass(frozen=True)
+class WorstOf:
+    """Every attack on every example; each keeps the result that fools the model, then that of largest cross-entropy
+    (MAX training's adversary)."""
+
+    attacks: tuple[Attack, ...]
+
+    def __post_init__(self) -> None:
+        _need_attacks(self)
+
+    @property
+    def threat(self) -> AnyOf:
+        return AnyOf(tuple(a.threat for a in self.attacks))
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
+            best = Best("broken")
+            for j, attack in enumerate(self.attacks):
+                seeds = noise.fold(task.seeds, j)
+                best.judge(attack(model, x, y, target=target, rng=seeds, start=start), task)
+            return best.point
+
+
+@dataclass(frozen=True)
+class OneAtRandom:
+    """One of the attacks for each example, drawn uniformly with the example's own seed (SAT draws once for the batch)."""
+
+    attacks: tuple[Attack, ...]
+
+    def __post_init__(self) -> None:
+        _need_attacks(self)
+
+    @property
+    def threat(self) -> AnyOf:
+        return AnyOf(tuple(a.threat for a in self.attacks))
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
+            x_adv = task.x.clone()
+            drawn = noise.integers(noise.fold(task.seeds, 0), 0, len(self.attacks) - 1)
+            for j, attack in enumerate(self.attacks):
+                rows = (drawn == j).nonzero().squeeze(1)
+                if len(rows):
+                    part = task.at(rows)
+                    x_adv[rows] = attack(
+                        model, part.x, part.goal.y, target=part.goal.target, rng=noise.fold(part.seeds, 1), start=part.start
+                    )
+            return x_adv
+
+
+def _need_attacks(combined: WorstOf | OneAtRandom) -> None:
+    """A non-empty tuple of attacks, or a ValueError."""
+    attacks = tuple(combined.attacks) if isinstance(combined.attacks, (tuple, list)) else ()
+    if not attacks or not all(isinstance(a, Attack) for a in attacks):
+        raise ValueError(f"{type(combined).__name__} needs one or more attacks; got {combined.attacks!r}")
+    object.__setattr__(combined, "attacks", attacks)

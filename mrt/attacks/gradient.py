@@ -1,0 +1,89 @@
+"""The model as an attack sees it: frozen, in a known mode, restored on every exit, differentiated in its input alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mrt import checks
+from mrt.protocols import Model
+
+BatchNormMode = Literal["eval", "batch"]
+
+
+@dataclass(frozen=True)
+class Fast:
+    """How an attack runs the model. Off by default; perturbations, gradients and losses stay in float32 throughout.
+
+    `precision="bfloat16"` runs the model under autocast. `compile`, `graph` and `reuse` are names for what is still to
+    come: asking for them is an error.
+    """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    graph: bool = False
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        checks.choice("precision", self.precision, ("float32", "bfloat16"))
+        for name in ("compile", "graph", "reuse"):
+            if getattr(self, name) is not False:
+                raise ValueError(f"Fast({name}=True) does not exist yet: only precision can be chosen")
+
+
+@contextmanager
+def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -> Iterator[Model]:  # noqa: B008
+    """The model to attack: no parameter asks for a gradient and every module is in eval mode, until the block ends.
+
+    `bn="batch"` lets BatchNorm normalise by the statistics of the batch at hand, as the published MSD and MNG-AC code
+    does, but never moves its running ones; an example then does depend on its batch mates. A callable that is no
+    nn.Module is called as it is: its mode and state are its owner's business.
+    """
+    checks.choice("bn", bn, ("eval", "batch"))
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    parameters = [p for m in modules for p in m.parameters(recurse=False)]
+    if any(t.is_inference() for m in modules for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))):
+        raise ValueError("the model was created or loaded under torch.inference_mode(), so nothing can differentiate it; "
+                         "create it outside")  # fmt: skip
+    norms = [m for m in modules if isinstance(m, _BatchNorm)] if bn == "batch" else []
+    modes = [(m, m.training) for m in modules]
+    tracked = [(m, m.track_running_stats) for m in norms]
+    wanted = [(p, p.requires_grad) for p in parameters]
+
+    def seen(x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=fast.precision == "bfloat16"):
+            return model(x)
+
+    try:
+        for module in modules:
+            module.training = False
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        yield seen
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for norm, track in tracked:
+            norm.track_running_stats = track
+        for parameter, want in wanted:
+            parameter.requires_grad_(want)
+
+
+def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """grad of sum objective(f(x_adv)) in x_adv, the logits, and objective(logits) (N,). No other gradient is computed."""
+    with torch.enable_grad():
+        point = x_adv.detach().requires_grad_()
+        logits = f(point)
+        loss = objective(logits)
+        grad = torch.autograd.grad(loss.sum(), point, allow_unused=True)[0] if loss.requires_grad else None
+    if grad is None:
+        raise ValueError("the model's output does not depend differentiably on its input, so it has no gradient to follow")
+    return grad, logits.detach(), loss.detach()

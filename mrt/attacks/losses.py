@@ -1,0 +1,75 @@
+"""What an attack raises: logits -> (N,), larger is worse for the model.
+
+`y` holds the true classes; with a target the same names mean the loss whose rise leads to that class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mrt import checks
+
+Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+def ce(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Cross-entropy of y; minus that of the target."""
+    if target is None:
+        return functional.cross_entropy(logits, y, reduction="none")
+    return -functional.cross_entropy(logits, target, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """max_{j != y} z_j - z_y; z_t - max_{j != t} z_j. Positive exactly where the attack has succeeded."""
+    aim = y if target is None else target
+    own = logits.gather(1, aim[:, None])[:, 0]
+    best_other = logits.scatter(1, aim[:, None], -torch.inf).amax(1)
+    return best_other - own if target is None else own - best_other
+
+
+def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Difference of logits ratio (Croce and Hein 2020): the margin in units of the spread of the top logits, so that the
+    model's scale does not matter. (max_{j != y} z_j - z_y) / (z_1st - z_3rd); (z_t - z_y) / (z_1st - (z_3rd + z_4th)/2)."""
+    need = 3 if target is None else 4
+    if logits.shape[1] < need:
+        kind = "dlr" if target is None else "targeted dlr"
+        raise ValueError(f"the {kind} loss needs at least {need} classes; the model has {logits.shape[1]}")
+    top = logits.topk(need, dim=1).values
+    if target is None:
+        return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
+    gap = logits.gather(1, target[:, None])[:, 0] - logits.gather(1, y[:, None])[:, 0]
+    return gap / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+
+
+LOSSES: dict[str, Loss] = {"ce": ce, "margin": margin, "dlr": dlr}
+
+
+def named(loss: str) -> Loss:
+    """The loss of that name."""
+    return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """One batch's objective, and when it is reached."""
+
+    loss: Loss
+    y: Tensor
+    target: Tensor | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        return self.loss(logits, self.y, self.target)
+
+    def reached(self, logits: Tensor) -> Tensor:
+        """bool (N,): classified as the target, or without one as anything but y."""
+        predicted = logits.argmax(1)
+        return predicted != self.y if self.target is None else predicted == self.target
+
+    def at(self, rows: Tensor) -> Goal:
+        """The goal of those examples."""
+        return Goal(self.loss, self.y[rows], None if self.target is None else self.target[rows])

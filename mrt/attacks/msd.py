@@ -1,0 +1,93 @@
+"""MSD, multi steepest descent (Maini, Wong and Kolter 2020, algorithm 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks import keep as sparsity
+from mrt.attacks.gradient import BatchNormMode, Fast, input_grad
+from mrt.attacks.iterative import check_settings, default_step, need_ball
+from mrt.attacks.keep import Keep
+from mrt.attacks.losses import named
+from mrt.attacks.reference import ReferenceMSD
+from mrt.attacks.task import Best, Policy, Task, open_task, restarted
+from mrt.protocols import Ball, Model, Rng
+from mrt.threats import AnyOf
+
+
+@dataclass(frozen=True)
+class MSD:
+    """max loss over a union of balls. From one common point every ball proposes its own projected steepest step; each
+    example moves to the proposal of largest loss. Returns the best point of the whole path, as the authors' code does.
+
+    step_size is one length for each ball, or None: 2.5 eps / steps each. The union that MSD training reaches depends
+    strongly on their ratio: tune it on held-out data. `keep` is the number of entries an l1 step moves.
+    """
+
+    threats: tuple[Ball, ...]
+    steps: int = field(default=50, kw_only=True)
+    step_size: tuple[float, ...] | None = field(default=None, kw_only=True)
+    keep: Keep = field(default=(5, 20), kw_only=True)
+    loss: str = field(default="ce", kw_only=True)
+    restarts: int = field(default=1, kw_only=True)
+    random_start: bool = field(default=False, kw_only=True)
+    best: Policy = field(default="loss", kw_only=True)
+    bn: BatchNormMode = field(default="eval", kw_only=True)
+    fast: Fast = field(default=Fast(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "threats", AnyOf(self.threats).threats)
+        for ball in self.threats:
+            need_ball(self, ball)
+        check_settings(self)
+        sparsity.check(self.keep)
+        if self.step_size is not None:
+            sizes = tuple(self.step_size) if isinstance(self.step_size, (tuple, list)) else (self.step_size,)
+            if len(sizes) != len(self.threats):
+                raise ValueError(f"step_size needs one length for each of {len(self.threats)} threats; got {self.step_size!r}")
+            object.__setattr__(self, "step_size", tuple(checks.number("step_size", s, open_low=True) for s in sizes))
+
+    @property
+    def threat(self) -> AnyOf:
+        return AnyOf(self.threats)
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        call = (model, x, y, target, rng, start)
+        with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
+            return restarted(task, self.restarts, self.best, self.run).point
+
+    def run(self, task: Task[AnyOf]) -> Best:
+        """One run from one start: a gradient at the common point, then a forward pass for each ball's proposal."""
+        x, goal, entries = task.x, task.goal, task.x[0].numel()
+        balls = [b for b in task.threat.threats if isinstance(b, Ball)]
+        given = self.step_size or (None,) * len(balls)
+        sizes = [default_step(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True)]
+        x_adv, best = task.begin(self.random_start), Best(self.best)
+        for step in range(self.steps):
+            grad, logits, loss = input_grad(task.f, x_adv, goal)
+            best.offer(x_adv, loss, goal.reached(logits))
+            many = sparsity.drawn(self.keep, entries, task.noise(step))
+            winner = Best("loss")
+            for ball, size in zip(balls, sizes, strict=True):
+                winner.judge(ball.advance(x_adv, grad, x, size, many), task)
+            x_adv = winner.point
+        best.offer(x_adv, winner.loss, winner.broken)
+        return best
+
+    @staticmethod
+    def reference(dataset: Literal["mnist", "cifar10"]) -> ReferenceMSD:
+        """The published code's numbers and quirks, for comparison runs."""
+        return ReferenceMSD.preset(dataset)

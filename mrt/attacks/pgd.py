@@ -1,0 +1,81 @@
+"""Projected gradient ascent (Madry et al. 2018), and its one-step ancestors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from mrt.attacks.gradient import input_grad
+from mrt.attacks.iterative import Iterative, default_step, need_ball
+from mrt.attacks.losses import ce
+from mrt.attacks.task import Best, Policy, Task, open_task
+from mrt.protocols import Ball, Model, Rng
+from mrt.threats.balls import Linf
+
+
+def ascend(
+    task: Task[Ball],
+    x_adv: Tensor,
+    steps: int,
+    size: float | Tensor,
+    policy: Policy,
+    keep: Callable[[int], Tensor | None] = lambda step: None,
+) -> Best:
+    """x_adv <- a projected steepest step of length `size`, `steps` times; the best of the steps + 1 points."""
+    x, ball, goal = task.x, task.threat, task.goal
+    best = Best(policy)
+    for step in range(steps):
+        grad, logits, loss = input_grad(task.f, x_adv, goal)
+        best.offer(x_adv, loss, goal.reached(logits))
+        x_adv = ball.advance(x_adv, grad, x, size, keep(step))
+    best.judge(x_adv, task)
+    return best
+
+
+@dataclass(frozen=True)
+class PGD(Iterative):
+    """max loss over the ball, by steepest ascent with projection, from a random start."""
+
+    steps: int = field(default=40, kw_only=True)
+
+    def run(self, task: Task[Ball]) -> Best:
+        size = default_step(self.step_size, task.threat.eps, self.steps)
+        return ascend(task, task.begin(self.random_start), self.steps, size, self.best)
+
+
+@dataclass(frozen=True)
+class FGM:
+    """One steepest step of length eps from x, projected: the fast gradient method in any ball, l2 in the papers. The
+    result is that point, whether or not it fools the model."""
+
+    threat: Ball
+
+    def __post_init__(self) -> None:
+        need_ball(self, self.threat)
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
+            x_adv = task.begin(random_start=False)
+            grad, _, _ = input_grad(task.f, x_adv, task.goal)
+            return self.threat.advance(x_adv, grad, task.x, self.threat.eps)
+
+
+@dataclass(frozen=True)
+class FGSM(FGM):
+    """x + eps sign(grad), clipped: the fast gradient sign method (Goodfellow et al. 2015), which is FGM in the linf ball."""
+
+    threat: Linf
+
+    def __post_init__(self) -> None:
+        need_ball(self, self.threat, Linf)

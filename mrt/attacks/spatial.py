@@ -1,0 +1,122 @@
+"""Search of rotations and translations (Engstrom et al. 2019; Tramer and Boneh 2019, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks.losses import ce
+from mrt.attacks.task import Best, Task, open_task
+from mrt.protocols import Model, Rng
+from mrt.threats import noise
+from mrt.threats.spatial import RotationTranslation
+
+REST = 16  # candidates between two looks at which examples still stand
+
+
+@dataclass(frozen=True)
+class RTGrid:
+    """Every combination of `grid` = (shifts right, shifts down, angles), evenly spaced over the threat: the papers' 775.
+    An example that a candidate has fooled is done; each other one keeps the candidate of largest loss."""
+
+    threat: RotationTranslation = field(default=RotationTranslation())
+    grid: tuple[int, int, int] = field(default=(5, 5, 31), kw_only=True)
+
+    def __post_init__(self) -> None:
+        need_rt(self, self.threat)
+        if not isinstance(self.grid, (tuple, list)) or len(self.grid) != 3:
+            raise ValueError(f"grid must be three counts: shifts right, shifts down, angles; got {self.grid!r}")
+        object.__setattr__(self, "grid", tuple(checks.count("grid", n) for n in self.grid))
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        return moved(self.threat, x, self._search(model, x, y, target, rng, start))
+
+    def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
+        """(N, 3), the worst motion of each example."""
+        return self._search(model, x, y, None, rng, None)
+
+    def _search(self, *call: Any) -> Tensor:
+        return worst_motion(self.threat, call, lambda task: task.threat.grid(task.x, self.grid), stop=True)
+
+
+@dataclass(frozen=True)
+class RTWorstOf:
+    """The worst of `k` motions drawn uniformly for each example: the attack of RT training."""
+
+    threat: RotationTranslation = field(default=RotationTranslation())
+    k: int = field(default=10, kw_only=True)
+
+    def __post_init__(self) -> None:
+        need_rt(self, self.threat)
+        checks.count("k", self.k)
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        return moved(self.threat, x, self._search(model, x, y, target, rng, start))
+
+    def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
+        """(N, 3), the worst motion of each example."""
+        return self._search(model, x, y, None, rng, None)
+
+    def _search(self, *call: Any) -> Tensor:
+        def draws(task: Task[RotationTranslation]) -> Iterable[Tensor]:
+            return (task.threat.sample(task.x, noise.fold(task.seeds, j)) for j in range(self.k))
+
+        return worst_motion(self.threat, call, draws, stop=False)
+
+
+def worst_motion(
+    threat: RotationTranslation,
+    call: tuple[Any, ...],
+    candidates: Callable[[Task[RotationTranslation]], Iterable[Tensor]],
+    stop: bool,
+) -> Tensor:
+    """(N, 3): per example the candidate that fools the model, then that of largest cross-entropy. With `stop`, examples
+    leave the search once one has fooled the model."""
+    if call[5] is not None:
+        raise ValueError("a search of motions has no point to begin from; call it without start=")
+    with open_task(threat, ce, call) as task:  # type: ignore[arg-type]
+        best, rows = Best("broken"), torch.arange(len(task.x), device=task.x.device)
+        for turn, delta in enumerate(candidates(task)):
+            if stop and turn and turn % REST == 0:
+                rows = (~best.broken).nonzero().squeeze(1)
+                if len(rows) == 0:
+                    break
+            now = task.at(rows)
+            logits = now.f(now.threat.apply(now.x, delta[rows]))
+            best.offer(delta[rows], now.goal(logits), now.goal.reached(logits), rows)
+        return best.point
+
+
+def moved(threat: RotationTranslation, x: Tensor, delta: Tensor) -> Tensor:
+    """x moved by delta, outside any graph."""
+    with torch.no_grad():
+        return threat.apply(x.detach(), delta)
+
+
+def need_rt(attack: object, threat: object) -> None:
+    """ValueError unless the threat is a RotationTranslation."""
+    if not isinstance(threat, RotationTranslation):
+        raise ValueError(f"{type(attack).__name__} needs a threat of type RotationTranslation; got {threat!r}")

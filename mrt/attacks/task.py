@@ -1,0 +1,156 @@
+"""What every search shares: one checked batch, the best point so far, and restarts on what still stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks.gradient import BatchNormMode, Fast, crafting
+from mrt.attacks.losses import Goal, Loss
+from mrt.protocols import Model, Rng, Threat
+from mrt.threats import noise
+
+Policy = Literal["broken", "loss"]
+T = TypeVar("T", bound=Threat)
+
+
+@dataclass(frozen=True, eq=False)
+class Task(Generic[T]):
+    """A batch as an attack's loop sees it: examples, what to raise, and each example's own seed."""
+
+    f: Model
+    threat: T
+    x: Tensor
+    goal: Goal
+    seeds: Tensor
+    start: Tensor | None = None
+    restart: int = 0
+
+    def at(self, rows: Tensor) -> Task[T]:
+        """Those examples only."""
+        threat: T = self.threat.at(rows)  # type: ignore[assignment]
+        start = None if self.start is None else self.start[rows]
+        return replace(self, threat=threat, x=self.x[rows], goal=self.goal.at(rows), seeds=self.seeds[rows], start=start)
+
+    def again(self, restart: int) -> Task[T]:
+        """The same examples with fresh noise."""
+        return replace(self, seeds=noise.fold(self.seeds, restart), restart=restart)
+
+    def begin(self, random_start: bool) -> Tensor:
+        """The first point: the input to start from, projected; a random one; or x. Restarts are always random."""
+        if self.restart == 0 and self.start is not None:
+            return self.threat.apply(self.x, self.threat.project(self.start - self.x, self.x))
+        if self.restart > 0 or random_start:
+            return self.threat.apply(self.x, self.threat.sample(self.x, noise.fold(self.seeds, 0)))
+        return self.x
+
+    def noise(self, step: int) -> Tensor:
+        """Seeds for that step's own draws."""
+        return noise.fold(self.seeds, 1 + step)
+
+
+class Best:
+    """The best point offered per example. "broken": misclassified beats correct, then the larger loss; "loss": the larger
+    loss. Ties keep the earlier."""
+
+    point: Tensor
+    loss: Tensor
+    broken: Tensor
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def offer(self, point: Tensor, loss: Tensor, broken: Tensor, rows: Tensor | None = None) -> None:
+        """Keep `point` where it is better; with `rows`, it speaks of those examples only."""
+        loss = loss.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        if not hasattr(self, "point"):
+            self.point, self.loss, self.broken = point, loss, broken
+            return
+        old_loss, old_broken = (self.loss, self.broken) if rows is None else (self.loss[rows], self.broken[rows])
+        better = loss > old_loss
+        if self.policy == "broken":
+            better = (broken & ~old_broken) | ((broken == old_broken) & better)
+        if rows is None and point.is_cuda:  # no look at the values
+            self.point = torch.where(better.reshape(-1, *[1] * (point.ndim - 1)), point, self.point)
+            self.loss, self.broken = torch.where(better, loss, self.loss), torch.where(better, broken, self.broken)
+            return
+        won = better.nonzero().squeeze(1)
+        if len(won) == len(self.loss):
+            self.point, self.loss, self.broken = point, loss, broken
+        elif len(won):
+            to = won if rows is None else rows[won]
+            self.point = self.point.index_copy(0, to, point[won])
+            self.loss = self.loss.index_copy(0, to, loss[won])
+            self.broken = self.broken.index_copy(0, to, broken[won])
+
+
+    def judge(self, x_adv: Tensor, task: Task[T]) -> None:
+        """Offer an input that no gradient is needed at."""
+        logits = task.f(x_adv)
+        self.offer(x_adv, task.goal(logits), task.goal.reached(logits))
+
+
+def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best]) -> Best:
+    """The best of `runs` runs. Under "broken" each later one sees only the examples that still stand."""
+    best = run(task.again(0))
+    for restart in range(1, runs):
+        rows = None
+        if policy == "broken":
+            rows = (~best.broken).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+        more = run((task if rows is None else task.at(rows)).again(restart))
+        best.offer(more.point, more.loss, more.broken, rows)
+    return best
+
+
+@contextmanager
+def open_task(
+    threat: T,
+    loss: Loss,
+    call: tuple[Model, Tensor, Tensor, Tensor | None, Rng, Tensor | None],
+    *,
+    bn: BatchNormMode = "eval",
+    fast: Fast = Fast(),  # noqa: B008
+) -> Iterator[Task[T]]:
+    """Check the arguments (model, x, y, target, rng, start) of an attack's call and open the model for crafting."""
+    model, x, y, target, rng, start = call
+    if not callable(model):
+        raise ValueError(f"model must be a callable from images to logits; got {type(model).__name__}")
+    checks.images("x", x)
+    checks.labels("y", y, x)
+    if target is not None:
+        checks.labels("target", target, x)
+    if start is not None:
+        checks.images("start", start)
+        checks.same_shape("start", start, x)
+    # Copies made outside inference mode, so that autograd may keep them.
+    with torch.inference_mode(False), torch.no_grad(), crafting(model, bn=bn, fast=fast) as seen:
+        x, y, target, start = (None if t is None else t.detach().clone() for t in (x, y, target, start))
+        highest = y if target is None else torch.maximum(y, target)
+        yield Task(_checked(seen, highest), threat, x, Goal(loss, y, target), noise.seeds(rng, x).clone(), start)
+
+
+def _checked(model: Model, labels: Tensor) -> Model:
+    """The model with its answer checked: always its shape, the first time also that every label names a class."""
+    classes = 0
+
+    def f(x: Tensor) -> Tensor:
+        nonlocal classes
+        logits = checks.logits(model(x), x)
+        if not classes:
+            classes = logits.shape[1]
+            if int(labels.max()) >= classes:
+                raise ValueError(
+                    f"labels must be class numbers from 0 to {classes - 1}, as the model has {classes} classes; "
+                    f"got {int(labels.max())}"
+                )
+        return logits
+
+    return f

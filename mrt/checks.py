@@ -1,0 +1,81 @@
+"""Bad input ends here, with a ValueError that names what was given and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, open_low: bool = False) -> float:
+    """`value` as a float, if it is a finite number in [low, high] (or above low, with open_low)."""
+    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not ok or value < low or value > high or (open_low and value == low):
+        bound = f"{'above' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+        raise ValueError(f"{name} must be a finite number {bound}; got {value!r}")
+    return float(value)
+
+
+def count(name: str, value: Any, *, low: int = 1) -> int:
+    """`value`, if it is a whole number of at least `low`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ValueError(f"{name} must be a whole number of at least {low}; got {value!r}")
+    return value
+
+
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """`value`, if it is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+    return str(value)
+
+
+def images(name: str, x: Any) -> None:
+    """x is a non-empty float32 batch with every value in [0, 1]."""
+    if not isinstance(x, Tensor) or x.dtype != torch.float32:
+        given = f"a {x.dtype} tensor" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"{name} must be a torch.float32 tensor with values in [0, 1]; got {given}")
+    if x.ndim < 2 or x.numel() == 0:
+        raise ValueError(f"{name} must be a non-empty batch (N, C, H, W); got shape {tuple(x.shape)}")
+    low, high = (float(v) for v in torch.aminmax(x))
+    if not (low >= 0 and high <= 1):  # NaN fails the comparison
+        raise ValueError(f"{name} must lie in [0, 1] without NaN; got values from {low:g} to {high:g}")
+
+
+def labels(name: str, y: Any, x: Tensor) -> None:
+    """y is int64 (N,) on x's device, with no negative entry. The upper end is known once the model has answered."""
+    if not isinstance(y, Tensor) or y.dtype != torch.int64:
+        given = f"a {y.dtype} tensor" if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"{name} must be a torch.int64 tensor of class numbers; got {given}")
+    if y.shape != x.shape[:1]:
+        raise ValueError(f"{name} must have shape ({x.shape[0]},), one class number per image; got {tuple(y.shape)}")
+    if y.device != x.device:
+        raise ValueError(f"{name} must be on the images' device {x.device}; got {y.device}")
+    if int(y.min()) < 0:
+        raise ValueError(f"{name} must hold class numbers of at least 0; got {int(y.min())}")
+
+
+def logits(out: Any, x: Tensor) -> Tensor:
+    """The model's answer in float32, if it is logits (N, K) with K of at least 2."""
+    if not isinstance(out, Tensor) or not out.is_floating_point():
+        given = f"a {out.dtype} tensor" if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"the model must return a floating-point tensor of logits; got {given}")
+    if out.ndim != 2 or out.shape[0] != x.shape[0] or out.shape[1] < 2:
+        raise ValueError(
+            f"the model must return logits of shape ({x.shape[0]}, K) with K of at least 2; got {tuple(out.shape)}"
+        )
+    return out.float()
+
+
+def same_shape(name: str, value: Tensor, x: Tensor) -> None:
+    """`value` has the shape of x."""
+    if value.shape != x.shape:
+        raise ValueError(f"{name} must have the shape of x, {tuple(x.shape)}; got {tuple(value.shape)}")
+
+
+def flag(name: str, value: Any) -> None:
+    """`value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r}")

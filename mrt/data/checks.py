@@ -1,0 +1,39 @@
+"""Checks that the data sets share. Those of files say which file is at fault and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def require_file(path: Path, remedy: str) -> None:
+    """Raise FileNotFoundError, with the `remedy`, unless `path` is a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {remedy}")
+
+
+def require_below(name: str, values: Tensor, top: int) -> None:
+    """Raise ValueError unless all of `values` (integers; none at all is fine) are in [0, top)."""
+    if values.numel():
+        low, high = (int(bound) for bound in torch.aminmax(values))
+        if low < 0 or high >= top:
+            raise ValueError(f"{name} must be in [0, {top}), got {low} to {high}")
+
+
+@contextmanager
+def reading(what: object, remedy: str) -> Iterator[None]:
+    """Turn whatever a parser raises inside into a ValueError that names `what` was read and the `remedy`.
+
+    Any exception, because broken files make parsers fail in any way: assertions, short buffers, bad pickles. A lack of
+    memory alone is not the file's fault.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{what} cannot be read ({type(error).__name__}: {error}): {remedy}") from error

@@ -1,0 +1,98 @@
+"""Images in class folders, and Tiny-ImageNet's validation set, which has one folder and a list of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrt.data.checks import reading, require_file
+from mrt.data.images import Augment, Images
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp"}
+ANNOTATIONS = "val_annotations.txt"
+
+
+def folder(
+    root: Path | str,
+    *,
+    classes: Sequence[str] | None = None,
+    gray: bool = False,
+    augment: Augment = "none",
+) -> Images:
+    """All images below `root`/<class>/ at any depth, uint8, RGB (or one channel, with `gray`); all of one size.
+
+    Also Tiny-ImageNet's val: `root`/val_annotations.txt beside `root`/images. Classes are numbered in the order of
+    their names, or as in `classes` (give the training set's, in case a split lacks one). The examples come in a fixed
+    shuffled order, because folders sort by class and the first n should be a fair sample: RandomState(0) permutes the
+    list sorted by class, then path (in val: by line). Decoded on as many threads as the machine has use for.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder: it should hold one folder of images per class")
+    listing = _annotated(root) if (root / ANNOTATIONS).is_file() else _class_folders(root)
+    names = tuple(sorted({name for _, name in listing})) if classes is None else tuple(classes)
+    number = {name: label for label, name in enumerate(names)}
+    unknown = sorted({name for _, name in listing} - set(names))
+    if unknown:
+        raise ValueError(f"{root} has classes that are not in `classes`: {', '.join(unknown[:5])}")
+    shuffled = [listing[i] for i in np.random.RandomState(0).permutation(len(listing))]
+    y = torch.tensor([number[name] for _, name in shuffled])
+    return Images(_decoded([path for path, _ in shuffled], "L" if gray else "RGB"), y, names, augment)
+
+
+def _class_folders(root: Path) -> list[tuple[Path, str]]:
+    """(file, class) of every image, sorted."""
+    listing: list[tuple[Path, str]] = []
+    for entry in sorted(path for path in root.iterdir() if path.is_dir()):
+        files = sorted(path for path in entry.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ValueError(f"{entry} has no images ({', '.join(sorted(SUFFIXES))}): fill or remove it")
+        listing += [(path, entry.name) for path in files]
+    if not listing:
+        raise ValueError(f"{root} has no class folders: it should hold one folder of images per class")
+    return listing
+
+
+def _annotated(root: Path) -> list[tuple[Path, str]]:
+    """(file, class) of every line "file <tab> class <tab> ..." of val_annotations.txt."""
+    listing: list[tuple[Path, str]] = []
+    for number, line in enumerate((root / ANNOTATIONS).read_text().splitlines(), 1):
+        fields = line.split("\t")
+        if len(fields) < 2:
+            raise ValueError(f"{root / ANNOTATIONS}, line {number}: expected file <tab> class, got {line!r}")
+        path = root / "images" / fields[0]
+        require_file(path, f"line {number} of {ANNOTATIONS} names it; unpack the archive again")
+        listing.append((path, fields[1]))
+    if not listing:
+        raise ValueError(f"{root / ANNOTATIONS} is empty: unpack the archive again")
+    return listing
+
+
+def _decoded(paths: list[Path], mode: str) -> Tensor:
+    """The images, uint8 (N, C, H, W), C by `mode`."""
+    from PIL import Image
+
+    def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        with reading(path, "replace or remove it"), Image.open(path) as image:
+            array = np.asarray(image.convert(mode))
+        return array[None] if mode == "L" else array.transpose(2, 0, 1)
+
+    shape = pixels(paths[0]).shape
+    x = np.empty((len(paths), *shape), dtype=np.uint8)
+
+    def fill(row: int) -> None:
+        image = pixels(paths[row])
+        if image.shape != shape:
+            sizes = f"{image.shape[1:]} (height, width), {paths[0]} has {shape[1:]}"
+            raise ValueError(f"{paths[row]} has {sizes}: resize them to one size first")
+        x[row] = image
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(fill, range(len(paths))):  # the results are None; asking for them raises what a thread raised
+            pass
+    return torch.from_numpy(x)

@@ -1,0 +1,105 @@
+"""The interfaces of `mrt`. Read this first: everything else is a value that fits one of them.
+
+A *threat* says what may change in an input and is the only place that knows a norm, a radius or the pixel box.
+An *attack* searches a threat for the worst input. A *model* is any callable from images in [0, 1] to logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Model = Callable[[Tensor], Tensor]
+"""float32 (N, C, H, W) in [0, 1] -> logits (N, K). Normalisation belongs inside it (`models.Normalized`)."""
+
+Rng = torch.Generator | Tensor | None
+"""Where noise comes from. A Tensor is int64 seeds (N,), one per example, and all noise of an example comes from its own
+seed. Otherwise N seeds are drawn once per call: from the generator, or from torch's global one for None."""
+
+
+@runtime_checkable
+class Threat(Protocol):
+    """A perturbation set, as a frozen dataclass of plain numbers: ==, hash and eval(repr(v)) == v hold."""
+
+    @property
+    def name(self) -> str:
+        """Short and lower case: linf, l2, l1, l0, rt, affine, any."""
+
+    def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
+        """A random feasible perturbation of each example; `project` leaves it unchanged."""
+
+    def project(self, delta: Tensor, x: Tensor) -> Tensor:
+        """A feasible perturbation, the pixel box included; identity on feasible ones, and idempotent."""
+
+    def apply(self, x: Tensor, delta: Tensor) -> Tensor:
+        """The perturbed input, in [0, 1]; the zero perturbation gives x."""
+
+    def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
+        """bool (N,): may this input be reported? Where x_adv alone cannot tell (rt, affine) delta is required."""
+
+    def scaled(self, factor: float | Tensor) -> Threat:
+        """The same set with its radius times `factor`. A Tensor (N,) gives per-example radii: a run-time view that
+        compares by identity and never enters a config."""
+
+    def at(self, index: Tensor) -> Threat:
+        """The rows of such a view (an active set); itself where the radius is one number."""
+
+
+@runtime_checkable
+class Ball(Threat, Protocol):
+    """A norm ball cut with the pixel box (Linf, L2, L1). Its delta is in pixels, in the shape of x. Only balls have steps."""
+
+    @property
+    def eps(self) -> float:
+        """The radius. A per-example view holds a Tensor (N,) here."""
+
+    def distance(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """(N,) in this norm."""
+
+    def steepest(self, grad: Tensor, delta: Tensor, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """The direction of largest gain for a step of length 1 that the box does not stop. Zero where grad is zero.
+        `keep`, int64 (N,), is the number of entries an l1 step moves (None: one); the other norms ignore it."""
+
+    def step(
+        self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        """project(delta + size * steepest(...)), up to rounding and in fewer passes."""
+
+    def advance(
+        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        """The same step from input to input, which is what loops carry: apply(x, step(x_adv - x, ...)), up to rounding."""
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """A search of a threat, as a frozen dataclass of settings; the model is an argument of the call."""
+
+    @property
+    def threat(self) -> Threat:
+        """What `__call__` returns lies in this set."""
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """The best x_adv found per example: float32, detached, on x's device. With `target` (int64 (N,)) the search is
+        for that class instead of any wrong one; `start` is an input to begin from. ValueError where either makes no
+        sense. Touches nothing of the model, and no example's result depends on its batch mates."""
+
+
+@runtime_checkable
+class Spatial(Attack, Protocol):
+    """An attack whose x_adv is threat.apply(x, search(...)), so that membership can be shown."""
+
+    def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
+        """The worst delta found per example."""

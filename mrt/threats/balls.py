@@ -1,0 +1,206 @@
+"""Linf, L2 and L1 balls, each cut with the pixel box: where a perturbation is an image of its own."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from math import isqrt
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.protocols import Rng
+from mrt.threats import noise, projections
+from mrt.threats.projections import column
+from mrt.threats.radii import Radii, in_box, perturbed, within
+
+Projection = Literal["exact", "clip"]
+
+
+MUCH = 2.0**126  # a power of two: multiplying by it is exact, and beside it every gradient is small
+
+
+class _Pixels(Radii):
+    """What the three balls do alike: each says how it samples, projects, and steps from input to input."""
+
+    eps: float
+    P: ClassVar[float]  # the norm's exponent
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "eps", checks.number("eps", self.eps))
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__.lower()
+
+    def apply(self, x: Tensor, delta: Tensor) -> Tensor:
+        checks.same_shape("delta", delta, x)
+        return perturbed(x, delta)
+
+    def distance(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        checks.same_shape("x_adv", x_adv, x)
+        return self._norm(x_adv.double() - x.double())
+
+    def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
+        changed = self._norm((x_adv != x).double())
+        return within(self.distance(x, x_adv), self.eps, changed) & in_box(x_adv)
+
+    def step(
+        self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        return self.advance(perturbed(x, delta), grad, x, size, keep).sub_(x)
+
+    @abstractmethod
+    def advance(
+        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
+    ) -> Tensor: ...
+
+    def _norm(self, delta: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(delta.flatten(1), self.P, dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Linf(_Pixels):
+    """max |delta_i| <= eps."""
+
+    eps: float
+    P = float("inf")
+
+    def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
+        """Uniform in the cube, then clipped to the box."""
+        unit = noise.uniform(noise.seeds(rng, x), *x.shape[1:]) * 2 - 1
+        return self.project(unit.mul_(column(self.eps, x)), x)
+
+    def project(self, delta: Tensor, x: Tensor) -> Tensor:
+        checks.same_shape("delta", delta, x)
+        return projections.box(projections.linf(delta, self.eps), x)
+
+    def steepest(self, grad: Tensor, delta: Tensor, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """sign(grad)."""
+        return grad.sign()
+
+    def advance(
+        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        delta = grad.sign().mul_(column(size, x)).add_(x_adv).sub_(x)
+        return projections.linf_(delta, self.eps).add_(x).clamp_(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class L2(_Pixels):
+    """sqrt(sum delta_i^2) <= eps. "clip" projects on the ball, then on the box; "exact" on their intersection."""
+
+    eps: float
+    projection: Projection = field(default="clip", kw_only=True)
+    P = 2.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("projection", self.projection, get_args(Projection))
+
+    def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
+        """A Gaussian direction of length eps, then clipped to the box."""
+        direction = noise.normal(noise.seeds(rng, x), *x.shape[1:])
+        return self.project(direction.mul_(column(self.eps / self._norm(direction), x)), x)
+
+    def project(self, delta: Tensor, x: Tensor) -> Tensor:
+        checks.same_shape("delta", delta, x)
+        if self.projection == "exact":
+            return projections.l2_box(delta, x, self.eps)
+        return projections.box(projections.l2(delta, self.eps), x)
+
+    def steepest(self, grad: Tensor, delta: Tensor, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """grad / |grad|_2 over the entries that the box lets move."""
+        return _unit(_movable(grad, perturbed(x, delta)), 1.0)
+
+    def advance(
+        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        delta = _unit(_movable(grad, x_adv), size).add_(x_adv).sub_(x)
+        if self.projection == "exact":
+            return projections.l2_box(delta, x, self.eps).add_(x).clamp_(0, 1)
+        return projections.l2_(delta, self.eps).add_(x).clamp_(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class L1(_Pixels):
+    """sum |delta_i| <= eps, channels counted separately. "exact" projects on ball and box together, the default;
+    "clip" on the ball and then on the box, as the papers do, which leaves some of the budget unused."""
+
+    eps: float
+    projection: Projection = field(default="exact", kw_only=True)
+    P = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("projection", self.projection, get_args(Projection))
+
+    def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
+        """A Laplace direction of length eps, then projected."""
+        direction = noise.laplace(noise.seeds(rng, x), *x.shape[1:])
+        return self.project(direction.mul_(column(self.eps / self._norm(direction), x)), x)
+
+    def project(self, delta: Tensor, x: Tensor) -> Tensor:
+        checks.same_shape("delta", delta, x)
+        if self.projection == "exact":
+            return projections.l1_box(delta, x, self.eps)
+        return projections.box(projections.l1(delta, self.eps), x)
+
+    def steepest(self, grad: Tensor, delta: Tensor, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """sign(grad) / m on the m entries of largest |grad| that the box lets move: `keep` of them, and their ties."""
+        return _sparse(_movable(grad, perturbed(x, delta)), 1.0, keep)
+
+    def advance(
+        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
+    ) -> Tensor:
+        delta = _sparse(_movable(grad, x_adv), size, keep).add_(x_adv).sub_(x)
+        kept = projections.shrink(delta, x, self.eps) if self.projection == "exact" else projections.l1(delta, self.eps)
+        return kept.add_(x).clamp_(0, 1)
+
+
+def _movable(grad: Tensor, x_adv: Tensor) -> Tensor:
+    """grad, but zero where the pixel already stands on the bound it is pushed against."""
+    down = x_adv * -MUCH  # 0 on the lower bound, beyond any gradient elsewhere; `up` likewise
+    return torch.clamp(grad, down, down + MUCH)
+
+
+def _unit(grad: Tensor, size: float | Tensor) -> Tensor:
+    """size * grad / |grad|_2, in grad's own memory. Zero stays zero."""
+    flat = grad.flatten(1)
+    # Brought to a largest entry of 1 first: squares of 1e-30, which a confident model does return, are zero.
+    largest = torch.maximum(flat.amax(1), -flat.amin(1)).clamp_(min=torch.finfo(grad.dtype).tiny)
+    grad.mul_(column(1 / largest, grad))
+    norm = torch.linalg.vector_norm(grad.flatten(1), dim=1).clamp_(min=1)
+    return grad.mul_(column(size / norm, grad))
+
+
+def _sparse(grad: Tensor, size: float | Tensor, keep: Tensor | None) -> Tensor:
+    """size * sign(grad) / m on the m largest entries of |grad|: `keep` of them and their ties, never one that is zero."""
+    chosen = grad.abs()
+    flat = chosen.flatten(1)
+    if keep is None:
+        least = flat.amax(1)
+    elif flat.is_cuda:  # no look at the values of `keep`
+        least = flat.sort(dim=1, descending=True).values.gather(1, keep.clamp(max=flat.shape[1])[:, None] - 1)[:, 0]
+    else:
+        keep = keep.clamp(max=flat.shape[1])
+        least = _top(flat, int(keep.max())).gather(1, keep[:, None] - 1)[:, 0]
+    chosen.ge_(column(least.clamp_(min=torch.finfo(grad.dtype).tiny), grad))
+    many = chosen.flatten(1).sum(1).clamp_(min=1)
+    return chosen.mul_(column(size / many, grad)).copysign_(grad)
+
+
+def _top(size: Tensor, k: int) -> Tensor:
+    """(N, k): the k largest entries of each row in descending order. They lie in the k groups whose maxima are largest,
+    so that two short selections do instead of one long one."""
+    d = size.shape[1]
+    depth = isqrt(d // k)
+    if depth < 2 or d // depth < k:
+        return size.topk(k, dim=1).values
+    width = d // depth
+    groups = size[:, : depth * width].unflatten(1, (depth, width))
+    best = groups.amax(1).topk(k, dim=1, sorted=False).indices
+    members = groups.gather(2, best.unsqueeze(1).expand(-1, depth, -1)).flatten(1)
+    return torch.cat([members, size[:, depth * width :]], 1).topk(k, dim=1).values

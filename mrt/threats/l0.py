@@ -1,0 +1,67 @@
+"""A number of entries that may change, by any amount."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.protocols import Rng
+from mrt.threats import noise
+from mrt.threats.radii import Radii, in_box, perturbed
+
+
+@dataclass(frozen=True, eq=False)
+class L0(Radii):
+    """At most `count` entries of the image differ; channels are counted separately, as in MSD's evaluation."""
+
+    count: int
+    RADII: ClassVar[tuple[str, ...]] = ("count",)
+
+    def __post_init__(self) -> None:
+        checks.count("count", self.count, low=0)
+
+    @property
+    def name(self) -> str:
+        return "l0"
+
+    def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
+        """`count` random entries, each set to a uniform value."""
+        seeds = noise.seeds(rng, x)
+        value = noise.uniform(noise.fold(seeds, 0), *x.shape[1:])
+        rank = noise.uniform(noise.fold(seeds, 1), *x.shape[1:])
+        return (value - x) * self._chosen(rank)
+
+    def project(self, delta: Tensor, x: Tensor) -> Tensor:
+        """The nearest feasible delta: clipped to the box on the entries where that brings it closest, zero elsewhere."""
+        checks.same_shape("delta", delta, x)
+        room = delta.sign().add_(x).clamp_(0, 1).sub_(x).abs_()
+        clipped = torch.minimum(delta.abs(), room).copysign_(delta)
+        gain = delta.square() - (delta - clipped).square()
+        return clipped * self._chosen(gain)
+
+    def apply(self, x: Tensor, delta: Tensor) -> Tensor:
+        checks.same_shape("delta", delta, x)
+        return perturbed(x, delta)
+
+    def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
+        checks.same_shape("x_adv", x_adv, x)
+        return ((x_adv != x).flatten(1).sum(1) <= self.count) & in_box(x_adv)
+
+    def _chosen(self, score: Tensor) -> Tensor:
+        """1.0 at the `count` entries of largest score, the first of equals, 0.0 elsewhere."""
+        flat = score.flatten(1)
+        order = flat.sort(dim=1, descending=True, stable=True).indices
+        place = torch.empty_like(order).scatter_(
+            1, order, torch.arange(flat.shape[1], device=flat.device).expand_as(order)
+        )
+        allowed: int | Tensor = self.count
+        limit = allowed.unsqueeze(1) if isinstance(allowed, Tensor) else allowed
+        return (place < limit).to(score.dtype).view_as(score)
+
+    def _radius(self, name: str, factor: float | Tensor) -> int | Tensor:
+        """Counts stay whole: rounded down."""
+        return (self.count * factor).floor().long() if isinstance(factor, Tensor) else int(self.count * factor)

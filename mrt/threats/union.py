@@ -1,0 +1,69 @@
+"""Any one of several threats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mrt.protocols import Rng, Threat
+from mrt.threats import noise
+from mrt.threats.balls import L1, L2, Linf
+from mrt.threats.l0 import L0
+
+PIXEL_THREATS = (Linf, L2, L1, L0)
+
+
+@dataclass(frozen=True)
+class AnyOf:
+    """The union of sets: an input is allowed if one of `threats` allows it. Its perturbations are in pixels, so `sample`,
+    `project` and `apply` need members whose own are (Linf, L2, L1, L0)."""
+
+    threats: tuple[Threat, ...]
+
+    def __post_init__(self) -> None:
+        members = tuple(self.threats)
+        if not members or not all(isinstance(t, Threat) for t in members):
+            raise ValueError(f"threats must be one or more threats; got {self.threats!r}")
+        object.__setattr__(self, "threats", members)
+
+    @property
+    def name(self) -> str:
+        return "any"
+
+    def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
+        """Of one member, drawn per example."""
+        seeds = noise.seeds(rng, x)
+        drawn = noise.integers(noise.fold(seeds, 0), 0, len(self.threats) - 1)
+        samples = [t.sample(x, noise.fold(seeds, 1)) for t in self._pixels()]
+        return _pick(samples, drawn)
+
+    def project(self, delta: Tensor, x: Tensor) -> Tensor:
+        """The nearest of the members' projections; `delta` itself where one member has it already."""
+        projected = [t.project(delta, x) for t in self._pixels()]
+        gaps = torch.stack([(p - delta).flatten(1).norm(dim=1) for p in projected])
+        return _pick(projected, gaps.argmin(0))
+
+    def apply(self, x: Tensor, delta: Tensor) -> Tensor:
+        return self._pixels()[0].apply(x, delta)
+
+    def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
+        return torch.stack([t.contains(x, x_adv, delta) for t in self.threats]).any(0)
+
+    def scaled(self, factor: float | Tensor) -> AnyOf:
+        return AnyOf(tuple(t.scaled(factor) for t in self.threats))
+
+    def at(self, index: Tensor) -> AnyOf:
+        return AnyOf(tuple(t.at(index) for t in self.threats))
+
+    def _pixels(self) -> tuple[Threat, ...]:
+        for threat in self.threats:
+            if not isinstance(threat, PIXEL_THREATS):
+                raise ValueError(f"a union has perturbations only if all its members' are in pixels; {threat!r}'s are not")
+        return self.threats
+
+
+def _pick(candidates: list[Tensor], which: Tensor) -> Tensor:
+    """candidates[which[n]][n] for every example n."""
+    return torch.stack(candidates)[which, torch.arange(len(which), device=which.device)]

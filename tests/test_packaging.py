@@ -1,0 +1,136 @@
+"""What a user installs: the packages, the wheel, what `import mrt` costs, and who imports whom."""
+
+import ast
+import configparser
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.matrix_smoke import ROOT, build_wheel, readme_code
+
+ADAPTERS = ROOT / "adapters"
+
+# Each part of mrt and all that it may import, itself and the standard library aside.
+LAYERS = {
+    "checks": "torch",
+    "protocols": "torch",
+    "threats": "torch checks protocols",
+    "attacks": "torch checks protocols threats",
+    "models": "torch checks protocols",
+    "data": "torch torchvision numpy PIL sklearn checks protocols",
+}
+# Everything may be imported by mrt/__init__.py.
+EVERYTHING = " ".join(LAYERS)
+
+
+@pytest.fixture(scope="module")
+def config() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", "utf-8")
+    return parser
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(sys.executable, tmp_path_factory.mktemp("build"), "--no-index", "--no-build-isolation")
+
+
+def package_files() -> list[tuple[Path, str]]:
+    """(file, its path in an installation) of everything in mrt/ and in the packages under adapters/."""
+    pairs = [(path, path.relative_to(ROOT)) for path in (ROOT / "mrt").rglob("*")]
+    pairs += [(path, path.relative_to(ADAPTERS)) for path in ADAPTERS.glob("*/**/*")]
+    return [(path, name.as_posix()) for path, name in pairs if path.is_file() and "__pycache__" not in path.parts]
+
+
+def test_the_package_list_is_the_folders(config: configparser.ConfigParser) -> None:
+    listed = config["options"]["packages"].split()
+    folders = [name.removesuffix("/__init__.py") for _, name in package_files() if name.endswith("/__init__.py")]
+    assert sorted(listed) == sorted(folder.replace("/", ".") for folder in folders)
+
+
+def test_every_package_tells_type_checkers_that_it_is_typed(config: configparser.ConfigParser) -> None:
+    installed = {name for _, name in package_files()}
+    for package in {name.split(".")[0] for name in config["options"]["packages"].split()}:
+        assert f"{package}/py.typed" in installed
+        assert "py.typed" in config["options.package_data"][package]
+
+
+def test_the_changelog_moves_with_the_version(config: configparser.ConfigParser) -> None:
+    versions = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert versions[0] == config["metadata"]["version"]
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert held == {name for _, name in package_files()}
+
+
+def test_the_readme_runs_from_a_wheel_in_another_folder(wheel: Path, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", str(tmp_path / "site"), str(wheel)], check=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    which = f"import mrt\nassert mrt.__file__.startswith({str(tmp_path)!r}), mrt.__file__\n"
+    (elsewhere / "readme.py").write_text(which + readme_code(), "utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    subprocess.run([sys.executable, "readme.py"], check=True, cwd=elsewhere, env=environment, timeout=300)
+
+
+def test_importing_mrt_is_quick_and_loads_no_host() -> None:
+    code = """if True:
+        import sys, time, torch
+        before, start = set(sys.modules), time.process_time()
+        import mrt
+        print(time.process_time() - start, *{name.split(".")[0] for name in set(sys.modules) - before})"""
+    seconds, *loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    assert float(seconds) < 1
+    assert not {"foolbox", "art", "autoattack", "pyautoattack", "torchvision", "sklearn", "matplotlib"} & set(loaded)
+
+
+def imports(code: str, package: str) -> set[str]:
+    """The parts of mrt and the foreign packages that the code imports, at its top or inside; package resolves dots."""
+    names = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            names += [f"{base}.{alias.name}" for alias in node.names] if base == "mrt" else [base]
+    parts = [name.split(".") for name in names]
+    own = {name[1] if len(name) > 1 else "mrt" for name in parts if name[0] == "mrt"}
+    return own | {name[0] for name in parts if name[0] != "mrt" and name[0] not in sys.stdlib_module_names}
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("import os, torch.nn", {"torch"}),
+        ("from ..attacks import PGD", {"attacks"}),
+        ("from .balls import L1", {"threats"}),
+        ("from . import balls", {"threats"}),
+        ("from .. import attacks", {"attacks"}),
+        ("from mrt import PGD", {"PGD"}),
+        ("import mrt", {"mrt"}),
+        ("def f():\n    from mrt.data import digits", {"data"}),
+    ],
+)
+def test_the_import_check_sees(code: str, found: set[str]) -> None:
+    assert imports(code, "mrt.threats") == found
+
+
+MODULES = [(path, name) for path, name in package_files() if name.startswith("mrt/") and name.endswith(".py")]
+
+
+@pytest.mark.parametrize(("path", "name"), MODULES, ids=[name for _, name in MODULES])
+def test_imports_point_one_way(path: Path, name: str) -> None:
+    layer = name.split("/")[1].removesuffix(".py")
+    allowed = EVERYTHING if layer == "__init__" else LAYERS[layer]
+    assert imports(path.read_text("utf-8"), name.rpartition("/")[0].replace("/", ".")) <= {layer, *allowed.split()}
