@@ -4,7 +4,7 @@
 
 A step is the slope between 5 and 25 steps; the model's own forward and input gradient, measured in the same rounds, are
 subtracted. All rows of a round run one after another, so that the machine's other load meets them alike; figures are
-medians over the rounds, in microseconds per example and step, and ratios of those medians. ART works in numpy and PyTorch,
+medians over the rounds, each the mean of three repeats, in microseconds per example and step, and ratios of those medians. ART works in numpy and PyTorch,
 Foolbox in PyTorch; both are called as their users call them.
 """
 
@@ -103,13 +103,14 @@ def candidates(x: Tensor) -> dict[str, Callable[[], object]]:
     """The three projected steps alone: each by itself, and as MSD makes them from one common point."""
     grad, keep = torch.randn_like(x), torch.full((BATCH,), 31)
     x_adv = mrt.MSD((LINF, L2, L1), steps=20)(nn.Sequential(nn.Flatten(), nn.Linear(ENTRIES, CLASSES)), x, torch.zeros(BATCH).long())
-    steps = [(LINF, 0.003), (L2, 0.05), (L1, 1.0)]
+    steps = [(LINF.mover(x), 0.003), (L2.mover(x), 0.05), (L1.mover(x), 1.0)]
 
     def together() -> list[Tensor]:
-        return [ball.advance(x_adv, grad, x, size, keep) for ball, size in steps]
+        return [move(x_adv, grad, size, keep) for move, size in steps]
 
     singles = {
-        f"step {ball.name}": (lambda b=ball, s=size: b.advance(x_adv, grad, x, s, keep)) for ball, size in steps
+        f"step {ball.name}": (lambda m=move, s=size: m(x_adv, grad, s, keep))
+        for ball, (move, size) in zip((LINF, L2, L1), steps, strict=True)
     }
     return {**singles, "msd candidates": together}
 
@@ -130,10 +131,10 @@ def measure(rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in ("model", *loops, *alone)}
     for turn in range(rounds + 1):
         for name, run in loops.items():
-            slope = (clock(lambda: run(MANY)) - clock(lambda: run(FEW))) / (MANY - FEW)  # noqa: B023
+            slope = sum(clock(lambda: run(MANY)) - clock(lambda: run(FEW)) for _ in range(3)) / 3 / (MANY - FEW)  # noqa: B023
             times[name].append(slope)
         for name, op in {"model": bare, **alone}.items():
-            times[name].append(clock(lambda: [op() for _ in range(10)]) / 10)  # noqa: B023
+            times[name].append(clock(lambda: [op() for _ in range(60)]) / 60)  # noqa: B023
         print(f"\rround {turn} of {rounds}", end="", flush=True)
     print()
     return {name: values[1:] for name, values in times.items()}  # the first warms up

@@ -39,7 +39,7 @@ def images(name: str, x: Any) -> None:
         raise ValueError(f"{name} must be a torch.float32 tensor with values in [0, 1]; got {given}")
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"{name} must be a non-empty batch (N, C, H, W); got shape {tuple(x.shape)}")
-    low, high = (float(v) for v in torch.aminmax(x))
+    low, high = (float(v) for v in torch.aminmax(x.detach()))
     if not (low >= 0 and high <= 1):  # NaN fails the comparison
         raise ValueError(f"{name} must lie in [0, 1] without NaN; got values from {low:g} to {high:g}")
 

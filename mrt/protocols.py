@@ -20,6 +20,10 @@ Rng = torch.Generator | Tensor | None
 seed. Otherwise N seeds are drawn once per call: from the generator, or from torch's global one for None."""
 
 
+Mover = Callable[[Tensor, Tensor, float | Tensor, Tensor | None], Tensor]
+"""(x_adv, grad, size, keep) -> x_adv: one projected steepest step within a ball about a fixed batch."""
+
+
 @runtime_checkable
 class Threat(Protocol):
     """A perturbation set, as a frozen dataclass of plain numbers: ==, hash and eval(repr(v)) == v hold."""
@@ -68,10 +72,9 @@ class Ball(Threat, Protocol):
     ) -> Tensor:
         """project(delta + size * steepest(...)), up to rounding and in fewer passes."""
 
-    def advance(
-        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
-    ) -> Tensor:
-        """The same step from input to input, which is what loops carry: apply(x, step(x_adv - x, ...)), up to rounding."""
+    def mover(self, x: Tensor) -> Mover:
+        """The same step as loops take it: from input to input, with what depends on x alone computed once.
+        mover(x)(x_adv, grad, size, keep) is apply(x, step(x_adv - x, grad, x, size, keep)), up to rounding."""
 
 
 @runtime_checkable

@@ -32,6 +32,7 @@ class APGD(Iterative):
     """
 
     steps: int = field(default=100, kw_only=True)
+    random_start: bool = field(default=True, kw_only=True)
     targets: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -118,12 +119,13 @@ def _smooth(walk: _Walk, size: Tensor, steps: int) -> Best:
     """linf and l2: momentum; at each checkpoint the step halves, and the walk returns to its top, where the loss rose in too
     few steps, or where neither the top nor the step has changed since the last checkpoint."""
     x, ball = walk.task.x, walk.task.threat
+    move = ball.mover(x)
     period, since = max(int(FIRST_CHECK * steps), 1), 0
     previous, rises = walk.here, torch.zeros_like(size)
     halved, top_then = torch.ones_like(size, dtype=torch.bool), walk.top_loss
     for step in range(steps):
         here, share = walk.here, MOMENTUM if step else 1.0
-        ahead = ball.advance(here, walk.grad, x, size)
+        ahead = move(here, walk.grad, size, None)
         aim = here + share * (ahead - here) + (1 - share) * (here - previous)
         rises = rises + walk.go(ball.apply(x, ball.project(aim - x, x)))
         previous, since = here, since + 1
@@ -139,13 +141,13 @@ def _smooth(walk: _Walk, size: Tensor, steps: int) -> Best:
 def _sparse(walk: _Walk, first: Tensor, steps: int) -> Best:
     """l1: the share of entries that move follows the sparsity of the top; where that has just fallen the walk starts again
     from there with the first step, elsewhere the step shrinks."""
-    x, ball, entries = walk.task.x, walk.task.threat, walk.task.x[0].numel()
-    size = first
+    x, entries = walk.task.x, walk.task.x[0].numel()
+    move, size = walk.task.threat.mover(x), first
     support = torch.full_like(walk.task.goal.y, entries)
     keep = (L1_SHARE * support).long().clamp(min=1)
     period = max(int(L1_PERIOD * steps), 1)
     for step in range(steps):
-        walk.go(ball.advance(walk.here, walk.grad, x, size, keep))
+        walk.go(move(walk.here, walk.grad, size, keep))
         if (step + 1) % period == 0:
             now = (walk.top != x).flatten(1).sum(1)
             tighter = now < L1_STALLED * support

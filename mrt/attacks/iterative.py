@@ -17,15 +17,15 @@ from mrt.protocols import Ball, Model, Rng
 
 @dataclass(frozen=True)
 class Iterative(ABC):
-    """step_size None is 2.5 eps / steps; restarts counts all runs; best="broken" prefers a misclassified point to one of
-    larger loss; bn and fast are those of `crafting`."""
+    """step_size None is 2.5 eps / steps; restarts counts all runs, of which those after the first start at random; best=
+    "broken" prefers a misclassified point to one of larger loss; bn and fast are those of `crafting`."""
 
     threat: Ball
     steps: int = field(default=10, kw_only=True)
     step_size: float | None = field(default=None, kw_only=True)
     loss: str = field(default="ce", kw_only=True)
     restarts: int = field(default=1, kw_only=True)
-    random_start: bool = field(default=True, kw_only=True)
+    random_start: bool = field(default=False, kw_only=True)
     best: Policy = field(default="broken", kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
     fast: Fast = field(default=Fast(), kw_only=True)
@@ -70,7 +70,8 @@ def check_settings(attack: Any) -> None:
     named(attack.loss)
     checks.choice("best", attack.best, ("broken", "loss"))
     checks.choice("bn", attack.bn, ("eval", "batch"))
-    checks.flag("random_start", attack.random_start)
+    if attack.random_start is not None:
+        checks.flag("random_start", attack.random_start)
     if not isinstance(attack.fast, Fast):
         raise ValueError(f"fast must be a Fast(...); got {attack.fast!r}")
 

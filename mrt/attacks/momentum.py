@@ -17,7 +17,6 @@ from mrt.protocols import Ball
 class MIM(Iterative):
     """PGD along a running sum of gradients, each divided by its mean absolute value: m <- decay m + g / mean |g|."""
 
-    random_start: bool = field(default=False, kw_only=True)
     decay: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -25,8 +24,8 @@ class MIM(Iterative):
         checks.number("decay", self.decay)
 
     def run(self, task: Task[Ball]) -> Best:
-        x, ball, goal = task.x, task.threat, task.goal
-        size = default_step(self.step_size, ball.eps, self.steps)
+        x, goal, move = task.x, task.goal, task.threat.mover(task.x)
+        size = default_step(self.step_size, task.threat.eps, self.steps)
         x_adv, momentum, best = task.begin(self.random_start), torch.zeros_like(x), Best(self.best)
         for _ in range(self.steps):
             grad, logits, loss = input_grad(task.f, x_adv, goal)
@@ -34,6 +33,6 @@ class MIM(Iterative):
             flat = grad.flatten(1)
             mean = flat.abs().mean(1, keepdim=True).clamp_(min=torch.finfo(flat.dtype).tiny)
             momentum = self.decay * momentum + (flat / mean).view_as(x)
-            x_adv = ball.advance(x_adv, momentum, x, size)
+            x_adv = move(x_adv, momentum, size, None)
         best.judge(x_adv, task)
         return best

@@ -71,18 +71,19 @@ class MSD:
 
     def run(self, task: Task[AnyOf]) -> Best:
         """One run from one start: a gradient at the common point, then a forward pass for each ball's proposal."""
-        x, goal, entries = task.x, task.goal, task.x[0].numel()
+        goal, entries = task.goal, task.x[0].numel()
         balls = [b for b in task.threat.threats if isinstance(b, Ball)]
         given = self.step_size or (None,) * len(balls)
         sizes = [default_step(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True)]
+        movers = [b.mover(task.x) for b in balls]
         x_adv, best = task.begin(self.random_start), Best(self.best)
         for step in range(self.steps):
             grad, logits, loss = input_grad(task.f, x_adv, goal)
             best.offer(x_adv, loss, goal.reached(logits))
             many = sparsity.drawn(self.keep, entries, task.noise(step))
             winner = Best("loss")
-            for ball, size in zip(balls, sizes, strict=True):
-                winner.judge(ball.advance(x_adv, grad, x, size, many), task)
+            for move, size in zip(movers, sizes, strict=True):
+                winner.judge(move(x_adv, grad, size, many), task)
             x_adv = winner.point
         best.offer(x_adv, winner.loss, winner.broken)
         return best

@@ -24,25 +24,30 @@ def ascend(
     keep: Callable[[int], Tensor | None] = lambda step: None,
 ) -> Best:
     """x_adv <- a projected steepest step of length `size`, `steps` times; the best of the steps + 1 points."""
-    x, ball, goal = task.x, task.threat, task.goal
-    best = Best(policy)
+    move, goal, best = task.threat.mover(task.x), task.goal, Best(policy)
     for step in range(steps):
         grad, logits, loss = input_grad(task.f, x_adv, goal)
         best.offer(x_adv, loss, goal.reached(logits))
-        x_adv = ball.advance(x_adv, grad, x, size, keep(step))
+        x_adv = move(x_adv, grad, size, keep(step))
     best.judge(x_adv, task)
     return best
 
 
 @dataclass(frozen=True)
 class PGD(Iterative):
-    """max loss over the ball, by steepest ascent with projection, from a random start."""
+    """max loss over the ball, by steepest ascent with projection.
+
+    random_start None is True in the linf ball and False in the others. There a random start is noise of length eps that
+    the steps must first remove: on a linear model it costs 1% of the attainable loss in l2, up to 40% in l1.
+    """
 
     steps: int = field(default=40, kw_only=True)
+    random_start: bool | None = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     def run(self, task: Task[Ball]) -> Best:
+        random = isinstance(task.threat, Linf) if self.random_start is None else self.random_start
         size = default_step(self.step_size, task.threat.eps, self.steps)
-        return ascend(task, task.begin(self.random_start), self.steps, size, self.best)
+        return ascend(task, task.begin(random), self.steps, size, self.best)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class FGM:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
             x_adv = task.begin(random_start=False)
             grad, _, _ = input_grad(task.f, x_adv, task.goal)
-            return self.threat.advance(x_adv, grad, task.x, self.threat.eps)
+            return self.threat.mover(task.x)(x_adv, grad, self.threat.eps, None)
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,18 @@ class ReferenceSLIDE:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
             return restarted(task, self.restarts, "broken", self._run).point
 
+    def _begin(self, task: Task[L1]) -> Tensor:
+        """A Laplace direction of length eps, clipped to the box."""
+        x = task.x
+        if task.start is not None and task.restart == 0:
+            return task.begin(random_start=True) - x
+        direction = noise.laplace(noise.fold(task.seeds, 0), *x.shape[1:])
+        length = direction.flatten(1).abs().sum(1)
+        return projections.box(direction * projections.column(task.threat.eps / length, x), x)
+
     def _run(self, task: Task[L1]) -> Best:
         x, goal = task.x, task.goal
-        delta = task.begin(random_start=True) - x
+        delta = self._begin(task)
         for step in range(self.steps):
             dark = self.dark_start and step == 0
             seen = (x + delta).clamp(0, GREY_LEVEL if dark else 1)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from math import isqrt
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.protocols import Rng
+from mrt.protocols import Mover, Rng
 from mrt.threats import noise, projections
 from mrt.threats.projections import column
 from mrt.threats.radii import Radii, in_box, perturbed, within
+from mrt.threats.selection import top
 
 Projection = Literal["exact", "clip"]
 
@@ -44,18 +44,17 @@ class _Pixels(Radii):
         return self._norm(x_adv.double() - x.double())
 
     def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
+        distance = self.distance(x, x_adv)
         changed = self._norm((x_adv != x).double())
-        return within(self.distance(x, x_adv), self.eps, changed) & in_box(x_adv)
+        return within(distance, self.eps, changed) & in_box(x_adv)
 
     def step(
         self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
     ) -> Tensor:
-        return self.advance(perturbed(x, delta), grad, x, size, keep).sub_(x)
+        return self.mover(x)(perturbed(x, delta), grad, size, keep).sub_(x)
 
     @abstractmethod
-    def advance(
-        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
-    ) -> Tensor: ...
+    def mover(self, x: Tensor) -> Mover: ...
 
     def _norm(self, delta: Tensor) -> Tensor:
         return torch.linalg.vector_norm(delta.flatten(1), self.P, dim=1)
@@ -81,11 +80,15 @@ class Linf(_Pixels):
         """sign(grad)."""
         return grad.sign()
 
-    def advance(
-        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
-    ) -> Tensor:
-        delta = grad.sign().mul_(column(size, x)).add_(x_adv).sub_(x)
-        return projections.linf_(delta, self.eps).add_(x).clamp_(0, 1)
+    def mover(self, x: Tensor) -> Mover:
+        radius = column(self.eps, x)
+        lowest, highest = (x - radius).clamp_(0, 1), (x + radius).clamp_(0, 1)
+
+        def move(x_adv: Tensor, grad: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
+            moved = grad.sign().mul_(column(size, grad)).add_(x_adv)
+            return torch.clamp(moved, lowest, highest, out=moved)
+
+        return move
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +118,14 @@ class L2(_Pixels):
         """grad / |grad|_2 over the entries that the box lets move."""
         return _unit(_movable(grad, perturbed(x, delta)), 1.0)
 
-    def advance(
-        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
-    ) -> Tensor:
-        delta = _unit(_movable(grad, x_adv), size).add_(x_adv).sub_(x)
-        if self.projection == "exact":
-            return projections.l2_box(delta, x, self.eps).add_(x).clamp_(0, 1)
-        return projections.l2_(delta, self.eps).add_(x).clamp_(0, 1)
+    def mover(self, x: Tensor) -> Mover:
+        def move(x_adv: Tensor, grad: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
+            delta = _unit(_movable(grad, x_adv), size).add_(x_adv).sub_(x)
+            exact = self.projection == "exact"
+            kept = projections.l2_box(delta, x, self.eps) if exact else projections.l2_(delta, self.eps)
+            return kept.add_(x).clamp_(0, 1)
+
+        return move
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +142,9 @@ class L1(_Pixels):
         checks.choice("projection", self.projection, get_args(Projection))
 
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
-        """A Laplace direction of length eps, then projected."""
-        direction = noise.laplace(noise.seeds(rng, x), *x.shape[1:])
-        return self.project(direction.mul_(column(self.eps / self._norm(direction), x)), x)
+        """Gaussian noise from far outside, projected: a few entries, changed a lot. (A Laplace direction of length eps,
+        the papers' start, changes every entry by next to nothing and is a weaker one where a model thresholds its input.)"""
+        return self.project(noise.normal(noise.seeds(rng, x), *x.shape[1:]), x)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
         checks.same_shape("delta", delta, x)
@@ -152,12 +156,14 @@ class L1(_Pixels):
         """sign(grad) / m on the m entries of largest |grad| that the box lets move: `keep` of them, and their ties."""
         return _sparse(_movable(grad, perturbed(x, delta)), 1.0, keep)
 
-    def advance(
-        self, x_adv: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
-    ) -> Tensor:
-        delta = _sparse(_movable(grad, x_adv), size, keep).add_(x_adv).sub_(x)
-        kept = projections.shrink(delta, x, self.eps) if self.projection == "exact" else projections.l1(delta, self.eps)
-        return kept.add_(x).clamp_(0, 1)
+    def mover(self, x: Tensor) -> Mover:
+        def move(x_adv: Tensor, grad: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
+            delta = _sparse(_movable(grad, x_adv), size, keep).add_(x_adv).sub_(x)
+            exact = self.projection == "exact"
+            kept = projections.l1_box(delta, x, self.eps) if exact else projections.l1(delta, self.eps)
+            return kept.add_(x).clamp_(0, 1)
+
+        return move
 
 
 def _movable(grad: Tensor, x_adv: Tensor) -> Tensor:
@@ -186,21 +192,7 @@ def _sparse(grad: Tensor, size: float | Tensor, keep: Tensor | None) -> Tensor:
         least = flat.sort(dim=1, descending=True).values.gather(1, keep.clamp(max=flat.shape[1])[:, None] - 1)[:, 0]
     else:
         keep = keep.clamp(max=flat.shape[1])
-        least = _top(flat, int(keep.max())).gather(1, keep[:, None] - 1)[:, 0]
+        least = top(flat, int(keep.max())).gather(1, keep[:, None] - 1)[:, 0]
     chosen.ge_(column(least.clamp_(min=torch.finfo(grad.dtype).tiny), grad))
     many = chosen.flatten(1).sum(1).clamp_(min=1)
     return chosen.mul_(column(size / many, grad)).copysign_(grad)
-
-
-def _top(size: Tensor, k: int) -> Tensor:
-    """(N, k): the k largest entries of each row in descending order. They lie in the k groups whose maxima are largest,
-    so that two short selections do instead of one long one."""
-    d = size.shape[1]
-    depth = isqrt(d // k)
-    if depth < 2 or d // depth < k:
-        return size.topk(k, dim=1).values
-    width = d // depth
-    groups = size[:, : depth * width].unflatten(1, (depth, width))
-    best = groups.amax(1).topk(k, dim=1, sorted=False).indices
-    members = groups.gather(2, best.unsqueeze(1).expand(-1, depth, -1)).flatten(1)
-    return torch.cat([members, size[:, depth * width :]], 1).topk(k, dim=1).values

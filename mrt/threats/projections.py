@@ -9,7 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mrt.threats.selection import columns_of_largest
+
 Radius = float | Tensor
+SPARSE = 24  # a row with at most one positive entry in so many is searched among those alone
 
 
 def column(radius: Radius, like: Tensor) -> Radius:
@@ -50,7 +53,7 @@ def l2_(delta: Tensor, eps: Radius) -> Tensor:
 def l1(delta: Tensor, eps: Radius) -> Tensor:
     """argmin |d - delta|_2 with |d|_1 <= eps: soft thresholding (Duchi et al. 2008)."""
     size = delta.flatten(1).abs()
-    level = _water_level(size.unsqueeze(1), eps)
+    level = _water_level(size, None, eps)
     return size.sub_(level).clamp_(min=0).view_as(delta).copysign_(delta)
 
 
@@ -60,19 +63,10 @@ def l1_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     Entry by entry d = sign(delta) min((|delta| - t)+, u), where u is the room the box leaves in that direction and t >= 0
     the least level that meets the budget (Croce and Hein 2021, "Mind the box").
     """
-    kept = shrink(delta, x, eps)
-    return torch.minimum(torch.maximum(kept, -x), 1 - x)
-
-
-def shrink(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
-    """`l1_box` but for its last cut: sign(delta) (|delta| - t)+, which is l1_box's answer once x + d is clipped to the box."""
-    knots = delta.new_empty(len(delta), 2, delta[0].numel())
-    size, beyond = knots.unbind(1)
-    torch.abs(delta.flatten(1), out=size)
-    moved = (delta + x).flatten(1)
-    torch.sub(moved, moved.clamp(0, 1), out=beyond).abs_()  # |delta| - u where that is positive
-    level = _water_level(knots, eps)
-    return size.sub_(level).clamp_(min=0).view_as(delta).copysign_(delta)
+    size = delta.flatten(1).abs()
+    room = delta.sign().add_(x).clamp_(0, 1).sub_(x).abs_().flatten(1)
+    level = _water_level(size, room, eps)
+    return torch.minimum(size.sub_(level).clamp_(min=0), room).view_as(delta).copysign_(delta)
 
 
 def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
@@ -92,30 +86,58 @@ def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     return box(flat * torch.where(fits, 1.0, low), origin).view_as(delta)
 
 
-def _water_level(knots: Tensor, eps: Radius) -> Tensor:
-    """(N, 1): the least t >= 0 with f(t) <= eps, where f(t) = sum (a - t)+ - sum (b - t)+ over a = knots[:, 0] and, where
-    there is one, b = knots[:, 1] <= a. f falls piecewise linearly: a Newton step is exact on its piece, and bisection
-    takes over where f is flat, the step leaves the bracket, or 24 steps were not enough. A row stops moving once its step
-    is lost in the rounding of its sums.
+def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
+    """(N, 1): the least t >= 0 with sum min((size - t)+, room) <= eps; no room means no bound."""
+    radius = torch.as_tensor(eps, dtype=size.dtype, device=size.device).expand(len(size))
+    level = torch.zeros_like(radius)
+    if size.is_cuda:  # a look at the values would stall it
+        level = _descend(size, room, radius, level)
+    else:
+        few = max(size.shape[1] // SPARSE, 1)
+        sparse = torch.gt(size, 0, out=torch.empty_like(size)).sum(1) <= few
+        for part, narrow in ((sparse, True), (~sparse, False)):
+            rows = part.nonzero().squeeze(1)
+            if len(rows):
+                a, u, r = size[rows], None if room is None else room[rows], radius[rows]
+                columns = columns_of_largest(a, few) if narrow else None
+                if columns is not None:
+                    a, u = a.gather(1, columns), None if u is None else u.gather(1, columns)
+                level[rows] = _descend(a, u, r, level[rows])
+    return level.mul_(1 + 2.0**-23).unsqueeze(1)  # so that the rounding left over errs to the inside
+
+
+def _descend(size: Tensor, room: Tensor | None, eps: Tensor, level: Tensor) -> Tensor:
+    """The level (N,), searched from the one given.
+
+    The sum falls piecewise linearly in t: a Newton step is exact on its piece, and bisection takes over where it is flat,
+    the step leaves the bracket, or 24 steps were not enough. A row rests once its step is lost in the sum's rounding.
     """
-    sign = knots.new_tensor([1.0, -1.0])[: knots.shape[1]]
-    high = knots[:, 0].amax(1)
-    low = level = torch.zeros_like(high)
-    done = torch.zeros_like(high, dtype=torch.bool)
+    low, high = torch.zeros_like(level), size.amax(1)
+    done = torch.zeros_like(level, dtype=torch.bool)
+    above, kept = torch.empty_like(size), torch.empty_like(size)
     for turn in range(64):
-        above = (knots - level[:, None, None]).clamp_(min=0)
-        sums = above.sum(2)
-        excess = (sums * sign).sum(1) - eps
-        slope = (above.gt_(0).sum(2) * sign).sum(1)
+        torch.sub(size, level[:, None], out=above).clamp_(min=0)
+        if room is None:
+            spent, slope = above.sum(1), above.gt_(0).sum(1)
+        else:
+            spent = torch.minimum(above, room, out=kept).sum(1)
+            slope = torch.lt(above, room, out=kept).mul_(above.gt_(0)).sum(1)
+        excess = spent - eps
         done |= (excess <= 0) & (level == 0)
         low, high = torch.where(excess > 0, level, low), torch.where(excess > 0, high, level)
         newton = level + excess / slope.clamp(min=1)
-        settled = excess.abs() <= 4e-7 * sums.sum(1)
+        settled = excess.abs() <= 4e-7 * spent
         useful = settled | ((slope > 0) & (newton > low) & (newton < high) & (turn < 24))
         closed = (high - low <= 1e-7 * high) & ~settled
         step = torch.where(useful, newton, (low + high) / 2)
         level = torch.where(done, level, torch.where(closed, high, step))
         done |= settled | closed
-        if not knots.is_cuda and bool(done.all()):  # a look at the values would stall a GPU
+        if size.is_cuda:  # a look at the values would stall a GPU
+            continue
+        rows = (~done).nonzero().squeeze(1)
+        if len(rows) == 0:
             break
-    return level.clamp_(min=0).unsqueeze(1)
+        if 2 * len(rows) <= len(size):  # the rest by itself, from where it stands
+            rest = None if room is None else room[rows]
+            return level.index_copy(0, rows, _descend(size[rows], rest, eps[rows], level[rows]))
+    return level

@@ -81,8 +81,8 @@ class RotationTranslation(Radii):
 
 
 def _spaced(count: int, x: Tensor) -> Tensor:
-    """`count` points from -1 to 1; 0 alone for one."""
-    return torch.linspace(-1, 1, count, device=x.device) if count > 1 else x.new_zeros(1)
+    """`count` evenly spaced points from -1 to 1, symmetric to the bit; 0 alone for one."""
+    return (2 * torch.arange(count, device=x.device) - (count - 1)).to(x.dtype) / max(count - 1, 1)
 
 
 def transform(x: Tensor, right: Tensor, down: Tensor, degrees: Tensor) -> Tensor:

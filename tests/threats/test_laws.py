@@ -156,15 +156,15 @@ def test_steepest_is_a_unit_step_that_the_box_does_not_stop(ball: Ball, case: Ca
 @every_ball
 @settings(max_examples=15)
 @given(case=cases(), size=st.sampled_from([1e-3, 0.1, 2.0]), rows=st.booleans())
-def test_step_and_advance_are_the_composition(ball: Ball, case: Case, size: float, rows: bool) -> None:
+def test_step_and_mover_are_the_composition(ball: Ball, case: Case, size: float, rows: bool) -> None:
     delta, many = ball.project(case.delta, case.x), torch.full((len(case.x),), 9)
     length = torch.full((len(case.x),), size) if rows else size
     plain = ball.project(delta + size * ball.steepest(case.grad, delta, case.x, many), case.x)
     torch.testing.assert_close(ball.step(delta, case.grad, case.x, length, many), plain, atol=2e-6, rtol=1e-5)
     x_adv = ball.apply(case.x, delta)
-    advanced = ball.advance(x_adv, case.grad, case.x, length, many)
-    torch.testing.assert_close(advanced, ball.apply(case.x, plain), atol=2e-6, rtol=1e-5)
-    assert ball.contains(case.x, advanced).all()
+    moved = ball.mover(case.x)(x_adv, case.grad, length, many)
+    torch.testing.assert_close(moved, ball.apply(case.x, plain), atol=2e-6, rtol=1e-5)
+    assert ball.contains(case.x, moved).all()
 
 
 @pytest.mark.parametrize("ball", [b for b in BALLS if getattr(b, "projection", "exact") == "exact"], ids=repr)
@@ -222,5 +222,5 @@ def test_channels_last_gives_the_same() -> None:
     for ball in BALLS:
         last = ball.project(delta.to(memory_format=torch.channels_last), x.to(memory_format=torch.channels_last))
         torch.testing.assert_close(last, ball.project(delta, x), atol=2e-6, rtol=1e-5)
-        stepped = ball.advance(x.to(memory_format=torch.channels_last), delta, x, 0.1, torch.full((4,), 7))
-        torch.testing.assert_close(stepped, ball.advance(x, delta, x, 0.1, torch.full((4,), 7)), atol=2e-6, rtol=1e-5)
+        stepped = ball.step(delta, delta, x.to(memory_format=torch.channels_last), 0.1, torch.full((4,), 7))
+        torch.testing.assert_close(stepped, ball.step(delta, delta, x, 0.1, torch.full((4,), 7)), atol=2e-6, rtol=1e-5)

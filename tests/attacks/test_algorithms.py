@@ -1,0 +1,336 @@
+"""Each algorithm against its box, written plainly, and against what its paper fixes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mrt
+from mrt.attacks import keep as sparsity
+from mrt.protocols import Ball
+from tests.support import UNION, Linear, RowWise, images, small_net
+
+LINF, L2, L1 = UNION
+SHAPE = (1, 8, 8)
+
+
+def start(n: int = 6, seed: int = 0) -> tuple[RowWise, Tensor, Tensor, Tensor]:
+    return RowWise(SHAPE, seed=seed), images(SHAPE, n, seed), torch.arange(n) % 5, torch.arange(n) * 3
+
+
+def ce_grad(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    point = x.clone().requires_grad_()
+    loss = nn.functional.cross_entropy(model(point), y, reduction="none")
+    return torch.autograd.grad(loss.sum(), point)[0], loss.detach()
+
+
+def best_of(path: list[Tensor], model: nn.Module, y: Tensor) -> Tensor:
+    losses = torch.stack([nn.functional.cross_entropy(model(z), y, reduction="none") for z in path])
+    return torch.stack(path)[losses.argmax(0), torch.arange(len(y))]
+
+
+@pytest.mark.parametrize("ball", [LINF, L2, L1], ids=lambda b: b.name)
+def test_pgd_is_steepest_ascent_with_projection(ball: Ball) -> None:
+    model, x, y, seeds = start()
+    size, delta = 2.5 * ball.eps / 6, torch.zeros_like(x)
+    path = [x]
+    for _ in range(6):
+        grad, _ = ce_grad(model, ball.apply(x, delta), y)
+        delta = ball.project(delta + size * ball.steepest(grad, delta, x), x)
+        path.append(ball.apply(x, delta))
+    found = mrt.PGD(ball, steps=6, random_start=False, best="loss")(model, x, y, rng=seeds)
+    torch.testing.assert_close(found, best_of(path, model, y), atol=1e-5, rtol=0)
+
+
+def test_pgd_starts_at_random_in_the_linf_ball_only() -> None:
+    model, x, y, seeds = start()
+    still = {b.name: mrt.PGD(b, steps=1, step_size=1e-9)(model, x, y, rng=seeds) for b in UNION}
+    assert not torch.allclose(still["linf"], x, atol=1e-3)
+    torch.testing.assert_close(still["l2"], x, atol=1e-6, rtol=0)
+    torch.testing.assert_close(still["l1"], x, atol=1e-6, rtol=0)
+    far = mrt.PGD(L2, steps=1, step_size=1e-9, random_start=True)(model, x, y, rng=seeds)
+    assert not torch.allclose(far, x, atol=1e-3)
+
+
+@pytest.mark.parametrize(("pixels", "entries"), [((1, 28, 28), 8), ((3, 32, 32), 31)], ids=["mnist", "cifar"])
+def test_slide_moves_the_top_percent_by_the_step(pixels: tuple[int, ...], entries: int) -> None:
+    """8 entries of 784 and 31 of 3072 reach the 0.99 quantile of |grad|."""
+    model, x = Linear(pixels), torch.full((2, *pixels), 0.5)
+    delta = mrt.SLIDE(mrt.L1(50.0), steps=1, step_size=2.0)(model, x, torch.zeros(2, dtype=torch.int64)) - x
+    assert ((delta != 0).flatten(1).sum(1) == entries).all()
+    torch.testing.assert_close(delta.flatten(1).abs().sum(1), torch.full((2,), 2.0))
+    assert ((delta * model.weight.detach()) >= 0).all()
+
+
+def test_keep_is_a_count_a_quantile_or_a_draw() -> None:
+    seeds = torch.arange(500)
+    assert set(sparsity.drawn(7, 100, seeds).tolist()) == {7}
+    assert set(sparsity.drawn((5, 20), 100, seeds).tolist()) == set(range(5, 21))
+    for d in (49, 784, 3072):
+        size = torch.rand(1, d, dtype=torch.float64)
+        for q in (0.5, 0.8, 0.9, 0.95, 0.99):
+            wanted = int((size >= size.quantile(q, dim=1)).sum())
+            assert set(sparsity.drawn(q, d, seeds).tolist()) == {wanted}
+    drawn = sparsity.drawn((0.8, 0.99), 3072, seeds)
+    assert 31 <= drawn.min() < 60 and 580 < drawn.max() <= 615 and len(set(drawn.tolist())) > 200
+
+
+def test_slide_draws_anew_at_every_step_and_example() -> None:
+    model, x = Linear(SHAPE), torch.full((40, *SHAPE), 0.5)
+    y = torch.zeros(40, dtype=torch.int64)
+    one, two = (
+        mrt.SLIDE(mrt.L1(50.0), steps=t, step_size=0.1, keep=(1, 30))(model, x, y, rng=torch.arange(40)) - x for t in (1, 2)
+    )
+    first = (one != 0).flatten(1).sum(1)
+    assert len(set(first.tolist())) > 10
+    second = ((two - one).abs() > 1e-7).flatten(1).sum(1)
+    assert (second != first).any()
+
+
+def test_mim_sums_normalised_gradients() -> None:
+    model, x, y, seeds = start()
+    momentum, delta, path = torch.zeros_like(x), torch.zeros_like(x), [x]
+    for _ in range(5):
+        grad, _ = ce_grad(model, LINF.apply(x, delta), y)
+        momentum = 0.9 * momentum + grad / grad.flatten(1).abs().mean(1).view(-1, 1, 1, 1)
+        delta = LINF.project(delta + 0.05 * momentum.sign(), x)
+        path.append(LINF.apply(x, delta))
+    found = mrt.MIM(LINF, steps=5, step_size=0.05, decay=0.9, best="loss")(model, x, y, rng=seeds)
+    torch.testing.assert_close(found, best_of(path, model, y), atol=1e-5, rtol=0)
+
+
+def test_msd_moves_to_the_worst_proposal_per_example() -> None:
+    model, x, y, seeds = start(n=9)
+    sizes, delta, path, winners = (0.04, 0.12, 0.4), torch.zeros_like(x), [x], set()
+    for _ in range(5):
+        grad, _ = ce_grad(model, (x + delta).clamp(0, 1), y)
+        proposals = [
+            b.project(delta + s * b.steepest(grad, delta, x, torch.full((9,), 6)), x) for b, s in zip(UNION, sizes, strict=True)
+        ]
+        losses = torch.stack([nn.functional.cross_entropy(model((x + p).clamp(0, 1)), y, reduction="none") for p in proposals])
+        winners |= set(losses.argmax(0).tolist())
+        delta = torch.stack(proposals)[losses.argmax(0), torch.arange(9)]
+        path.append((x + delta).clamp(0, 1))
+    assert len(winners) == 3  # every ball wins somewhere, or the test shows nothing
+    found = mrt.MSD(UNION, steps=5, step_size=sizes, keep=6)(model, x, y, rng=seeds)
+    torch.testing.assert_close(found, best_of(path, model, y), atol=1e-5, rtol=0)
+
+
+def test_cw_is_adam_on_the_margin() -> None:
+    model, x, y, seeds = start()
+    free = torch.zeros_like(x).requires_grad_()
+    optimizer = torch.optim.Adam([free], lr=0.03)
+    path = [x]
+    for _ in range(6):
+        optimizer.zero_grad()
+        z = model(x + free)
+        own = z.gather(1, y[:, None])[:, 0]
+        (own - z.scatter(1, y[:, None], -torch.inf).amax(1)).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            free.copy_(LINF.project(free, x))
+        path.append(LINF.apply(x, free.detach()))
+    margins = []
+    for point in path:
+        z = model(point)
+        margins.append(z.scatter(1, y[:, None], -torch.inf).amax(1) - z.gather(1, y[:, None])[:, 0])
+    expected = torch.stack(path)[torch.stack(margins).argmax(0), torch.arange(len(y))]
+    found = mrt.CWLinf(LINF, steps=6, step_size=0.03, best="loss")(model, x, y, rng=seeds)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def naive_apgd(ball: Ball, model: nn.Module, x: Tensor, y: Tensor, steps: int) -> Tensor:
+    """One example, one branch at a time: APGD for linf and l2 from x itself."""
+    size, period, since, rises, halved = 2 * ball.eps, max(int(0.22 * steps), 1), 0, 0, True
+    here = previous = top = x
+    grad, loss = ce_grad(model, x, y)
+    top_grad, top_loss, top_then, path = grad, loss, loss, [x]
+    for step in range(steps):
+        ahead = ball.apply(x, ball.project(here + size * ball.steepest(grad, here - x, x) - x, x))
+        share = 0.75 if step else 1.0
+        new = ball.apply(x, ball.project(here + share * (ahead - here) + (1 - share) * (here - previous) - x, x))
+        previous, here = here, new
+        grad, new_loss = ce_grad(model, here, y)
+        rises, since = rises + int(new_loss > loss), since + 1
+        loss = new_loss
+        path.append(here)
+        if loss > top_loss:
+            top, top_grad, top_loss = here, grad, loss
+        if since == period:
+            if rises <= 0.75 * period or (not halved and top_loss <= top_then):
+                size, halved, here, grad, loss = size / 2, True, top, top_grad, top_loss
+            else:
+                halved = False
+            top_then, since, rises = top_loss, 0, 0
+            period = max(period - max(int(0.03 * steps), 1), max(int(0.06 * steps), 1))
+    return best_of(path, model, y)
+
+
+@pytest.mark.parametrize("ball", [LINF, L2], ids=lambda b: b.name)
+def test_apgd_is_the_published_schedule(ball: Ball) -> None:
+    model, x, y, seeds = start(n=8)
+    found = mrt.APGD(ball, steps=60, random_start=False, best="loss")(model, x, y, rng=seeds)
+    for i in range(8):
+        alone = naive_apgd(ball, model, x[i : i + 1], y[i : i + 1], 60)
+        torch.testing.assert_close(found[i : i + 1], alone, atol=2e-4, rtol=0)
+
+
+def test_apgd_l1_follows_the_sparsity_of_its_best_point() -> None:
+    model, x, y, _ = start(n=8)
+    size, keep = torch.full((8,), L1.eps), torch.full((8,), int(0.2 * 64))
+    here, support = x, torch.full((8,), 64)
+    grad, loss = ce_grad(model, x, y)
+    top, top_grad, top_loss, path = here, grad, loss, [x]
+    restarted = False
+    for step in range(50):
+        here = L1.mover(x)(here, grad, size, keep)
+        grad, loss = ce_grad(model, here, y)
+        path.append(here)
+        for i in range(8):
+            if loss[i] > top_loss[i]:
+                top, top_grad, top_loss = top.clone(), top_grad.clone(), top_loss.clone()
+                top[i], top_grad[i], top_loss[i] = here[i], grad[i], loss[i]
+        if (step + 1) % 2 == 0:
+            for i in range(8):
+                now = int((top[i] != x[i]).sum())
+                if now < 0.95 * support[i]:
+                    size[i], here, grad = L1.eps, here.clone(), grad.clone()
+                    here[i], grad[i], restarted = top[i], top_grad[i], True
+                else:
+                    size[i] = max(float(size[i]) / 1.5, 0.1 * L1.eps)
+                keep[i], support[i] = max(int(now / 1.5), 1), now
+    assert restarted
+    found = mrt.APGD(L1, steps=50, random_start=False, best="loss")(model, x, y)
+    torch.testing.assert_close(found, best_of(path, model, y), atol=2e-4, rtol=0)
+
+
+def test_targeted_apgd_visits_the_most_likely_classes_in_turn() -> None:
+    model, x, y, seeds = start(n=5)
+    y = model(x).argmax(1)
+    tiny = mrt.Linf(1e-5)  # nothing breaks, so every target is tried on every example
+    order = model(x).scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
+    aims: list[Tensor] = []
+    import mrt.attacks.apgd as apgd
+
+    original = apgd.Goal
+
+    def spy(loss: object, labels: Tensor, target: Tensor | None = None) -> object:
+        if target is not None:
+            aims.append(target)
+        return original(loss, labels, target)  # type: ignore[arg-type]
+
+    apgd.Goal = spy  # type: ignore[assignment,misc]
+    try:
+        mrt.APGD(tiny, steps=2, loss="dlr", targets=3, restarts=2)(model, x, y, rng=seeds)
+    finally:
+        apgd.Goal = original  # type: ignore[misc]
+    assert torch.equal(torch.stack(aims), order[:, [0, 1, 2, 0, 1, 2]].T)
+    found = mrt.APGD(mrt.Linf(0.3), steps=10, loss="dlr", targets=4)(model, x, y)
+    assert (model(found).argmax(1) != y).any()
+
+
+def test_greedy_l0_takes_the_largest_gain_and_never_twice() -> None:
+    model, x, y, _ = start(n=6)
+    expected = x.clone()
+    for i in range(6):
+        path, touched = [x[i : i + 1]], torch.zeros(64, dtype=torch.bool)
+        for _ in range(4):
+            grad, _ = ce_grad(model, path[-1], y[i : i + 1])
+            g, now = grad.flatten(), path[-1].flatten().clone()
+            gain = torch.where(g > 0, g * (1 - now), -g * now).masked_fill(touched, -1)
+            j = int(gain.argmax())
+            now[j], touched[j] = float(g[j] > 0), True
+            path.append(now.view(1, *SHAPE))
+        expected[i] = best_of(path, model, y[i : i + 1])[0]
+    wrong = model(x).argmax(1) != y
+    found = mrt.GreedyL0(mrt.L0(4))(model, x, y)
+    assert torch.equal(found[~wrong & (model(expected).argmax(1) == y)], expected[~wrong & (model(expected).argmax(1) == y)])
+    assert ((found != x).flatten(1).sum(1) <= 4).all()
+    view = mrt.GreedyL0(mrt.L0(4).scaled(torch.tensor([0.5, 1.0, 0.0, 1.0, 1.0, 1.0])))
+    assert ((view(model, x, y) != x).flatten(1).sum(1) <= torch.tensor([2, 4, 0, 4, 4, 4])).all()
+
+
+def test_rt_searches_return_the_worst_candidate() -> None:
+    net, x, y = small_net().eval(), images(SHAPE, 6, 1), torch.arange(6) % 5
+    rt = mrt.RotationTranslation(30, 2)
+    candidates = [rt.apply(x, d) for d in rt.grid(x, (3, 3, 5))]
+    losses = torch.stack([nn.functional.cross_entropy(net(c), y, reduction="none") for c in candidates])
+    broken = torch.stack([net(c).argmax(1) != y for c in candidates])
+    found = mrt.RTGrid(rt, grid=(3, 3, 5))(net, x, y)
+    assert torch.equal(net(found).argmax(1) != y, broken.any(0))
+    standing = ~broken.any(0)
+    loss = nn.functional.cross_entropy(net(found), y, reduction="none")
+    torch.testing.assert_close(loss[standing], losses.amax(0)[standing])
+    more = [mrt.RTWorstOf(rt, k=k)(net, x, y, rng=torch.arange(6)) for k in (1, 5, 25)]
+    grown = [nn.functional.cross_entropy(net(z), y, reduction="none") + 100 * (net(z).argmax(1) != y) for z in more]
+    assert (grown[1] >= grown[0] - 1e-5).all() and (grown[2] >= grown[1] - 1e-5).all() and (grown[2] > grown[0]).any()
+    aimed = mrt.RTWorstOf(rt, k=25)(net, x, y, target=(y + 1) % 5, rng=torch.arange(6))
+    toward = nn.functional.cross_entropy(net(aimed), (y + 1) % 5, reduction="none")
+    assert (toward <= nn.functional.cross_entropy(net(more[2]), (y + 1) % 5, reduction="none") + 1e-5).all()
+
+
+def test_an_affine_attack_at_the_ends_is_the_single_attack() -> None:
+    model, x, y, seeds = start()
+    for j, ball in enumerate((LINF, L2)):
+        weights = (1.0, 0.0) if j == 0 else (0.0, 1.0)
+        attack = mrt.AffineAttack(mrt.Affine((LINF, L2)), steps=6, restarts=1, weights=weights, random_start=False)
+        single = mrt.PGD(ball, steps=6, random_start=False)(model, x, y, rng=seeds)
+        torch.testing.assert_close(attack(model, x, y, rng=seeds), single, atol=1e-5, rtol=0)
+
+
+def test_an_affine_attack_spends_both_budgets() -> None:
+    model, x = Linear(SHAPE), torch.full((3, *SHAPE), 0.5)
+    y = torch.zeros(3, dtype=torch.int64)
+    attack = mrt.AffineAttack(mrt.Affine((LINF, L2)), steps=20, restarts=1, weights=(0.5, 0.5), random_start=False)
+    gain = ((attack(model, x, y) - x) * model.weight.detach()).flatten(1).sum(1)
+    weight = model.weight.detach()
+    best = 0.5 * LINF.eps * weight.abs().sum() + 0.5 * L2.eps * weight.norm()
+    torch.testing.assert_close(gain, best.expand(3), rtol=5e-3, atol=0)
+
+
+def test_worst_of_and_one_at_random() -> None:
+    model, x, y, seeds = start(n=40)
+    attacks = (mrt.PGD(LINF, steps=3), mrt.PGD(L2, steps=3))
+    worst = mrt.WorstOf(attacks)(model, x, y, rng=seeds)
+    ce = nn.CrossEntropyLoss(reduction="none")
+
+    def score(z: Tensor) -> Tensor:
+        return ce(model(z), y) + 1e3 * (model(z).argmax(1) != y)
+
+    from mrt.threats import noise
+
+    singles = [a(model, x, y, rng=noise.fold(seeds, j)) for j, a in enumerate(attacks)]
+    torch.testing.assert_close(score(worst), torch.stack([score(s) for s in singles]).amax(0))
+    drawn = mrt.OneAtRandom(attacks)(model, x, y, rng=seeds)
+    results = [a(model, x, y, rng=noise.fold(seeds, 1)) for a in attacks]
+    picks = torch.stack([(drawn == r).flatten(1).all(1) for r in results])
+    assert picks.any(0).all() and 10 <= int(picks[0].sum()) <= 30
+
+
+def test_the_reference_presets_carry_the_published_quirks() -> None:
+    from mrt.attacks.reference import one_too_many, whole_batch
+
+    assert mrt.SLIDE.reference("mnist").threat == mrt.L1(10.0) and mrt.SLIDE.reference("cifar10").step_size == 2.0
+    assert mrt.MSD.reference("cifar10").threats == (mrt.Linf(0.03), mrt.L2(0.5), mrt.L1(12.0))
+    over = one_too_many(torch.tensor([[12.0, 0.5]]).view(1, 1, 1, 2), 10.0)
+    torch.testing.assert_close(float(over.abs().sum()), 10.75)  # 7.5% outside
+    out = one_too_many(torch.tensor([[6.0, 5.0]]).view(1, 1, 1, 2), 10.0)
+    assert out.flatten().tolist() == [10.0, 9.0]  # moved outward
+    pair = torch.tensor([[1.0, 0, 0], [20.0, 0, 0]]).view(2, 1, 1, 3)
+    assert whole_batch(pair, 10.0, rescale=True).flatten(1).abs().sum(1).tolist() == [10.0, 10.0]  # the inner one grew
+    model, x = RowWise((1, 28, 28), classes=10), torch.rand(3, 1, 28, 28) * 0.5 + 0.2
+    x[:, :, :10] = 0
+    y = torch.arange(3)
+    attack = dataclasses.replace(mrt.MSD.reference("mnist"), steps=3)
+    found = attack(model, x, y)
+    assert attack.threat.threats == attack.threats and found.shape == x.shape
+    frozen = attack._l1(torch.zeros_like(x), torch.ones_like(x), x, 10)
+    assert not frozen[:, :, :10].any() and frozen.any()  # black pixels never move
+    slide = dataclasses.replace(mrt.SLIDE.reference("cifar10"), steps=3, restarts=2)
+    assert math.isclose(slide.threat.eps, 2000 / 255)
+    small = RowWise((3, 8, 8), classes=10)
+    assert ((slide(small, images((3, 8, 8), 3, 0), y) >= 0)).all()
