@@ -4,8 +4,8 @@
 
 A step is the slope between 5 and 25 steps; the model's own forward and input gradient, measured in the same rounds, are
 subtracted. All rows of a round run one after another, so that the machine's other load meets them alike; figures are
-medians over the rounds, each the mean of three repeats, in microseconds per example and step, and ratios of those medians. ART works in numpy and PyTorch,
-Foolbox in PyTorch; both are called as their users call them.
+medians over the rounds, each the mean of three repeats, in microseconds per example and step, and ratios of those
+medians. ART works in numpy and PyTorch, Foolbox in PyTorch; both are called as their users call them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,12 @@ def art_peers(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Run]:
 
     logging.getLogger("art").setLevel(logging.ERROR)
     classifier = PyTorchClassifier(
-        model, loss=nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=CLASSES, clip_values=(0, 1), device_type="cpu"
+        model,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(x.shape[1:]),
+        nb_classes=CLASSES,
+        clip_values=(0, 1),
+        device_type="cpu",
     )
     images, labels = x.numpy(), np.eye(CLASSES, dtype=np.float32)[y.numpy()]
 
@@ -102,7 +107,9 @@ def art_peers(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Run]:
 def candidates(x: Tensor) -> dict[str, Callable[[], object]]:
     """The three projected steps alone: each by itself, and as MSD makes them from one common point."""
     grad, keep = torch.randn_like(x), torch.full((BATCH,), 31)
-    x_adv = mrt.MSD((LINF, L2, L1), steps=20)(nn.Sequential(nn.Flatten(), nn.Linear(ENTRIES, CLASSES)), x, torch.zeros(BATCH).long())
+    x_adv = mrt.MSD((LINF, L2, L1), steps=20)(
+        nn.Sequential(nn.Flatten(), nn.Linear(ENTRIES, CLASSES)), x, torch.zeros(BATCH).long()
+    )
     steps = [(LINF.mover(x), 0.003), (L2.mover(x), 0.05), (L1.mover(x), 1.0)]
 
     def together() -> list[Tensor]:
@@ -131,8 +138,8 @@ def measure(rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in ("model", *loops, *alone)}
     for turn in range(rounds + 1):
         for name, run in loops.items():
-            slope = sum(clock(lambda: run(MANY)) - clock(lambda: run(FEW)) for _ in range(3)) / 3 / (MANY - FEW)  # noqa: B023
-            times[name].append(slope)
+            slopes = [clock(lambda: run(MANY)) - clock(lambda: run(FEW)) for _ in range(3)]  # noqa: B023
+            times[name].append(sum(slopes) / len(slopes) / (MANY - FEW))
         for name, op in {"model": bare, **alone}.items():
             times[name].append(clock(lambda: [op() for _ in range(60)]) / 60)  # noqa: B023
         print(f"\rround {turn} of {rounds}", end="", flush=True)
@@ -153,14 +160,22 @@ def main() -> None:
         "slide / art l1 (at most 1.0)": cost["mrt slide"] / cost["art l1"],
         "linf / faster peer (at most 0.6)": cost["mrt linf"] / min(cost["foolbox linf"], cost["art linf"]),
         "l2 / faster peer (at most 0.6)": cost["mrt l2"] / min(cost["foolbox l2"], cost["art l2"]),
-        "msd / sum of single steps (at most 1.1)": cost["msd candidates"] / sum(cost[f"step {b.name}"] for b in (LINF, L2, L1)),
+        "msd / sum of single steps (at most 1.1)": cost["msd candidates"]
+        / sum(cost[f"step {b.name}"] for b in (LINF, L2, L1)),
     }
     for name, value in cost.items():
-        print(f"{name:16s} {value:8.1f} us   ({min(times[name]):.1f} to {max(times[name]):.1f} with the model's passes)")
+        print(
+            f"{name:16s} {value:8.1f} us   ({min(times[name]):.1f} to {max(times[name]):.1f} with the model's passes)"
+        )
     for name, value in ratios.items():
         print(f"{name:42s} {value:.2f}")
     if args.out:
-        report = {"environment": environment(), "rounds": args.rounds, "us_per_example_and_step": cost, "ratios": ratios}
+        report = {
+            "environment": environment(),
+            "rounds": args.rounds,
+            "us_per_example_and_step": cost,
+            "ratios": ratios,
+        }
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -54,7 +54,8 @@ class Threat(Protocol):
 
 @runtime_checkable
 class Ball(Threat, Protocol):
-    """A norm ball cut with the pixel box (Linf, L2, L1). Its delta is in pixels, in the shape of x. Only balls have steps."""
+    """A norm ball cut with the pixel box (Linf, L2, L1). Its delta is in pixels, in the shape of x. Only balls have
+    steps."""
 
     @property
     def eps(self) -> float:
@@ -67,9 +68,7 @@ class Ball(Threat, Protocol):
         """The direction of largest gain for a step of length 1 that the box does not stop. Zero where grad is zero.
         `keep`, int64 (N,), is the number of entries an l1 step moves (None: one); the other norms ignore it."""
 
-    def step(
-        self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
-    ) -> Tensor:
+    def step(self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
         """project(delta + size * steepest(...)), up to rounding and in fewer passes."""
 
     def mover(self, x: Tensor) -> Mover:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ import mrt
 from mrt.protocols import Ball, Threat
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 12, 20))
-UNION = (mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0))
+UNION: tuple[Ball, Ball, Ball] = (mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0))
 BALLS: tuple[Ball, ...] = (
     mrt.Linf(0.2),
     mrt.L2(0.7),
@@ -52,7 +54,8 @@ class Case:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Shapes, batch sizes 1 to 33, perturbations from tiny to far outside the box, gradients dense, tied, constant, zero."""
+    """Shapes, batch sizes 1 to 33, perturbations from tiny to far outside the box, gradients dense, tied, constant,
+    zero."""
     shape = draw(st.sampled_from(SHAPES))
     n = draw(st.integers(1, 33)) if shape[1] < 28 else draw(st.integers(1, 5))
     seed = draw(st.integers(0, 10**6))
@@ -111,7 +114,8 @@ class RowWise(nn.Module):
 
 
 def small_net(shape: tuple[int, ...] = (1, 8, 8), classes: int = 5, seed: int = 0) -> nn.Module:
-    """A convolutional network with BatchNorm and dropout, whose running statistics are not the defaults; in train mode."""
+    """A convolutional network with BatchNorm and dropout, whose running statistics are not the defaults; in train
+    mode."""
     torch.manual_seed(seed)
     net = nn.Sequential(
         nn.Conv2d(shape[0], 6, 3, padding=1),
@@ -164,7 +168,7 @@ def project_float64(threat: Ball, delta: Tensor, x: Tensor) -> Tensor:
     for i, (d, z) in enumerate(zip(delta.double().flatten(1).numpy(), x.double().flatten(1).numpy(), strict=True)):
         room = np.where(d > 0, 1 - z, z)
 
-        def at(t: float, d: np.ndarray = d, room: np.ndarray = room) -> np.ndarray:
+        def at(t: float, d: Any = d, room: Any = room) -> Any:
             if isinstance(threat, mrt.L1):
                 return np.sign(d) * np.minimum(np.maximum(np.abs(d) - t, 0), room)
             if isinstance(threat, mrt.L2):

@@ -21,11 +21,12 @@ from mrt.threats.radii import perturbed
 
 @dataclass(frozen=True)
 class AffineAttack:
-    """max loss over an affine set, with the budget's shares drawn uniformly per example and restart, or fixed by `weights`.
+    """max loss over an affine set, with the budget's shares drawn uniformly per example and restart, or fixed by
+    `weights`.
 
-    Balls alone take turns, `steps` each, on one common sum of perturbations. With a RotationTranslation first, `k` motions
-    are drawn from its share and the balls search through each. Every step is 2.5 (share eps) / steps. `search` returns
-    the delta that shows how the budget was spent.
+    Balls alone take turns, `steps` each, on one common sum of perturbations. With a RotationTranslation first, `k`
+    motions are drawn from its share and the balls search through each. Every step is 2.5 (share eps) / steps. `search`
+    returns the delta that shows how the budget was spent.
     """
 
     threat: Affine
@@ -73,7 +74,7 @@ class AffineAttack:
         if call[5] is not None:
             raise ValueError("an affine attack has no single point to begin from; call it without start=")
         runs = self.restarts * (self.k if self.threat.moves else 1)
-        with open_task(self.threat, named(self.loss), call) as task:  # type: ignore[arg-type]
+        with open_task(self.threat, named(self.loss), call) as task:
             return restarted(task, runs, "broken", self._run).point
 
     def _run(self, task: Task[Affine]) -> Best:
@@ -84,7 +85,9 @@ class AffineAttack:
             weights = torch.tensor(self.weights, device=x.device).expand_as(weights)
         members = task.threat.members(weights)
         parts = [
-            t.sample(x, noise.fold(seeds, 1 + j)) if self.random_start or not isinstance(t, Ball) else torch.zeros_like(x)
+            t.sample(x, noise.fold(seeds, 1 + j))
+            if self.random_start or not isinstance(t, Ball)
+            else torch.zeros_like(x)
             for j, t in enumerate(members)
         ]
         balls = [(j, t) for j, t in enumerate(members) if isinstance(t, Ball)]

@@ -26,8 +26,8 @@ L1_TIGHTER, L1_STALLED, L1_LEAST_STEP = 1.5, 0.95, 0.1
 class APGD(Iterative):
     """max loss over the ball, with steps that halve where progress stalls and then restart from the best point.
 
-    linf and l2: steps of 2 eps at first and momentum. l1: steps of eps on a fifth of the entries at first, then on as many
-    as the best point suggests. `step_size` sets the first step instead. targets=9 with a targeted loss ("dlr" in
+    linf and l2: steps of 2 eps at first and momentum. l1: steps of eps on a fifth of the entries at first, then on as
+    many as the best point suggests. `step_size` sets the first step instead. targets=9 with a targeted loss ("dlr" in
     AutoAttack) aims in turn at the nine most likely wrong classes: `restarts` runs for each, on what still stands.
     """
 
@@ -66,8 +66,8 @@ class APGD(Iterative):
         return (_sparse if sparse else _smooth)(walk, size, self.steps)
 
     def _each_target(self, task: Task[Ball]) -> Best:
-        """A run towards each target in turn. Losses towards different classes are not comparable, so the points that the
-        runs found are compared by their margin against y."""
+        """A run towards each target in turn. Losses towards different classes are not comparable, so the points that
+        the runs found are compared by their margin against y."""
         logits, y = task.f(task.x), task.goal.y
         classes = logits.shape[1]
         if self.targets >= classes:
@@ -116,8 +116,8 @@ class _Walk:
 
 
 def _smooth(walk: _Walk, size: Tensor, steps: int) -> Best:
-    """linf and l2: momentum; at each checkpoint the step halves, and the walk returns to its top, where the loss rose in too
-    few steps, or where neither the top nor the step has changed since the last checkpoint."""
+    """linf and l2: momentum; at each checkpoint the step halves, and the walk returns to its top, where the loss rose
+    in too few steps, or where neither the top nor the step has changed since the last checkpoint."""
     x, ball = walk.task.x, walk.task.threat
     move = ball.mover(x)
     period, since = max(int(FIRST_CHECK * steps), 1), 0
@@ -139,8 +139,8 @@ def _smooth(walk: _Walk, size: Tensor, steps: int) -> Best:
 
 
 def _sparse(walk: _Walk, first: Tensor, steps: int) -> Best:
-    """l1: the share of entries that move follows the sparsity of the top; where that has just fallen the walk starts again
-    from there with the first step, elsewhere the step shrinks."""
+    """l1: the share of entries that move follows the sparsity of the top; where that has just fallen the walk starts
+    again from there with the first step, elsewhere the step shrinks."""
     x, entries = walk.task.x, walk.task.x[0].numel()
     move, size = walk.task.threat.mover(x), first
     support = torch.full_like(walk.task.goal.y, entries)

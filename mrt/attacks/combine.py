@@ -46,7 +46,8 @@ class WorstOf:
 
 @dataclass(frozen=True)
 class OneAtRandom:
-    """One of the attacks for each example, drawn uniformly with the example's own seed (SAT draws once for the batch)."""
+    """One of the attacks for each example, drawn uniformly with the example's own seed (SAT draws once for the
+    batch)."""
 
     attacks: tuple[Attack, ...]
 
@@ -75,7 +76,12 @@ class OneAtRandom:
                 if len(rows):
                     part = task.at(rows)
                     x_adv[rows] = attack(
-                        model, part.x, part.goal.y, target=part.goal.target, rng=noise.fold(part.seeds, 1), start=part.start
+                        model,
+                        part.x,
+                        part.goal.y,
+                        target=part.goal.target,
+                        rng=noise.fold(part.seeds, 1),
+                        start=part.start,
                     )
             return x_adv
 

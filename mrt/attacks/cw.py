@@ -20,9 +20,9 @@ BETAS = (0.9, 0.999)
 class CWLinf(Iterative):
     """min z_y - max_{j != y} z_j over the linf ball, by Adam on delta from zero, projected at every step.
 
-    The published loss is flat once the model is fooled; this one is not, so that fooled examples go on to larger margins.
-    step_size is Adam's rate; the paper's is 0.001, which at 100 steps cannot cross MNIST's ball of 0.3. None is
-    2.5 eps / steps.
+    The published loss is flat once the model is fooled; this one is not, so that fooled examples go on to larger
+    margins. step_size is Adam's rate; the paper's is 0.001, which at 100 steps cannot cross MNIST's ball of 0.3. None
+    is 2.5 eps / steps.
     """
 
     steps: int = field(default=100, kw_only=True)

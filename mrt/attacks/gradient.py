@@ -1,4 +1,5 @@
-"""The model as an attack sees it: frozen, in a known mode, restored on every exit, differentiated in its input alone."""
+"""The model as an attack sees it: frozen, in a known mode, restored on every exit, differentiated in its input
+alone."""
 
 from __future__ import annotations
 
@@ -49,8 +50,10 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     parameters = [p for m in modules for p in m.parameters(recurse=False)]
     if any(t.is_inference() for m in modules for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))):
-        raise ValueError("the model was created or loaded under torch.inference_mode(), so nothing can differentiate it; "
-                         "create it outside")  # fmt: skip
+        raise ValueError(
+            "the model was created or loaded under torch.inference_mode(), so nothing can differentiate it; "
+            "create it outside"
+        )
     norms = [m for m in modules if isinstance(m, _BatchNorm)] if bn == "batch" else []
     modes = [(m, m.training) for m in modules]
     tracked = [(m, m.track_running_stats) for m in norms]
@@ -78,12 +81,15 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
 
 
 def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """grad of sum objective(f(x_adv)) in x_adv, the logits, and objective(logits) (N,). No other gradient is computed."""
+    """grad of sum objective(f(x_adv)) in x_adv, the logits, and objective(logits) (N,). No other gradient is
+    computed."""
     with torch.enable_grad():
         point = x_adv.detach().requires_grad_()
         logits = f(point)
         loss = objective(logits)
         grad = torch.autograd.grad(loss.sum(), point, allow_unused=True)[0] if loss.requires_grad else None
     if grad is None:
-        raise ValueError("the model's output does not depend differentiably on its input, so it has no gradient to follow")
+        raise ValueError(
+            "the model's output does not depend differentiably on its input, so it has no gradient to follow"
+        )
     return grad, logits.detach(), loss.detach()

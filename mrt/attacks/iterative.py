@@ -17,8 +17,8 @@ from mrt.protocols import Ball, Model, Rng
 
 @dataclass(frozen=True)
 class Iterative(ABC):
-    """step_size None is 2.5 eps / steps; restarts counts all runs, of which those after the first start at random; best=
-    "broken" prefers a misclassified point to one of larger loss; bn and fast are those of `crafting`."""
+    """step_size None is 2.5 eps / steps; restarts counts all runs, of which those after the first start at random;
+    best= "broken" prefers a misclassified point to one of larger loss; bn and fast are those of `crafting`."""
 
     threat: Ball
     steps: int = field(default=10, kw_only=True)

@@ -17,8 +17,9 @@ from mrt.threats.l0 import L0
 @dataclass(frozen=True)
 class GreedyL0:
     """`count` times: the entry whose move to a bound of the box raises the linearised loss most goes all the way there,
-    and is not touched again (Maini et al. 2020, code). They rank by |grad| and leave out pixels within 0.1 of the bound;
-    this ranks by |grad| times the room left, which is optimal on a linear model. Returns the best of the points."""
+    and is not touched again (Maini et al. 2020, code). They rank by |grad| and leave out pixels within 0.1 of the
+    bound; this ranks by |grad| times the room left, which is optimal on a linear model. Returns the best of the
+    points."""
 
     threat: L0
     loss: str = field(default="ce", kw_only=True)

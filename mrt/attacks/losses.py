@@ -33,8 +33,9 @@ def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
 
 
 def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
-    """Difference of logits ratio (Croce and Hein 2020): the margin in units of the spread of the top logits, so that the
-    model's scale does not matter. (max_{j != y} z_j - z_y) / (z_1st - z_3rd); (z_t - z_y) / (z_1st - (z_3rd + z_4th)/2)."""
+    """Difference of logits ratio (Croce and Hein 2020): the margin in units of the spread of the top logits, so that
+    the model's scale does not matter. (max_{j != y} z_j - z_y) / (z_1st - z_3rd); (z_t - z_y) / (z_1st - (z_3rd +
+    z_4th)/2)."""
     need = 3 if target is None else 4
     if logits.shape[1] < need:
         kind = "dlr" if target is None else "targeted dlr"

@@ -48,7 +48,9 @@ class MSD:
         if self.step_size is not None:
             sizes = tuple(self.step_size) if isinstance(self.step_size, (tuple, list)) else (self.step_size,)
             if len(sizes) != len(self.threats):
-                raise ValueError(f"step_size needs one length for each of {len(self.threats)} threats; got {self.step_size!r}")
+                raise ValueError(
+                    f"step_size needs one length for each of {len(self.threats)} threats; got {self.step_size!r}"
+                )
             object.__setattr__(self, "step_size", tuple(checks.number("step_size", s, open_low=True) for s in sizes))
 
     @property

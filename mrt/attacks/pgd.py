@@ -78,7 +78,8 @@ class FGM:
 
 @dataclass(frozen=True)
 class FGSM(FGM):
-    """x + eps sign(grad), clipped: the fast gradient sign method (Goodfellow et al. 2015), which is FGM in the linf ball."""
+    """x + eps sign(grad), clipped: the fast gradient sign method (Goodfellow et al. 2015), which is FGM in the linf
+    ball."""
 
     threat: Linf
 

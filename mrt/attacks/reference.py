@@ -1,5 +1,5 @@
-"""SLIDE and MSD as published in code: their numbers, and the quirks that shaped the published tables. For comparison runs
-only: outputs may lie outside the ball, and MSD's depend on the batch. Half precision is the one quirk left out.
+"""SLIDE and MSD as published in code: their numbers, and the quirks that shaped the published tables. For comparison
+runs only: outputs may lie outside the ball, and MSD's depend on the batch. Half precision is the one quirk left out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ GREY_LEVEL = 1 / 255
 class ReferenceSLIDE:
     """Tramer and Boneh's code (2019): margin loss, last iterate, cross-entropy between restarts. Its quirks: the l1
     threshold averages over one entry too many, so that the ball is left by some percent; if the quantile of |grad| is
-    zero all entries count as chosen and the step shrinks; on CIFAR-10 the first gradient is taken at an image clipped to
-    the darkest grey level, and that step goes down by one grey level at most."""
+    zero all entries count as chosen and the step shrinks; on CIFAR-10 the first gradient is taken at an image clipped
+    to the darkest grey level, and that step goes down by one grey level at most."""
 
     threat: L1
     steps: int = field(default=100, kw_only=True)
@@ -72,7 +72,9 @@ class ReferenceSLIDE:
             stuck = ((seen >= 1) & (grad > 0)) | ((seen <= 0) & (grad < 0))
             size = grad.masked_fill(stuck, 0).flatten(1).abs()
             chosen = size >= size.quantile(self.quantile, dim=1, keepdim=True)
-            move = self.step_size * (grad.masked_fill(stuck, 0).sign().flatten(1) * chosen) / chosen.sum(1, keepdim=True)
+            move = (
+                self.step_size * (grad.masked_fill(stuck, 0).sign().flatten(1) * chosen) / chosen.sum(1, keepdim=True)
+            )
             move = move.clamp(min=-GREY_LEVEL) if dark else move
             delta = projections.box(one_too_many(delta + move.view_as(x), task.threat.eps), x)
         best = Best("broken")
@@ -82,9 +84,9 @@ class ReferenceSLIDE:
 
 @dataclass(frozen=True)
 class ReferenceMSD:
-    """Maini, Wong and Kolter's code (2020): one number of entries for the batch and step; entries that stand on 0 or 1 never
-    move, whatever the gradient's sign; as soon as one example is outside the l1 ball all are projected, those inside
-    outwards (on MNIST to length eps exactly); later candidates win ties; BatchNorm in train mode on CIFAR-10."""
+    """Maini, Wong and Kolter's code (2020): one number of entries for the batch and step; entries that stand on 0 or 1
+    never move, whatever the gradient's sign; as soon as one example is outside the l1 ball all are projected, those
+    inside outwards (on MNIST to length eps exactly); later candidates win ties; BatchNorm in train mode on CIFAR-10."""
 
     threats: tuple[Linf, L2, L1]
     steps: int = field(default=100, kw_only=True)
@@ -126,7 +128,9 @@ class ReferenceMSD:
             k = int(noise.integers(task.noise(step)[:1], *self.keep))
             linf, l2, l1 = self._linf(delta, grad, x), self._l2(delta, grad, x), self._l1(delta, grad, x, k)
             winner = Best("loss")
-            for proposal in [l2, l1, linf] if self.mnist else [linf, l2, l1]:  # the reverse of theirs: ties keep the first
+            for proposal in (
+                [l2, l1, linf] if self.mnist else [linf, l2, l1]
+            ):  # the reverse of theirs: ties keep the first
                 logits = task.f((x + proposal).clamp(0, 1))
                 winner.offer(proposal, task.goal(logits), task.goal.reached(logits))
             delta = winner.point
@@ -141,7 +145,11 @@ class ReferenceMSD:
         norm = torch.linalg.vector_norm(grad.flatten(1), dim=1).clamp(min=1e-12)
         moved = delta + self.step_size[1] * grad / projections.column(norm, grad)
         eps = self.threats[1].eps
-        return projections.l2(projections.box(moved, x), eps) if self.mnist else projections.box(projections.l2(moved, eps), x)
+        return (
+            projections.l2(projections.box(moved, x), eps)
+            if self.mnist
+            else projections.box(projections.l2(moved, eps), x)
+        )
 
     def _l1(self, delta: Tensor, grad: Tensor, x: Tensor, k: int) -> Tensor:
         now, gap = (x + delta).flatten(1), 1 / k
@@ -157,7 +165,8 @@ class ReferenceMSD:
 
 
 def one_too_many(delta: Tensor, eps: float) -> Tensor:
-    """The l1 projection of Tramer and Boneh's code: the support ends at the first entry that fails the test, included."""
+    """The l1 projection of Tramer and Boneh's code: the support ends at the first entry that fails the test,
+    included."""
     size = delta.flatten(1).abs()
     ordered = size.sort(dim=1, descending=True).values
     rank = torch.arange(1, size.shape[1] + 1, device=size.device)

@@ -19,8 +19,8 @@ from mrt.threats.balls import L1
 
 @dataclass(frozen=True)
 class SLIDE(Iterative):
-    """max loss over the l1 ball: each step spends its length equally on the entries of largest gradient that the box lets
-    move, `keep` of them, and projects.
+    """max loss over the l1 ball: each step spends its length equally on the entries of largest gradient that the box
+    lets move, `keep` of them, and projects.
 
     keep=0.99 is the paper's: entries at or above that quantile of |grad|. keep=1 is plain l1 steepest ascent. The steps
     of a fixed keep raise the chosen entries alike, so among more than eps / room of them SLIDE has no preference; where

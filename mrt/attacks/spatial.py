@@ -21,8 +21,8 @@ REST = 16  # candidates between two looks at which examples still stand
 
 @dataclass(frozen=True)
 class RTGrid:
-    """Every combination of `grid` = (shifts right, shifts down, angles), evenly spaced over the threat: the papers' 775.
-    An example that a candidate has fooled is done; each other one keeps the candidate of largest loss."""
+    """Every combination of `grid` = (shifts right, shifts down, angles), evenly spaced over the threat: the papers'
+    775. An example that a candidate has fooled is done; each other one keeps the candidate of largest loss."""
 
     threat: RotationTranslation = field(default=RotationTranslation())
     grid: tuple[int, int, int] = field(default=(5, 5, 31), kw_only=True)
@@ -97,7 +97,7 @@ def worst_motion(
     leave the search once one has fooled the model."""
     if call[5] is not None:
         raise ValueError("a search of motions has no point to begin from; call it without start=")
-    with open_task(threat, ce, call) as task:  # type: ignore[arg-type]
+    with open_task(threat, ce, call) as task:
         best, rows = Best("broken"), torch.arange(len(task.x), device=task.x.device)
         for turn, delta in enumerate(candidates(task)):
             if stop and turn and turn % REST == 0:

@@ -36,7 +36,9 @@ class Task(Generic[T]):
         """Those examples only."""
         threat: T = self.threat.at(rows)  # type: ignore[assignment]
         start = None if self.start is None else self.start[rows]
-        return replace(self, threat=threat, x=self.x[rows], goal=self.goal.at(rows), seeds=self.seeds[rows], start=start)
+        return replace(
+            self, threat=threat, x=self.x[rows], goal=self.goal.at(rows), seeds=self.seeds[rows], start=start
+        )
 
     def again(self, restart: int) -> Task[T]:
         """The same examples with fresh noise."""
@@ -56,8 +58,8 @@ class Task(Generic[T]):
 
 
 class Best:
-    """The best point offered per example. "broken": misclassified beats correct, then the larger loss; "loss": the larger
-    loss. Ties keep the earlier."""
+    """The best point offered per example. "broken": misclassified beats correct, then the larger loss; "loss": the
+    larger loss. Ties keep the earlier."""
 
     point: Tensor
     loss: Tensor
@@ -88,7 +90,6 @@ class Best:
             self.point = self.point.index_copy(0, to, point[won])
             self.loss = self.loss.index_copy(0, to, loss[won])
             self.broken = self.broken.index_copy(0, to, broken[won])
-
 
     def judge(self, x_adv: Tensor, task: Task[T]) -> None:
         """Offer an input that no gradient is needed at."""
@@ -132,7 +133,8 @@ def open_task(
         checks.same_shape("start", start, x)
     # Copies made outside inference mode, so that autograd may keep them.
     with torch.inference_mode(False), torch.no_grad(), crafting(model, bn=bn, fast=fast) as seen:
-        x, y, target, start = (None if t is None else t.detach().clone() for t in (x, y, target, start))
+        x, y = x.detach().clone(), y.clone()
+        target, start = (None if t is None else t.detach().clone() for t in (target, start))
         highest = y if target is None else torch.maximum(y, target)
         yield Task(_checked(seen, highest), threat, x, Goal(loss, y, target), noise.seeds(rng, x).clone(), start)
 

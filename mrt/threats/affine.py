@@ -27,7 +27,9 @@ class Affine:
 
     def __post_init__(self) -> None:
         members = tuple(self.threats)
-        allowed = [isinstance(t, Ball) or (i == 0 and isinstance(t, RotationTranslation)) for i, t in enumerate(members)]
+        allowed = [
+            isinstance(t, Ball) or (i == 0 and isinstance(t, RotationTranslation)) for i, t in enumerate(members)
+        ]
         if len(members) < 2 or not all(allowed):
             raise ValueError(
                 "threats must be two or more balls (Linf, L2, L1), the first of them possibly a RotationTranslation; "

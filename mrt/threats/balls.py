@@ -48,16 +48,15 @@ class _Pixels(Radii):
         changed = self._norm((x_adv != x).double())
         return within(distance, self.eps, changed) & in_box(x_adv)
 
-    def step(
-        self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None
-    ) -> Tensor:
+    def step(self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
         return self.mover(x)(perturbed(x, delta), grad, size, keep).sub_(x)
 
     @abstractmethod
     def mover(self, x: Tensor) -> Mover: ...
 
     def _norm(self, delta: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(delta.flatten(1), self.P, dim=1)
+        length: Tensor = torch.linalg.vector_norm(delta.flatten(1), self.P, dim=1)
+        return length
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,8 @@ class L1(_Pixels):
 
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
         """Gaussian noise from far outside, projected: a few entries, changed a lot. (A Laplace direction of length eps,
-        the papers' start, changes every entry by next to nothing and is a weaker one where a model thresholds its input.)"""
+        the papers' start, changes every entry by next to nothing and is a weaker one where a model thresholds its
+        input.)"""
         return self.project(noise.normal(noise.seeds(rng, x), *x.shape[1:]), x)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
@@ -183,7 +183,8 @@ def _unit(grad: Tensor, size: float | Tensor) -> Tensor:
 
 
 def _sparse(grad: Tensor, size: float | Tensor, keep: Tensor | None) -> Tensor:
-    """size * sign(grad) / m on the m largest entries of |grad|: `keep` of them and their ties, never one that is zero."""
+    """size * sign(grad) / m on the m largest entries of |grad|: `keep` of them and their ties, never one that is
+    zero."""
     chosen = grad.abs()
     flat = chosen.flatten(1)
     if keep is None:

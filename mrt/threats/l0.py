@@ -36,7 +36,8 @@ class L0(Radii):
         return (value - x) * self._chosen(rank)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
-        """The nearest feasible delta: clipped to the box on the entries where that brings it closest, zero elsewhere."""
+        """The nearest feasible delta: clipped to the box on the entries where that brings it closest, zero
+        elsewhere."""
         checks.same_shape("delta", delta, x)
         room = delta.sign().add_(x).clamp_(0, 1).sub_(x).abs_()
         clipped = torch.minimum(delta.abs(), room).copysign_(delta)

@@ -1,5 +1,6 @@
 """Random numbers that belong to an example: a pure function of its seed, so that batch mates, shards and resumed runs
-cannot change them. Counter based (SplitMix64: Steele, Lea and Flood 2014), in int64 arithmetic that every device does alike.
+cannot change them. Counter based (SplitMix64: Steele, Lea and Flood 2014), in int64 arithmetic that every device does
+alike.
 """
 
 from __future__ import annotations

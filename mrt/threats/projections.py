@@ -34,7 +34,8 @@ def linf_(delta: Tensor, eps: Radius) -> Tensor:
     """`linf` in place."""
     bound = column(eps, delta)
     if isinstance(bound, Tensor):
-        return torch.clamp(delta, -bound, bound, out=delta)
+        clamped: Tensor = torch.clamp(delta, -bound, bound, out=delta)
+        return clamped
     return delta.clamp_(-bound, bound)
 
 
@@ -60,8 +61,8 @@ def l1(delta: Tensor, eps: Radius) -> Tensor:
 def l1_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     """argmin |d - delta|_2 with |d|_1 <= eps and x + d in [0, 1].
 
-    Entry by entry d = sign(delta) min((|delta| - t)+, u), where u is the room the box leaves in that direction and t >= 0
-    the least level that meets the budget (Croce and Hein 2021, "Mind the box").
+    Entry by entry d = sign(delta) min((|delta| - t)+, u), where u is the room the box leaves in that direction and t
+    >= 0 the least level that meets the budget (Croce and Hein 2021, "Mind the box").
     """
     size = delta.flatten(1).abs()
     room = delta.sign().add_(x).clamp_(0, 1).sub_(x).abs_().flatten(1)
@@ -70,12 +71,14 @@ def l1_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
 
 
 def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
-    """argmin |d - delta|_2 with |d|_2 <= eps and x + d in [0, 1]: d = box(s delta) with the largest s <= 1 that fits."""
+    """argmin |d - delta|_2 with |d|_2 <= eps and x + d in [0, 1]: d = box(s delta) with the largest s <= 1 that
+    fits."""
     flat, origin = delta.flatten(1), x.flatten(1)
     radius = torch.as_tensor(eps, dtype=delta.dtype, device=delta.device).expand(len(flat)).unsqueeze(1)
 
     def norm(scale: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(box(flat * scale, origin), dim=1, keepdim=True)
+        length: Tensor = torch.linalg.vector_norm(box(flat * scale, origin), dim=1, keepdim=True)
+        return length
 
     low, high = torch.zeros_like(radius), torch.ones_like(radius)
     fits = norm(high) <= radius
@@ -109,8 +112,9 @@ def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
 def _descend(size: Tensor, room: Tensor | None, eps: Tensor, level: Tensor) -> Tensor:
     """The level (N,), searched from the one given.
 
-    The sum falls piecewise linearly in t: a Newton step is exact on its piece, and bisection takes over where it is flat,
-    the step leaves the bracket, or 24 steps were not enough. A row rests once its step is lost in the sum's rounding.
+    The sum falls piecewise linearly in t: a Newton step is exact on its piece, and bisection takes over where it is
+    flat, the step leaves the bracket, or 24 steps were not enough. A row rests once its step is lost in the sum's
+    rounding.
     """
     low, high = torch.zeros_like(level), size.amax(1)
     done = torch.zeros_like(level, dtype=torch.bool)

@@ -24,7 +24,9 @@ class Radii:
         """Every radius times `factor`, which is one number or a Tensor (N,)."""
         if isinstance(factor, Tensor):
             if factor.ndim != 1 or not factor.is_floating_point():
-                raise ValueError(f"factor must be a number or a float Tensor (N,); got {tuple(factor.shape)} {factor.dtype}")
+                raise ValueError(
+                    f"factor must be a number or a float Tensor (N,); got {tuple(factor.shape)} {factor.dtype}"
+                )
         else:
             factor = checks.number("factor", factor)
         return self._view({name: self._radius(name, factor) for name in self.RADII})
@@ -47,22 +49,24 @@ class Radii:
             object.__setattr__(view, name, value)
         return view
 
-    def _key(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
-
     def __eq__(self, other: object) -> bool:
         if self is other or type(self) is not type(other):
             return self is other
-        mine, others = self._key(), other._key()  # type: ignore[attr-defined]
+        mine, others = _values(self), _values(other)
         return not any(isinstance(v, Tensor) for v in mine + others) and bool(mine == others)
 
     def __hash__(self) -> int:
-        return hash((type(self).__name__, *self._key()))
+        return hash((type(self).__name__, *_values(self)))
+
+
+def _values(threat: Any) -> tuple[Any, ...]:
+    """The fields of a dataclass."""
+    return tuple(getattr(threat, f.name) for f in fields(threat))
 
 
 def within(distance: Tensor, eps: float | Tensor, changed: Tensor) -> Tensor:
-    """bool (N,): distance <= eps, up to float32. x + delta is rounded by up to 2^-25 in each changed entry, which is what
-    `changed` measures in the same norm; a projection is a few roundings of the radius off."""
+    """bool (N,): distance <= eps, up to float32. x + delta is rounded by up to 2^-25 in each changed entry, which is
+    what `changed` measures in the same norm; a projection is a few roundings of the radius off."""
     return distance <= eps * (1 + 2e-6) + changed * 2.0**-24
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 def columns_of_largest(size: Tensor, k: int) -> Tensor | None:
     """int64 (N, m): columns among which are the k largest entries of each row; None where that would save nothing.
 
-    A row is cut into groups. The k largest entries lie in the k groups whose maxima are largest, or tie with entries there.
+    A row is cut into groups. The k largest entries lie in the k groups whose maxima are largest, or tie with entries
+    there.
     """
     d = size.shape[1]
     depth = isqrt(d // k)

@@ -18,9 +18,9 @@ from mrt.threats.radii import Radii, in_box
 
 @dataclass(frozen=True, eq=False)
 class RotationTranslation(Radii):
-    """Rotate about the image's centre by up to `degrees`, then shift by up to `pixels` each way. delta is (N, 3): pixels to
-    the right, pixels down, degrees counter-clockwise as displayed. Bilinear, zeros outside, exact for whole pixels.
-    `two_stage` resamples twice, once for each motion, as the papers' code does; one resampling blurs less."""
+    """Rotate about the image's centre by up to `degrees`, then shift by up to `pixels` each way. delta is (N, 3):
+    pixels to the right, pixels down, degrees counter-clockwise as displayed. Bilinear, zeros outside, exact for whole
+    pixels. `two_stage` resamples twice, once for each motion, as the papers' code does; one resampling blurs less."""
 
     degrees: float = 30.0
     pixels: float = 3.0
@@ -86,8 +86,9 @@ def _spaced(count: int, x: Tensor) -> Tensor:
 
 
 def transform(x: Tensor, right: Tensor, down: Tensor, degrees: Tensor) -> Tensor:
-    """x turned counter-clockwise and then shifted, per example (float64 (N,)): every output pixel looks back at where it
-    came from and takes the bilinear mean of its four neighbours there, zeros beyond the edge. Differentiable in x."""
+    """x turned counter-clockwise and then shifted, per example (float64 (N,)): every output pixel looks back at where
+    it came from and takes the bilinear mean of its four neighbours there, zeros beyond the edge. Differentiable in
+    x."""
     n, channels, height, width = x.shape
     v, u = torch.meshgrid(
         torch.arange(height, device=x.device, dtype=torch.float64),

@@ -17,8 +17,8 @@ PIXEL_THREATS = (Linf, L2, L1, L0)
 
 @dataclass(frozen=True)
 class AnyOf:
-    """The union of sets: an input is allowed if one of `threats` allows it. Its perturbations are in pixels, so `sample`,
-    `project` and `apply` need members whose own are (Linf, L2, L1, L0)."""
+    """The union of sets: an input is allowed if one of `threats` allows it. Its perturbations are in pixels, so
+    `sample`, `project` and `apply` need members whose own are (Linf, L2, L1, L0)."""
 
     threats: tuple[Threat, ...]
 
@@ -60,7 +60,9 @@ class AnyOf:
     def _pixels(self) -> tuple[Threat, ...]:
         for threat in self.threats:
             if not isinstance(threat, PIXEL_THREATS):
-                raise ValueError(f"a union has perturbations only if all its members' are in pixels; {threat!r}'s are not")
+                raise ValueError(
+                    f"a union has perturbations only if all its members' are in pixels; {threat!r}'s are not"
+                )
         return self.threats
 
 

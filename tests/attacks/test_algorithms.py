@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.attacks import keep as sparsity
+from mrt.attacks.losses import Goal, Loss
+from mrt.attacks.reference import one_too_many, whole_batch
 from mrt.protocols import Ball
+from mrt.threats import noise
 from tests.support import UNION, Linear, RowWise, images, small_net
 
 LINF, L2, L1 = UNION
@@ -83,7 +86,8 @@ def test_slide_draws_anew_at_every_step_and_example() -> None:
     model, x = Linear(SHAPE), torch.full((40, *SHAPE), 0.5)
     y = torch.zeros(40, dtype=torch.int64)
     one, two = (
-        mrt.SLIDE(mrt.L1(50.0), steps=t, step_size=0.1, keep=(1, 30))(model, x, y, rng=torch.arange(40)) - x for t in (1, 2)
+        mrt.SLIDE(mrt.L1(50.0), steps=t, step_size=0.1, keep=(1, 30))(model, x, y, rng=torch.arange(40)) - x
+        for t in (1, 2)
     )
     first = (one != 0).flatten(1).sum(1)
     assert len(set(first.tolist())) > 10
@@ -109,9 +113,12 @@ def test_msd_moves_to_the_worst_proposal_per_example() -> None:
     for _ in range(5):
         grad, _ = ce_grad(model, (x + delta).clamp(0, 1), y)
         proposals = [
-            b.project(delta + s * b.steepest(grad, delta, x, torch.full((9,), 6)), x) for b, s in zip(UNION, sizes, strict=True)
+            b.project(delta + s * b.steepest(grad, delta, x, torch.full((9,), 6)), x)
+            for b, s in zip(UNION, sizes, strict=True)
         ]
-        losses = torch.stack([nn.functional.cross_entropy(model((x + p).clamp(0, 1)), y, reduction="none") for p in proposals])
+        losses = torch.stack(
+            [nn.functional.cross_entropy(model((x + p).clamp(0, 1)), y, reduction="none") for p in proposals]
+        )
         winners |= set(losses.argmax(0).tolist())
         delta = torch.stack(proposals)[losses.argmax(0), torch.arange(9)]
         path.append((x + delta).clamp(0, 1))
@@ -208,26 +215,21 @@ def test_apgd_l1_follows_the_sparsity_of_its_best_point() -> None:
     torch.testing.assert_close(found, best_of(path, model, y), atol=2e-4, rtol=0)
 
 
-def test_targeted_apgd_visits_the_most_likely_classes_in_turn() -> None:
+def test_targeted_apgd_visits_the_most_likely_classes_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y, seeds = start(n=5)
     y = model(x).argmax(1)
     tiny = mrt.Linf(1e-5)  # nothing breaks, so every target is tried on every example
     order = model(x).scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
     aims: list[Tensor] = []
-    import mrt.attacks.apgd as apgd
 
-    original = apgd.Goal
-
-    def spy(loss: object, labels: Tensor, target: Tensor | None = None) -> object:
+    def spy(loss: Loss, labels: Tensor, target: Tensor | None = None) -> Goal:
         if target is not None:
             aims.append(target)
-        return original(loss, labels, target)  # type: ignore[arg-type]
+        return Goal(loss, labels, target)
 
-    apgd.Goal = spy  # type: ignore[assignment,misc]
-    try:
-        mrt.APGD(tiny, steps=2, loss="dlr", targets=3, restarts=2)(model, x, y, rng=seeds)
-    finally:
-        apgd.Goal = original  # type: ignore[misc]
+    monkeypatch.setattr("mrt.attacks.apgd.Goal", spy)
+    mrt.APGD(tiny, steps=2, loss="dlr", targets=3, restarts=2)(model, x, y, rng=seeds)
+    monkeypatch.undo()
     assert torch.equal(torch.stack(aims), order[:, [0, 1, 2, 0, 1, 2]].T)
     found = mrt.APGD(mrt.Linf(0.3), steps=10, loss="dlr", targets=4)(model, x, y)
     assert (model(found).argmax(1) != y).any()
@@ -248,7 +250,9 @@ def test_greedy_l0_takes_the_largest_gain_and_never_twice() -> None:
         expected[i] = best_of(path, model, y[i : i + 1])[0]
     wrong = model(x).argmax(1) != y
     found = mrt.GreedyL0(mrt.L0(4))(model, x, y)
-    assert torch.equal(found[~wrong & (model(expected).argmax(1) == y)], expected[~wrong & (model(expected).argmax(1) == y)])
+    assert torch.equal(
+        found[~wrong & (model(expected).argmax(1) == y)], expected[~wrong & (model(expected).argmax(1) == y)]
+    )
     assert ((found != x).flatten(1).sum(1) <= 4).all()
     view = mrt.GreedyL0(mrt.L0(4).scaled(torch.tensor([0.5, 1.0, 0.0, 1.0, 1.0, 1.0])))
     assert ((view(model, x, y) != x).flatten(1).sum(1) <= torch.tensor([2, 4, 0, 4, 4, 4])).all()
@@ -299,9 +303,8 @@ def test_worst_of_and_one_at_random() -> None:
     ce = nn.CrossEntropyLoss(reduction="none")
 
     def score(z: Tensor) -> Tensor:
-        return ce(model(z), y) + 1e3 * (model(z).argmax(1) != y)
-
-    from mrt.threats import noise
+        total: Tensor = ce(model(z), y) + 1e3 * (model(z).argmax(1) != y)
+        return total
 
     singles = [a(model, x, y, rng=noise.fold(seeds, j)) for j, a in enumerate(attacks)]
     torch.testing.assert_close(score(worst), torch.stack([score(s) for s in singles]).amax(0))
@@ -312,8 +315,6 @@ def test_worst_of_and_one_at_random() -> None:
 
 
 def test_the_reference_presets_carry_the_published_quirks() -> None:
-    from mrt.attacks.reference import one_too_many, whole_batch
-
     assert mrt.SLIDE.reference("mnist").threat == mrt.L1(10.0) and mrt.SLIDE.reference("cifar10").step_size == 2.0
     assert mrt.MSD.reference("cifar10").threats == (mrt.Linf(0.03), mrt.L2(0.5), mrt.L1(12.0))
     over = one_too_many(torch.tensor([[12.0, 0.5]]).view(1, 1, 1, 2), 10.0)
@@ -333,4 +334,4 @@ def test_the_reference_presets_carry_the_published_quirks() -> None:
     slide = dataclasses.replace(mrt.SLIDE.reference("cifar10"), steps=3, restarts=2)
     assert math.isclose(slide.threat.eps, 2000 / 255)
     small = RowWise((3, 8, 8), classes=10)
-    assert ((slide(small, images((3, 8, 8), 3, 0), y) >= 0)).all()
+    assert (slide(small, images((3, 8, 8), 3, 0), y) >= 0).all()

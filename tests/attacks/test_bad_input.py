@@ -101,7 +101,9 @@ CALLS: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 @pytest.mark.parametrize(("change", "message"), CALLS, ids=[m for _, m in CALLS])
-@pytest.mark.parametrize("attack", [mrt.PGD(LINF, steps=1), mrt.MSD(UNION, steps=1), mrt.FGM(L2)], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "attack", [mrt.PGD(LINF, steps=1), mrt.MSD(UNION, steps=1), mrt.FGM(L2)], ids=lambda a: type(a).__name__
+)
 def test_calls_fail_before_the_model_runs(attack: Any, change: dict[str, Any], message: str) -> None:
     def never(x: Tensor) -> Tensor:
         raise AssertionError("the model ran")

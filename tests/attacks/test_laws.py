@@ -19,7 +19,7 @@ from tests.support import SHAPES, UNION, RowWise, images, small_net
 LINF, L2, L1 = UNION
 RT = mrt.RotationTranslation(20, 2)
 ATTACKS: tuple[Attack, ...] = (
-    mrt.FGSM(LINF),
+    mrt.FGSM(mrt.Linf(0.2)),
     mrt.FGM(L2),
     mrt.PGD(LINF, steps=4, restarts=2),
     mrt.PGD(L2, steps=4, loss="margin"),
@@ -93,7 +93,8 @@ def test_odd_models_never_lead_outside(attack: Attack, n: int, seed: int, logits
 
     def model(x: Tensor) -> Tensor:
         z = base(x)
-        return {"constant": z * 0, "huge": z * 1e8, "step": (z * 3).sign() + z * 0, "plain": z}[logits]
+        answers: dict[str, Tensor] = {"constant": z * 0, "huge": z * 1e8, "step": (z * 3).sign() + z * 0, "plain": z}
+        return answers[logits]
 
     x, y = batch(n=n, seed=seed)
     x_adv = attack(model, x, y)
@@ -202,8 +203,8 @@ def test_no_result_depends_on_batch_mates(attack: Attack) -> None:
 
 @every_attack
 def test_replacing_the_other_rows_changes_nothing(attack: Attack) -> None:
-    """Bitwise, on a convolutional network, at equal batch shape. (Restarts, targets and grids go on with what still stands,
-    so that the shape of their later batches does depend on the others; the test above holds for those.)"""
+    """Bitwise, on a convolutional network, at equal batch shape. (Restarts, targets and grids go on with what still
+    stands, so that the shape of their later batches does depend on the others; the test above holds for those.)"""
     shrinks = getattr(attack, "restarts", 1) > 1 or getattr(attack, "targets", 0) or isinstance(attack, mrt.RTGrid)
     if shrinks:
         attack = mrt.PGD(LINF, steps=4)
@@ -243,7 +244,8 @@ def test_restarts_see_only_what_still_stands() -> None:
 
     def counting(z: Tensor) -> Tensor:
         sizes.append(len(z))
-        return model(z)
+        answer: Tensor = model(z)
+        return answer
 
     y[:5] = model(x[:5]).argmin(1)  # broken before they begin
     y[5:] = model(x[5:]).argmax(1)

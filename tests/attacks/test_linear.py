@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 import mrt
-from mrt.protocols import Attack, Threat
+from mrt.protocols import Attack, Ball, Threat
 from tests.support import Linear, best_gain, images
 
 SHAPES = ((1, 8, 8), (3, 12, 20))
-LINF, L2, L1 = mrt.Linf(0.1), mrt.L2(0.8), mrt.L1(3.0)
+BALLS: tuple[Ball, ...] = (mrt.Linf(0.1), mrt.L2(0.8), mrt.L1(3.0))
+LINF, L2, L1 = BALLS
 EXACT, TIGHT, PERCENT = 1e-6, 1e-4, 1e-2
 ATTACKS: tuple[tuple[Attack, float], ...] = (
-    (mrt.FGSM(LINF), EXACT),
+    (mrt.FGSM(mrt.Linf(0.1)), EXACT),
     (mrt.PGD(LINF), EXACT),
     (mrt.PGD(LINF, random_start=False, steps=3), EXACT),
     (mrt.MIM(LINF), EXACT),
@@ -67,7 +68,16 @@ def test_l2_is_tight_where_the_box_does_not_bind(make: Callable[[Threat], Attack
 
 @pytest.mark.parametrize(
     "attack",
-    [mrt.PGD(LINF), mrt.PGD(L2), mrt.SLIDE(L1), mrt.APGD(L1), mrt.APGD(LINF), mrt.MIM(L2), mrt.CWLinf(LINF), mrt.FGSM(LINF)],
+    [
+        mrt.PGD(LINF),
+        mrt.PGD(L2),
+        mrt.SLIDE(L1),
+        mrt.APGD(L1),
+        mrt.APGD(LINF),
+        mrt.MIM(L2),
+        mrt.CWLinf(LINF),
+        mrt.FGSM(mrt.Linf(0.1)),
+    ],
     ids=lambda a: repr(a)[:40],
 )
 def test_a_target_is_approached(attack: Attack) -> None:
@@ -88,7 +98,7 @@ def test_an_msd_step_is_at_least_every_single_norms() -> None:
     found = gain(model, x, mrt.MSD((LINF, L2, L1), steps=1, step_size=sizes, keep=1)(model, x, y))
     singles = [
         gain(model, x, mrt.PGD(ball, steps=1, step_size=size, random_start=False)(model, x, y))
-        for ball, size in zip((LINF, L2, L1), sizes, strict=True)
+        for ball, size in zip(BALLS, sizes, strict=True)
     ]
     torch.testing.assert_close(found, torch.stack(singles).amax(0))
     assert len(set(torch.stack(singles).argmax(0).tolist())) > 1  # the winner differs between examples

@@ -41,10 +41,12 @@ def test_an_example_gets_the_same_noise_in_any_batch(seeds: list[int]) -> None:
 def test_streams_are_distinct_and_distributions_right() -> None:
     seeds = torch.arange(2000)
     u = noise.uniform(seeds, 100)
-    assert 0 < u.min() and u.max() < 1
+    assert u.min() > 0 and u.max() < 1
     torch.testing.assert_close(u.mean(), torch.tensor(0.5), atol=3e-3, rtol=0)
     torch.testing.assert_close(u.var(), torch.tensor(1 / 12), atol=3e-3, rtol=0)
-    neighbours = torch.corrcoef(torch.stack([u[:-1, 0], u[1:, 0], u[:-1, 1], noise.uniform(noise.fold(seeds, 0), 1)[:-1, 0]]))
+    neighbours = torch.corrcoef(
+        torch.stack([u[:-1, 0], u[1:, 0], u[:-1, 1], noise.uniform(noise.fold(seeds, 0), 1)[:-1, 0]])
+    )
     assert (neighbours - torch.eye(4)).abs().max() < 0.1
     assert not torch.equal(noise.fold(seeds, 0), noise.fold(seeds, 1))
     assert torch.equal(noise.fold(seeds, 0, 1), noise.fold(noise.fold(seeds, 0), 1))
