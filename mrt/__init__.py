@@ -21,6 +21,7 @@ from mrt.attacks import (
 from mrt.threats import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation
 
 __all__ = [
-    "APGD", "FGM", "FGSM", "L0", "L1", "L2", "MIM", "MSD", "PGD", "SLIDE", "Affine", "AffineAttack", "AnyOf", "CWLinf",
-    "Fast", "GreedyL0", "Linf", "OneAtRandom", "RTGrid", "RTWorstOf", "RotationTranslation", "WorstOf", "data", "models",
+    "APGD", "FGM", "FGSM", "L0", "L1", "L2", "MIM", "MSD", "PGD", "SLIDE", "Affine", "AffineAttack", "AnyOf",
+    "CWLinf", "Fast", "GreedyL0", "Linf", "OneAtRandom", "RTGrid", "RTWorstOf", "RotationTranslation", "WorstOf",
+    "data", "models",
 ]  # fmt: skip

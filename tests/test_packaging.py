@@ -22,7 +22,7 @@ LAYERS = {
     "threats": "torch checks protocols",
     "attacks": "torch checks protocols threats",
     "models": "torch checks protocols",
-    "data": "torch torchvision numpy PIL sklearn checks protocols",
+    "data": "torch torchvision numpy PIL sklearn checks protocols threats",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)

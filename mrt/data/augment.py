@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mrt.checks import choice, count
 from mrt.data.checks import require_below
-from mrt.data.draws import CROP, below, words
+from mrt.threats import noise
 
 Mode = Literal["reflect", "zero"]
+
+ORDER, CROP = 0, 1  # what a draw is for
 
 
 def crop_flip(x: Tensor, offsets: Tensor, flips: Tensor, *, pad: int = 4, mode: Mode = "reflect") -> Tensor:
@@ -58,10 +59,10 @@ class CropFlip:
 
     def draw(self, index: Tensor, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
         """(offsets, flips) of the examples `index`, on the host: uniform corners, a fair coin (or no flip at all)."""
-        bits = words(index, seed=seed, epoch=epoch, stream=CROP)
-        corners = [below(2 * self.pad + 1, bits >> np.uint64(shift)) for shift in (40, 16)]
-        flips = (bits & np.uint64(1)).astype(np.bool_) & self.flip
-        return torch.from_numpy(np.stack(corners, axis=1)), torch.from_numpy(flips)
+        seeds = noise.of_index(index.cpu(), seed, epoch, CROP)
+        corners = [noise.integers(noise.fold(seeds, axis), 0, 2 * self.pad) for axis in (0, 1)]
+        flips = (noise.uniform(noise.fold(seeds, 2), 1)[:, 0] < 0.5) & self.flip
+        return torch.stack(corners, 1), flips
 
     def __call__(self, x: Tensor, index: Tensor, *, seed: int, epoch: int) -> Tensor:
         """The images `x`, which are the examples `index`, augmented."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.data.augment import MSD_CROP, CropFlip
-from mrt.data.draws import ORDER, words
+from mrt.data.augment import MSD_CROP, ORDER, CropFlip
 from mrt.data.images import Images
+from mrt.threats import noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +28,11 @@ class Batch:
 def order(count: int, *, seed: int, epoch: int, shuffle: bool = True) -> Tensor:
     """The permutation of 0 .. count - 1 in which an epoch visits its examples (int64, on the host).
 
-    Examples are sorted by random words of their own: the order needs no generator and touches none.
+    Examples are sorted by random numbers of their own: the order needs no generator and touches none.
     """
     if not shuffle:
         return torch.arange(count)
-    return torch.from_numpy(np.argsort(words(torch.arange(count), seed=seed, epoch=epoch, stream=ORDER), kind="stable"))
+    return noise.of_index(torch.arange(count), seed, epoch, ORDER).argsort()
 
 
 def gather(

@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from mrt import checks
 from mrt.protocols import Rng
 
 
@@ -53,6 +54,13 @@ def fold(seed: Tensor, *tags: int) -> Tensor:
     for tag in tags:
         seed = _mix(seed + _signed((tag + 1) * _GOLDEN))
     return seed
+
+
+def of_index(index: Tensor, *tags: int) -> Tensor:
+    """int64 seeds for the positions `index` of a data set, one stream per tags: (seed, epoch, purpose)."""
+    for tag in tags:
+        checks.count("seed, epoch and purpose", tag, low=0)
+    return _mix(fold(torch.zeros(1, dtype=torch.int64, device=index.device), *tags) + index * _signed(_GOLDEN))
 
 
 def uniform(seed: Tensor, *shape: int) -> Tensor:

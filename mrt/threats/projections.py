@@ -81,12 +81,11 @@ def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
         return length
 
     low, high = torch.zeros_like(radius), torch.ones_like(radius)
-    fits = norm(high) <= radius
     for _ in range(32):
         middle = (low + high) / 2
         inside = norm(middle) <= radius
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    return box(flat * torch.where(fits, 1.0, low), origin).view_as(delta)
+    return box(flat * low, origin).view_as(delta)  # low has become 1 where delta fits
 
 
 def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:

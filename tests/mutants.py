@@ -1,0 +1,134 @@
+# ruff: noqa: E501 - a mutant is one line
+"""Break the mathematics one line at a time: the suite has to go red for every mutant.
+
+    python -m tests.mutants [WORD ...]      # only those whose file or line holds one of the words
+
+A mutant is a file, a line as it stands and the line in its place, and the tests that must notice. Each runs in a copy of the
+tree. `make test-slow` runs them all, after the unbroken tree has passed the same tests.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LAWS, LINEAR, ALGORITHMS = "threats/test_laws.py", "attacks/test_linear.py", "attacks/test_algorithms.py"
+PROMISES, LOSSES, CRAFTING = "attacks/test_laws.py", "attacks/test_losses.py", "attacks/test_crafting.py"
+NOISE, SPATIAL = "threats/test_noise.py", "threats/test_spatial.py"
+
+Mutant = tuple[str, str, str, str]  # file under mrt/, line, its replacement, tests
+
+MUTANTS: tuple[Mutant, ...] = (
+    # signs and steps
+    ("threats/balls.py", "grad.sign().mul_(column(size, grad))", "grad.sign().mul_(-column(size, grad))", LINEAR),
+    ("threats/balls.py", "return torch.clamp(grad, down, down + MUCH)", "return grad.clone()", LAWS),
+    ("threats/balls.py", "column(size / norm, grad)", "column(size * norm, grad)", LAWS),
+    ("threats/balls.py", "grad.mul_(column(1 / largest, grad))", "grad.mul_(1)", LAWS),
+    ("threats/balls.py", "column(size / many, grad)", "column(size / many.clamp(max=1), grad)", LAWS),
+    ("threats/balls.py", "chosen.ge_(column", "chosen.gt_(column", LAWS),
+    ("threats/balls.py", "int(keep.max())).gather(1, keep[:, None] - 1)", "int(keep.max())).gather(1, keep[:, None] // 2)", LAWS),
+    ("threats/balls.py", "(x + radius).clamp_(0, 1)", "(x + radius)", LAWS),
+    # projections
+    ("threats/projections.py", "excess = spent - eps", "excess = spent - 1.001 * eps", LAWS),
+    ("threats/projections.py", "return torch.minimum(size.sub_(level).clamp_(min=0), room)", "return size.sub_(level).clamp_(min=0)", LAWS),
+    ("threats/projections.py", "out=kept).mul_(above.gt_(0))", "out=kept)", LAWS),
+    ("threats/projections.py", ".clamp_(max=1)\n    return delta.mul_", "\n    return delta.mul_", LAWS),
+    ("threats/projections.py", "torch.where(inside, middle, low)", "torch.where(inside, low, middle)", LAWS),
+    ("threats/projections.py", "return (x + delta).clamp_(0, 1).sub_(x)", "return delta.clone()", LAWS),
+    ("threats/selection.py", "groups.amax(1).topk(k", "groups.amin(1).topk(k", LAWS),
+    ("threats/selection.py", "return torch.cat([members.flatten(1), tail], 1)", "return members.flatten(1)", LAWS),
+    ("threats/l0.py", "delta.square() - (delta - clipped).square()", "delta.abs()", LAWS),
+    ("threats/union.py", "gaps.argmin(0)", "gaps.argmax(0)", LAWS),
+    # membership
+    ("threats/radii.py", "eps * (1 + 2e-6)", "eps * 1.002", LAWS),
+    ("threats/radii.py", "(flat <= 1)", "(flat <= 1.01)", LAWS),
+    ("threats/affine.py", "(weights.sum(1) <= 1 + 1e-5)", "(weights.sum(1) <= 2)", SPATIAL),
+    ("threats/affine.py", "return [t.scaled(weights[:, j])", "return [t.scaled(weights[:, 0])", SPATIAL),
+    # motions and noise
+    ("threats/spatial.py", "a * cos - b * sin", "a * cos + b * sin", SPATIAL),
+    ("threats/spatial.py", "a = u - right.reshape(-1, 1, 1) - (width - 1) / 2", "a = u - right.reshape(-1, 1, 1) - width / 2", SPATIAL),
+    ("threats/noise.py", "(z >> by) & ((1 << (64 - by)) - 1)", "z >> by", NOISE),
+    ("threats/noise.py", "(high - low + 1)", "(high - low)", NOISE),
+    # goals and bookkeeping
+    ("attacks/losses.py", "best_other - own if target is None else own - best_other", "own - best_other", LOSSES),
+    ("attacks/losses.py", "top[:, 0] - top[:, 2]", "top[:, 0] - top[:, 1]", LOSSES),
+    ("attacks/losses.py", "predicted == self.target", "predicted != self.y", LOSSES),
+    ("attacks/task.py", "better = loss > old_loss", "better = loss >= old_loss", LOSSES),
+    ("attacks/task.py", "(broken & ~old_broken) | ((broken == old_broken) & better)", "better", LOSSES),
+    ("attacks/task.py", "seeds=noise.fold(self.seeds, restart), restart", "seeds=self.seeds, restart", PROMISES),
+    ("attacks/task.py", "rows = (~best.broken).nonzero()", "rows = (best.broken | True).nonzero()", PROMISES),
+    ("attacks/gradient.py", "module.training = False", "module.training = module.training", CRAFTING),
+    ("attacks/gradient.py", "norm.training, norm.track_running_stats = True, False", "norm.training = True", CRAFTING),
+    ("attacks/gradient.py", "parameter.requires_grad_(want)", "parameter.requires_grad_(True)", PROMISES),
+    # algorithms
+    ("attacks/iterative.py", "return 2.5 * eps / steps", "return 2.0 * eps / steps", ALGORITHMS),
+    ("attacks/keep.py", "(quantile * (entries - 1) - 1e-9).ceil()", "(quantile * (entries - 1) - 1e-9).floor()", ALGORITHMS),
+    ("attacks/momentum.py", "self.decay * momentum +", "momentum +", ALGORITHMS),
+    ("attacks/momentum.py", "(flat / mean)", "flat", ALGORITHMS),
+    ("attacks/cw.py", "second / (1 - BETAS[1] ** step)", "second", ALGORITHMS),
+    ("attacks/msd.py", "x_adv = winner.point", "x_adv = movers[0](x_adv, grad, sizes[0], many)", ALGORITHMS),
+    ("attacks/apgd.py", "rises <= RISES * period", "rises >= RISES * period", ALGORITHMS),
+    ("attacks/apgd.py", "torch.where(stalled, size / 2, size)", "size", ALGORITHMS),
+    ("attacks/apgd.py", "+ (1 - share) * (here - previous)", "", ALGORITHMS),
+    ("attacks/apgd.py", "            walk.back(stalled)\n", "", ALGORITHMS),
+    ("attacks/apgd.py", "            walk.back(tighter)\n", "", ALGORITHMS),
+    ("attacks/apgd.py", "(now / L1_TIGHTER)", "(now / 1.0)", ALGORITHMS),
+    ("attacks/apgd.py", "turn % self.targets]", "0]", ALGORITHMS),
+    ("attacks/l0.py", "grad * (bound - x_adv) * untouched", "grad * (bound - x_adv)", ALGORITHMS),
+    ("attacks/affine.py", "ball.step(parts[j], grads, others", "ball.step(parts[j], -grads, others", ALGORITHMS),
+    ("attacks/spatial.py", "best.offer(delta[rows]", "best.offer(-delta[rows]", ALGORITHMS),
+    ("attacks/reference.py", "(last + 1)", "last.clamp(min=1)", ALGORITHMS),
+)  # fmt: skip
+
+
+def tests_pass(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
+    """Whether these tests pass in a copy of the tree with the mutant in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        for name in ("mrt", "tests"):
+            shutil.copytree(ROOT / name, tree / name, ignore=ignored)
+        shutil.copy(ROOT / "setup.cfg", tree)
+        if mutant:
+            path = tree / "mrt" / mutant[0]
+            text = path.read_text()
+            if text.count(mutant[1]) != 1:
+                raise SystemExit(
+                    f"{mutant[0]} holds {mutant[1]!r} {text.count(mutant[1])} times; a mutant needs it once"
+                )
+            path.write_text(text.replace(mutant[1], mutant[2]))
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests)]
+        environment = {**os.environ, "PYTHONPATH": str(tree), "CI": "true", "OMP_NUM_THREADS": "1"}
+        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=600)
+        if run.returncode not in (0, 1):
+            raise SystemExit(
+                f"pytest ended with {run.returncode} on {mutant}:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
+            )
+        return run.returncode == 0
+
+
+def main(words: list[str]) -> int:
+    chosen = [m for m in MUTANTS if not words or any(w in m[0] or w in m[1] for w in words)]
+    if not tests_pass(None, tuple(sorted({m[3] for m in chosen}))):
+        print("the unbroken tree fails these tests; mend that first")
+        return 1
+    survivors = 0
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for mutant, survived in zip(chosen, pool.map(lambda m: tests_pass(m, (m[3],)), chosen), strict=True):
+            survivors += survived
+            print(
+                f"{'SURVIVED' if survived else 'killed  '}  {mutant[0]}: {mutant[1].strip()} -> {mutant[2].strip()}",
+                flush=True,
+            )
+    print(f"{len(chosen) - survivors} passed, {survivors} failed")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
