@@ -36,7 +36,8 @@ class Threat(Protocol):
         """A random feasible perturbation of each example; `project` leaves it unchanged."""
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
-        """A feasible perturbation, the pixel box included; identity on feasible ones, and idempotent."""
+        """A feasible perturbation, the pixel box included; identity on feasible ones, and idempotent. No gradient
+        flows through a ball's."""
 
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
         """The perturbed input, in [0, 1]; the zero perturbation gives x."""

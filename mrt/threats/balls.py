@@ -48,6 +48,7 @@ class _Pixels(Radii):
         changed = self._norm((x_adv != x).double())
         return within(distance, self.eps, changed) & in_box(x_adv)
 
+    @torch.no_grad()
     def step(self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
         return self.mover(x)(perturbed(x, delta), grad, size, keep).sub_(x)
 
@@ -71,6 +72,7 @@ class Linf(_Pixels):
         unit = noise.uniform(noise.seeds(rng, x), *x.shape[1:]) * 2 - 1
         return self.project(unit.mul_(column(self.eps, x)), x)
 
+    @torch.no_grad()
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
         checks.same_shape("delta", delta, x)
         return projections.box(projections.linf(delta, self.eps), x)
@@ -107,6 +109,7 @@ class L2(_Pixels):
         direction = noise.normal(noise.seeds(rng, x), *x.shape[1:])
         return self.project(direction.mul_(column(self.eps / self._norm(direction), x)), x)
 
+    @torch.no_grad()
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
         checks.same_shape("delta", delta, x)
         if self.projection == "exact":
@@ -146,6 +149,7 @@ class L1(_Pixels):
         input.)"""
         return self.project(noise.normal(noise.seeds(rng, x), *x.shape[1:]), x)
 
+    @torch.no_grad()
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
         checks.same_shape("delta", delta, x)
         if self.projection == "exact":

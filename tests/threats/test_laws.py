@@ -228,3 +228,10 @@ def test_channels_last_gives_the_same() -> None:
         torch.testing.assert_close(last, ball.project(delta, x), atol=2e-6, rtol=1e-5)
         stepped = ball.step(delta, delta, x.to(memory_format=torch.channels_last), 0.1, torch.full((4,), 7))
         torch.testing.assert_close(stepped, ball.step(delta, delta, x, 0.1, torch.full((4,), 7)), atol=2e-6, rtol=1e-5)
+
+
+def test_geometry_takes_tensors_that_want_a_gradient() -> None:
+    x, delta = images((1, 8, 8), 3, 0).requires_grad_(), torch.randn(3, 1, 8, 8, requires_grad=True)
+    for ball in BALLS:
+        assert torch.equal(ball.project(delta, x), ball.project(delta.detach(), x.detach()))
+        assert torch.equal(ball.step(delta, delta, x, 0.1), ball.step(delta.detach(), delta.detach(), x.detach(), 0.1))
