@@ -28,6 +28,7 @@ from torch import Tensor, nn  # noqa: E402
 
 import mrt  # noqa: E402
 from benchmarks.environment import environment  # noqa: E402
+from mrt.attacks.task import Best  # noqa: E402
 
 BATCH, ENTRIES, CLASSES = 128, 3072, 10
 FEW, MANY = 5, 25
@@ -105,15 +106,20 @@ def art_peers(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Run]:
 
 
 def candidates(x: Tensor) -> dict[str, Callable[[], object]]:
-    """The three projected steps alone: each by itself, and as MSD makes them from one common point."""
+    """The three projected steps alone: each by itself, and as MSD makes them from one point and picks from them."""
     grad, keep = torch.randn_like(x), torch.full((BATCH,), 31)
     x_adv = mrt.MSD((LINF, L2, L1), steps=20)(
         nn.Sequential(nn.Flatten(), nn.Linear(ENTRIES, CLASSES)), x, torch.zeros(BATCH).long()
     )
     steps = [(LINF.mover(x), 0.003), (L2.mover(x), 0.05), (L1.mover(x), 1.0)]
 
-    def together() -> list[Tensor]:
-        return [move(x_adv, grad, size, keep) for move, size in steps]
+    losses, standing = torch.rand(3, BATCH), torch.zeros(BATCH, dtype=torch.bool)
+
+    def together() -> Tensor:
+        winner = Best("loss")
+        for (move, size), loss in zip(steps, losses, strict=True):
+            winner.offer(move(x_adv, grad, size, keep), loss, standing)
+        return winner.point
 
     singles = {
         f"step {ball.name}": (lambda m=move, s=size: m(x_adv, grad, s, keep))

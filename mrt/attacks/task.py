@@ -67,6 +67,7 @@ class Best:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self._owned = False  # whether `point` is a copy of our own, free to be written to
 
     def offer(self, point: Tensor, loss: Tensor, broken: Tensor, rows: Tensor | None = None) -> None:
         """Keep `point` where it is better; with `rows`, it speaks of those examples only."""
@@ -84,12 +85,17 @@ class Best:
             return
         won = better.nonzero().squeeze(1)
         if len(won) == len(self.loss):
-            self.point, self.loss, self.broken = point, loss, broken
+            self.point, self.loss, self.broken, self._owned = point, loss, broken, False
         elif len(won):
-            to = won if rows is None else rows[won]
-            self.point = self.point.index_copy(0, to, point[won])
-            self.loss = self.loss.index_copy(0, to, loss[won])
-            self.broken = self.broken.index_copy(0, to, broken[won])
+            self._write(won if rows is None else rows[won], point[won], loss[won], broken[won])
+
+    def _write(self, to: Tensor, point: Tensor, loss: Tensor, broken: Tensor) -> None:
+        """Replace those rows, in memory that no caller holds."""
+        if not self._owned:
+            self.point, self.loss, self.broken = self.point.clone(), self.loss.clone(), self.broken.clone()
+            self._owned = True
+        for mine, new in ((self.point, point), (self.loss, loss), (self.broken, broken)):
+            mine.index_copy_(0, to, new)
 
     def judge(self, x_adv: Tensor, task: Task[T]) -> None:
         """Offer an input that no gradient is needed at."""
