@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, open_low: bool = False) -> float:
     """`value` as a float, if it is a finite number in [low, high] (or above low, with open_low)."""
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    ok = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not ok or value < low or value > high or (open_low and value == low):
         bound = f"{'above' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
         raise ValueError(f"{name} must be a finite number {bound}; got {value!r}")
@@ -20,9 +21,9 @@ def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, o
 
 def count(name: str, value: Any, *, low: int = 1) -> int:
     """`value`, if it is a whole number of at least `low`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
         raise ValueError(f"{name} must be a whole number of at least {low}; got {value!r}")
-    return value
+    return int(value)
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
@@ -36,6 +37,8 @@ def images(name: str, x: Any) -> None:
     """x is a non-empty float32 batch with every value in [0, 1]."""
     if not isinstance(x, Tensor) or x.dtype != torch.float32:
         given = f"a {x.dtype} tensor" if isinstance(x, Tensor) else type(x).__name__
+        if isinstance(x, Tensor) and x.dtype == torch.uint8:
+            given += " (divide by 255, or take the images from data.float(index))"
         raise ValueError(f"{name} must be a torch.float32 tensor with values in [0, 1]; got {given}")
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"{name} must be a non-empty batch (N, C, H, W); got shape {tuple(x.shape)}")
@@ -50,7 +53,10 @@ def labels(name: str, y: Any, x: Tensor) -> None:
         given = f"a {y.dtype} tensor" if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(f"{name} must be a torch.int64 tensor of class numbers; got {given}")
     if y.shape != x.shape[:1]:
-        raise ValueError(f"{name} must have shape ({x.shape[0]},), one class number per image; got {tuple(y.shape)}")
+        hint = "" if y.ndim else " (is the batch dimension missing? x[None], y[None])"
+        raise ValueError(
+            f"{name} must have shape ({x.shape[0]},), one class number per image; got {tuple(y.shape)}{hint}"
+        )
     if y.device != x.device:
         raise ValueError(f"{name} must be on the images' device {x.device}; got {y.device}")
     if int(y.min()) < 0:
@@ -73,6 +79,13 @@ def same_shape(name: str, value: Tensor, x: Tensor) -> None:
     """`value` has the shape of x."""
     if value.shape != x.shape:
         raise ValueError(f"{name} must have the shape of x, {tuple(x.shape)}; got {tuple(value.shape)}")
+
+
+def several(name: str, value: Any, kinds: str) -> tuple[Any, ...]:
+    """`value` as a tuple, if it is a non-empty tuple or list."""
+    if not isinstance(value, (tuple, list)) or not value:
+        raise ValueError(f"{name} must be a non-empty tuple of {kinds}; got {value!r}")
+    return tuple(value)
 
 
 def flag(name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mrt.attacks.gradient import input_grad
-from mrt.attacks.iterative import Iterative, default_step, need_ball
+from mrt.attacks.iterative import Iterative, default_step
 from mrt.attacks.task import Best, Task
 from mrt.protocols import Ball
 from mrt.threats.balls import Linf
@@ -25,12 +25,13 @@ class CWLinf(Iterative):
     is 2.5 eps / steps.
     """
 
+    KINDS = (Linf,)
+
     steps: int = field(default=100, kw_only=True)
     loss: str = field(default="margin", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        need_ball(self, self.threat, Linf)
         if self.loss != "margin":
             raise ValueError(f"CWLinf is the attack with loss='margin'; got {self.loss!r}")
 

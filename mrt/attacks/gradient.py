@@ -44,10 +44,11 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
 
     `bn="batch"` lets BatchNorm normalise by the statistics of the batch at hand, as the published MSD and MNG-AC code
     does, but never moves its running ones; an example then does depend on its batch mates. A callable that is no
-    nn.Module is called as it is: its mode and state are its owner's business.
+    nn.Module, nor a method of one, is called as it is: put whatever it calls into eval mode yourself.
     """
     checks.choice("bn", bn, ("eval", "batch"))
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    owner = getattr(model, "__self__", model)  # of model.forward, say
+    modules = list(owner.modules()) if isinstance(owner, nn.Module) else []
     parameters = [p for m in modules for p in m.parameters(recurse=False)]
     if any(t.is_inference() for m in modules for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))):
         raise ValueError(
@@ -92,4 +93,6 @@ def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -
         raise ValueError(
             "the model's output does not depend differentiably on its input, so it has no gradient to follow"
         )
+    if grad.is_cuda or not bool(grad.flatten(1).sum(1).isfinite().all()):
+        grad = grad.nan_to_num(0.0, 0.0, 0.0)  # an infinite or undefined slope gives no direction
     return grad, logits.detach(), loss.detach()

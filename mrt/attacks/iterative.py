@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -17,8 +17,12 @@ from mrt.protocols import Ball, Model, Rng
 
 @dataclass(frozen=True)
 class Iterative(ABC):
-    """step_size None is 2.5 eps / steps; restarts counts all runs, of which those after the first start at random;
-    best= "broken" prefers a misclassified point to one of larger loss; bn and fast are those of `crafting`."""
+    """Settings: step_size None is 2.5 eps / steps. loss is "ce", "margin" or "dlr". restarts counts all runs; those
+    after the first start at random and see only what still stands. best="broken" prefers a misclassified point to one
+    of larger loss, best="loss" does not. bn="batch" and fast are explained in `attacks.gradient`.
+    """
+
+    KINDS: ClassVar[tuple[type, ...]] = ()  # of balls that it can search; empty for all
 
     threat: Ball
     steps: int = field(default=10, kw_only=True)
@@ -30,8 +34,11 @@ class Iterative(ABC):
     bn: BatchNormMode = field(default="eval", kw_only=True)
     fast: Fast = field(default=Fast(), kw_only=True)
 
+    def __init_subclass__(cls) -> None:
+        cls.__doc__ = f"{cls.__doc__ or ''}\n    {Iterative.__doc__}"  # so that help() explains every option
+
     def __post_init__(self) -> None:
-        need_ball(self, self.threat)
+        need_ball(self, self.threat, *self.KINDS)
         check_settings(self)
         if self.step_size is not None:
             checks.number("step_size", self.step_size, open_low=True)
@@ -46,6 +53,7 @@ class Iterative(ABC):
         rng: Rng = None,
         start: Tensor | None = None,
     ) -> Tensor:
+        """The best x_adv found; see `mrt.protocols.Attack`."""
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             return restarted(task, self.restarts, self.best, self.run).point
@@ -55,18 +63,20 @@ class Iterative(ABC):
         """One run from one start."""
 
 
-def need_ball(attack: object, threat: object, kind: type | tuple[type, ...] = ()) -> None:
-    """ValueError unless `threat` is a ball, or of that kind of ball."""
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    if not isinstance(threat, kinds or Ball):
+def need_ball(attack: object, threat: object, *kinds: type) -> None:
+    """ValueError unless `threat` is a ball, and of one of those kinds where any are named."""
+    if isinstance(threat, type) or not isinstance(threat, kinds or Ball):
         allowed = " or ".join(k.__name__ for k in kinds) or "ball (Linf, L2 or L1)"
-        raise ValueError(f"{type(attack).__name__} needs a threat of type {allowed}; got {threat!r}")
+        example = kinds[0].__name__ if kinds else "Linf"
+        raise ValueError(
+            f"{type(attack).__name__} needs a threat of type {allowed}: {example}(0.3), say; got {threat!r}"
+        )
 
 
 def check_settings(attack: Any) -> None:
     """ValueError on a setting out of range, among those that iterative attacks share."""
-    checks.count("steps", attack.steps)
-    checks.count("restarts", attack.restarts)
+    for name in ("steps", "restarts"):
+        object.__setattr__(attack, name, checks.count(name, getattr(attack, name)))
     named(attack.loss)
     checks.choice("best", attack.best, ("broken", "loss"))
     checks.choice("bn", attack.bn, ("eval", "batch"))

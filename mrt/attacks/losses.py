@@ -67,9 +67,10 @@ class Goal:
         return self.loss(logits, self.y, self.target)
 
     def reached(self, logits: Tensor) -> Tensor:
-        """bool (N,): classified as the target, or without one as anything but y."""
+        """bool (N,): classified as the target, or without one as anything but y. NaN logits classify nothing."""
         predicted = logits.argmax(1)
-        return predicted != self.y if self.target is None else predicted == self.target
+        reached = predicted != self.y if self.target is None else predicted == self.target
+        return reached & ~logits.isnan().any(1)
 
     def at(self, rows: Tensor) -> Goal:
         """The goal of those examples."""

@@ -25,7 +25,9 @@ class MSD:
     example moves to the proposal of largest loss. Returns the best point of the whole path, as the authors' code does.
 
     step_size is one length for each ball, or None: 2.5 eps / steps each. The union that MSD training reaches depends
-    strongly on their ratio: tune it on held-out data. `keep` is the number of entries an l1 step moves.
+    strongly on their ratio: tune it on held-out data. `keep` is the number of entries an l1 step moves: a count, a
+    quantile of |grad|, or a range of either to draw from per example and step. loss is "ce", "margin" or "dlr"; best
+    is "loss" or "broken" (misclassified first); bn and fast are those of `crafting`.
     """
 
     threats: tuple[Ball, ...]
@@ -40,7 +42,8 @@ class MSD:
     fast: Fast = field(default=Fast(), kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threats", AnyOf(self.threats).threats)
+        given = self.threats.threats if isinstance(self.threats, AnyOf) else self.threats
+        object.__setattr__(self, "threats", checks.several("threats", given, "balls (Linf, L2, L1)"))
         for ball in self.threats:
             need_ball(self, ball)
         check_settings(self)

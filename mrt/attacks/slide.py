@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from mrt.attacks import keep as sparsity
-from mrt.attacks.iterative import Iterative, need_ball
+from mrt.attacks.iterative import Iterative
 from mrt.attacks.keep import Keep
 from mrt.attacks.pgd import ascend
 from mrt.attacks.reference import ReferenceSLIDE
@@ -28,12 +28,13 @@ class SLIDE(Iterative):
     whatever the number of steps: the papers' fixed length of 1 or 2, and stronger on MNIST than 2.5 eps / steps.
     """
 
+    KINDS = (L1,)
+
     steps: int = field(default=20, kw_only=True)
     keep: Keep = field(default=0.99, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        need_ball(self, self.threat, L1)
         sparsity.check(self.keep)
 
     def run(self, task: Task[Ball]) -> Best:

@@ -142,16 +142,17 @@ def open_task(
         x, y = x.detach().clone(), y.clone()
         target, start = (None if t is None else t.detach().clone() for t in (target, start))
         highest = y if target is None else torch.maximum(y, target)
-        yield Task(_checked(seen, highest), threat, x, Goal(loss, y, target), noise.seeds(rng, x).clone(), start)
+        yield Task(_checked(seen, x, highest), threat, x, Goal(loss, y, target), noise.seeds(rng, x).clone(), start)
 
 
-def _checked(model: Model, labels: Tensor) -> Model:
-    """The model with its answer checked: always its shape, the first time also that every label names a class."""
+def _checked(model: Model, x: Tensor, labels: Tensor) -> Model:
+    """The model with its answer checked: always its shape, the first time also that every label names a class and that
+    the clean images x have numbers for logits (NaN elsewhere is the model's way to answer)."""
     classes = 0
 
-    def f(x: Tensor) -> Tensor:
+    def f(z: Tensor) -> Tensor:
         nonlocal classes
-        logits = checks.logits(model(x), x)
+        logits = checks.logits(model(z), z)
         if not classes:
             classes = logits.shape[1]
             if int(labels.max()) >= classes:
@@ -159,6 +160,8 @@ def _checked(model: Model, labels: Tensor) -> Model:
                     f"labels must be class numbers from 0 to {classes - 1}, as the model has {classes} classes; "
                     f"got {int(labels.max())}"
                 )
+            if bool(logits.isnan().any()) and bool(model(x).isnan().any()):
+                raise ValueError("the model must return numbers for clean images; got NaN")
         return logits
 
     return f

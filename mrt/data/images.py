@@ -16,7 +16,7 @@ Augment = Literal["none", "crop-flip"]
 DEVICE_SHARE = 0.5  # of the memory that is free on a CUDA device; the rest is for the model, its attack and its graphs
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Images:
     """Images `x`, uint8 or float32 in [0, 1], (N, C, H, W), with labels `y`, int64 (N,), counting into `classes`.
 
@@ -80,6 +80,10 @@ class Images:
         pseudo = None if self.pseudo is None else self.pseudo.to(device)
         return replace(self, x=x, y=self.y.to(device), pseudo=pseudo)
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.x.shape[1:]))
+        return f"Images({len(self)} of {shape} {self.x.dtype}, {len(self.classes)} classes, augment={self.augment!r})"
+
     def take(self, which: int | Tensor) -> Images:
         """The first `which` examples, or those at the int64 indices `which` (any order, repeats allowed)."""
         if isinstance(which, int):
@@ -87,6 +91,7 @@ class Images:
                 raise ValueError(f"cannot take {which} of {len(self)} examples")
             pseudo = None if self.pseudo is None else self.pseudo[:which]
             return replace(self, x=self.x[:which], y=self.y[:which], pseudo=pseudo)
+        which = torch.as_tensor(which)
         if which.dtype != torch.int64 or which.ndim != 1:
             raise ValueError(f"indices must be int64 of shape (n,), got {which.dtype} {tuple(which.shape)}")
         require_below("indices", which, len(self))

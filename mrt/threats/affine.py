@@ -26,7 +26,7 @@ class Affine:
     threats: tuple[Threat, ...]
 
     def __post_init__(self) -> None:
-        members = tuple(self.threats)
+        members = checks.several("threats", self.threats, "threats")
         allowed = [
             isinstance(t, Ball) or (i == 0 and isinstance(t, RotationTranslation)) for i, t in enumerate(members)
         ]
@@ -64,7 +64,9 @@ class Affine:
     def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
         """True where delta is in the set and x_adv is what it makes of x, up to 1e-5."""
         if delta is None:
-            raise ValueError("Affine.contains needs delta: x_adv alone does not show how the budget was shared")
+            raise ValueError(
+                "Affine.contains needs delta, as search(...) gives it: x_adv alone does not show the shares"
+            )
         checks.same_shape("x_adv", x_adv, x)
         weights, parts = self.unpack(delta, x)
         ok = (weights >= 0).all(1) & (weights.sum(1) <= 1 + 1e-5) & in_box(x_adv)

@@ -22,7 +22,7 @@ class L0(Radii):
     RADII: ClassVar[tuple[str, ...]] = ("count",)
 
     def __post_init__(self) -> None:
-        checks.count("count", self.count, low=0)
+        object.__setattr__(self, "count", checks.count("count", self.count, low=0))
 
     @property
     def name(self) -> str:

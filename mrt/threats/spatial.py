@@ -55,7 +55,9 @@ class RotationTranslation(Radii):
     def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
         """True where delta is in range and x_adv is x moved by it, up to 1e-5."""
         if delta is None:
-            raise ValueError("RotationTranslation.contains needs delta: x_adv alone does not show how x was moved")
+            raise ValueError(
+                "RotationTranslation.contains needs delta, as search(...) gives it: x_adv does not show it"
+            )
         checks.same_shape("x_adv", x_adv, x)
         in_range = (delta.abs() <= self._limits(x) * (1 + 1e-6)).all(1)
         same = ((self.apply(x, delta) - x_adv).abs() <= 1e-5).flatten(1).all(1)

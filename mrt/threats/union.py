@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mrt import checks
 from mrt.protocols import Rng, Threat
 from mrt.threats import noise
 from mrt.threats.balls import L1, L2, Linf
@@ -23,9 +24,11 @@ class AnyOf:
     threats: tuple[Threat, ...]
 
     def __post_init__(self) -> None:
-        members = tuple(self.threats)
-        if not members or not all(isinstance(t, Threat) for t in members):
-            raise ValueError(f"threats must be one or more threats; got {self.threats!r}")
+        members = checks.several("threats", self.threats, "threats")
+        if not all(isinstance(t, Threat) for t in members):
+            raise ValueError(
+                f"threats must be threats such as Linf(0.3) or L1(10.0), one or more; got {self.threats!r}"
+            )
         object.__setattr__(self, "threats", members)
 
     @property

@@ -274,3 +274,48 @@ def test_a_start_is_used_and_projected() -> None:
     for refuses in (mrt.RTGrid(), mrt.RTWorstOf(), mrt.GreedyL0(mrt.L0(1)), mrt.AffineAttack(mrt.Affine((LINF, L2)))):
         with pytest.raises(ValueError, match="start"):
             refuses(model, x, y, start=far)
+
+
+@every_attack
+def test_undefined_slopes_and_answers_never_reach_the_result(attack: Attack) -> None:
+    """sqrt has an infinite slope at 0, which is NaN by the chain rule; logits may turn NaN away from x."""
+    base, (x, y) = RowWise((1, 8, 8)), batch()
+    x[:, :, 0, 0] = 0
+
+    def steep(z: Tensor) -> Tensor:
+        logits: Tensor = base(z) + z[:, :, 0, 0].pow(2).sum(1, keepdim=True).sqrt() * torch.arange(5)
+        return logits
+
+    def fragile(z: Tensor) -> Tensor:
+        logits: Tensor = base(z)
+        far = (
+            (z - x[: len(z)]).abs().flatten(1).amax(1, keepdim=True) > 0.01 if len(z) == len(x) else logits[:, :1] > 1e9
+        )
+        return torch.where(far, torch.nan, logits)
+
+    found = attack(steep, x, y, rng=torch.arange(6))
+    assert found.isfinite().all() and not torch.equal(found, x)
+    assert attack(fragile, x, y, rng=torch.arange(6)).isfinite().all()
+    with pytest.raises(ValueError, match="got NaN"):
+        attack(lambda z: base(z) * torch.nan, x, y)
+
+
+def test_a_method_of_a_module_is_that_module() -> None:
+    net, (x, y) = marked_net(), batch()
+    before = snapshot(net)
+    expected = mrt.PGD(LINF, steps=3)(net, x, y, rng=torch.arange(6))
+    assert torch.equal(mrt.PGD(LINF, steps=3)(net.forward, x, y, rng=torch.arange(6)), expected)
+    assert_untouched(net, before)
+
+
+def test_help_explains_every_option() -> None:
+    for make in (mrt.PGD, mrt.SLIDE, mrt.MIM, mrt.APGD, mrt.CWLinf, mrt.MSD):
+        text = make.__doc__ or ""
+        assert all(word in text for word in ("step_size", "loss", "best", "bn", "fast")), make
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    import numpy as np
+
+    assert mrt.Linf(np.float32(0.5)) == mrt.Linf(0.5) and mrt.L0(np.int64(3)) == mrt.L0(3)
+    assert repr(mrt.PGD(LINF, steps=np.int64(3))) == repr(mrt.PGD(LINF, steps=3))
