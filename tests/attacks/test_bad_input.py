@@ -29,9 +29,9 @@ CONSTRUCTORS: tuple[tuple[Callable[[], object], str], ...] = (
     (lambda: mrt.RotationTranslation(degrees=200), "degrees.*at most 180.*200"),
     (lambda: mrt.RotationTranslation(pixels=-1), "pixels.*-1"),
     (lambda: mrt.AnyOf(()), "threats.*non-empty"),
-    (lambda: mrt.AnyOf((3,)), "threats.*3"),
-    (lambda: mrt.AnyOf(LINF), "threats.*tuple.*Linf"),
-    (lambda: mrt.MSD(LINF), "threats.*tuple of balls.*Linf"),
+    (lambda: mrt.AnyOf((3,)), "threats.*3"),  # type: ignore[arg-type]
+    (lambda: mrt.AnyOf(LINF), "threats.*tuple.*Linf"),  # type: ignore[arg-type]
+    (lambda: mrt.MSD(LINF), "threats.*tuple of balls.*Linf"),  # type: ignore[arg-type]
     (lambda: mrt.PGD(mrt.Linf), "PGD.*Linf.0.3.*class"),  # type: ignore[arg-type]
     (lambda: mrt.Affine((LINF,)), "two or more"),
     (lambda: mrt.Affine((LINF, RT)), "first of them"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -315,7 +317,7 @@ def test_help_explains_every_option() -> None:
 
 
 def test_numpys_numbers_are_numbers() -> None:
-    import numpy as np
-
-    assert mrt.Linf(np.float32(0.5)) == mrt.Linf(0.5) and mrt.L0(np.int64(3)) == mrt.L0(3)
-    assert repr(mrt.PGD(LINF, steps=np.int64(3))) == repr(mrt.PGD(LINF, steps=3))
+    single: Any = np.float32(0.5)
+    whole: Any = np.int64(3)
+    assert mrt.Linf(single) == mrt.Linf(0.5) and mrt.L0(whole) == mrt.L0(3)
+    assert repr(mrt.PGD(LINF, steps=whole)) == repr(mrt.PGD(LINF, steps=3))
