@@ -43,7 +43,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("threats/projections.py", "return (x + delta).clamp_(0, 1).sub_(x)", "return delta.clone()", LAWS),
     ("threats/selection.py", "groups.amax(1).topk(k", "groups.amin(1).topk(k", LAWS),
     ("threats/selection.py", "return torch.cat([members.flatten(1), tail], 1)", "return members.flatten(1)", LAWS),
-    ("threats/l0.py", "delta.square() - (delta - clipped).square()", "delta.abs()", LAWS),
+    ("threats/l0.py", "clipped * (2 * delta - clipped)", "delta.abs()", LAWS),
     ("threats/union.py", "gaps.argmin(0)", "gaps.argmax(0)", LAWS),
     # membership
     ("threats/radii.py", "eps * (1 + 2e-6)", "eps * 1.002", LAWS),
@@ -58,7 +58,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # goals and bookkeeping
     ("attacks/losses.py", "best_other - own if target is None else own - best_other", "own - best_other", LOSSES),
     ("attacks/losses.py", "top[:, 0] - top[:, 2]", "top[:, 0] - top[:, 1]", LOSSES),
-    ("attacks/losses.py", "predicted == self.target", "predicted != self.y", LOSSES),
+    ("attacks/losses.py", "else predicted == self.target", "else predicted != self.y", LOSSES),
     ("attacks/task.py", "better = loss > old_loss", "better = loss >= old_loss", LOSSES),
     ("attacks/task.py", "(broken & ~old_broken) | ((broken == old_broken) & better)", "better", LOSSES),
     ("attacks/task.py", "seeds=noise.fold(self.seeds, restart), restart", "seeds=self.seeds, restart", PROMISES),

@@ -12,6 +12,7 @@ from mrt import checks
 from mrt.attacks.gradient import input_grad
 from mrt.attacks.iterative import default_step
 from mrt.attacks.losses import named
+from mrt.attacks.spatial import moved
 from mrt.attacks.task import Best, Task, open_task, restarted
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats import noise
@@ -45,7 +46,8 @@ class AffineAttack:
         named(self.loss)
         checks.flag("random_start", self.random_start)
         if self.weights is not None:
-            weights = tuple(checks.number("weights", w, high=1) for w in self.weights)
+            given = checks.several("weights", self.weights, "shares of the budget")
+            weights = tuple(checks.number("weights", w, high=1) for w in given)
             if len(weights) != len(self.threat.threats) or sum(weights) > 1 + 1e-6:
                 raise ValueError(
                     f"weights needs {len(self.threat.threats)} shares that sum to at most 1; got {self.weights!r}"
@@ -63,8 +65,7 @@ class AffineAttack:
         start: Tensor | None = None,
     ) -> Tensor:
         delta = self._search(model, x, y, target, rng, start)
-        with torch.no_grad():
-            return self.threat.apply(x.detach(), delta)
+        return moved(self.threat, x, delta)
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
         """(N, P): weights and perturbations, as `Affine` packs them."""

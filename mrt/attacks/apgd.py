@@ -54,7 +54,7 @@ class APGD(Iterative):
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             if not self.targets:
-                return restarted(task, self.restarts, self.best, self.run).point
+                return restarted(task, self.restarts, self.best, self.run, self.bn).point
             return self._each_target(task).point
 
     def run(self, task: Task[Ball]) -> Best:
@@ -75,11 +75,11 @@ class APGD(Iterative):
         ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
         best, rows = Best(self.best), torch.arange(len(y), device=y.device)
         for turn in range(self.restarts * self.targets):
-            goal = Goal(task.goal.loss, y[rows], ranked[rows, turn % self.targets])
+            goal = Goal(task.goal.loss, y[rows], ranked[rows, turn % self.targets], any_wrong=True)
             point = self.run(replace(task.at(rows).again(turn), goal=goal)).point
             logits = task.f(point)
             best.offer(point, margin(logits, y[rows]), logits.argmax(1) != y[rows], rows)
-            if self.best == "broken":
+            if self.best == "broken" and self.bn == "eval":
                 rows = (~best.broken).nonzero().squeeze(1)
                 if len(rows) == 0:
                     break

@@ -56,7 +56,7 @@ class Iterative(ABC):
         """The best x_adv found; see `mrt.protocols.Attack`."""
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
-            return restarted(task, self.restarts, self.best, self.run).point
+            return restarted(task, self.restarts, self.best, self.run, self.bn).point
 
     @abstractmethod
     def run(self, task: Task[Ball]) -> Best:

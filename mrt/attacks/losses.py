@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,11 +57,13 @@ def named(loss: str) -> Loss:
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """One batch's objective, and when it is reached."""
+    """One batch's objective, and when it is reached. `any_wrong`: the target is only a direction, and any wrong class
+    will do."""
 
     loss: Loss
     y: Tensor
     target: Tensor | None = None
+    any_wrong: bool = False
 
     def __call__(self, logits: Tensor) -> Tensor:
         return self.loss(logits, self.y, self.target)
@@ -69,9 +71,10 @@ class Goal:
     def reached(self, logits: Tensor) -> Tensor:
         """bool (N,): classified as the target, or without one as anything but y. NaN logits classify nothing."""
         predicted = logits.argmax(1)
-        reached = predicted != self.y if self.target is None else predicted == self.target
+        untargeted = self.target is None or self.any_wrong
+        reached = predicted != self.y if untargeted else predicted == self.target
         return reached & ~logits.isnan().any(1)
 
     def at(self, rows: Tensor) -> Goal:
         """The goal of those examples."""
-        return Goal(self.loss, self.y[rows], None if self.target is None else self.target[rows])
+        return replace(self, y=self.y[rows], target=None if self.target is None else self.target[rows])

@@ -72,7 +72,7 @@ class MSD:
     ) -> Tensor:
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
-            return restarted(task, self.restarts, self.best, self.run).point
+            return restarted(task, self.restarts, self.best, self.run, self.bn).point
 
     def run(self, task: Task[AnyOf]) -> Best:
         """One run from one start: a gradient at the common point, then a forward pass for each ball's proposal."""

@@ -152,10 +152,10 @@ class ReferenceMSD:
         )
 
     def _l1(self, delta: Tensor, grad: Tensor, x: Tensor, k: int) -> Tensor:
-        now, gap = (x + delta).flatten(1), 1 / k
+        now, gap = (x + delta).flatten(1), self.step_size[2] / k  # the step that each entry would take
         flat = grad.flatten(1)
         barred = (now <= 0) | (now >= 1) | ((now <= gap) & (flat < 0)) | ((now >= 1 - gap) & (flat > 0))
-        top = flat.abs().masked_fill(barred, 0).topk(k, dim=1)
+        top = flat.abs().masked_fill(barred, 0).topk(min(k, flat.shape[1]), dim=1)
         move = torch.zeros_like(flat).scatter(1, top.indices, flat.gather(1, top.indices).sign() * (top.values > 0))
         moved = delta + (self.step_size[2] / k) * move.view_as(delta)
         eps = self.threats[2].eps

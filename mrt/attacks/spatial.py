@@ -12,7 +12,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.attacks.losses import ce
 from mrt.attacks.task import Best, Task, open_task
-from mrt.protocols import Model, Rng
+from mrt.protocols import Model, Rng, Threat
 from mrt.threats import noise
 from mrt.threats.spatial import RotationTranslation
 
@@ -98,22 +98,23 @@ def worst_motion(
     if call[5] is not None:
         raise ValueError("a search of motions has no point to begin from; call it without start=")
     with open_task(threat, ce, call) as task:
-        best, rows = Best("broken"), torch.arange(len(task.x), device=task.x.device)
+        best, now, rows = Best("broken"), task, None
         for turn, delta in enumerate(candidates(task)):
             if stop and turn and turn % REST == 0:
                 rows = (~best.broken).nonzero().squeeze(1)
                 if len(rows) == 0:
                     break
-            now = task.at(rows)
-            logits = now.f(now.threat.apply(now.x, delta[rows]))
-            best.offer(delta[rows], now.goal(logits), now.goal.reached(logits), rows)
+                now = task.at(rows)
+            mine = delta if rows is None else delta[rows]
+            logits = now.f(now.threat.apply(now.x, mine))
+            best.offer(mine, now.goal(logits), now.goal.reached(logits), rows)
         return best.point
 
 
-def moved(threat: RotationTranslation, x: Tensor, delta: Tensor) -> Tensor:
-    """x moved by delta, outside any graph."""
-    with torch.no_grad():
-        return threat.apply(x.detach(), delta)
+def moved(threat: Threat, x: Tensor, delta: Tensor) -> Tensor:
+    """x changed by delta, outside any graph and any inference mode."""
+    with torch.inference_mode(False), torch.no_grad():
+        return threat.apply(x.detach().clone(), delta)
 
 
 def need_rt(attack: object, threat: object) -> None:

@@ -79,9 +79,14 @@ class Best:
         better = loss > old_loss
         if self.policy == "broken":
             better = (broken & ~old_broken) | ((broken == old_broken) & better)
-        if rows is None and point.is_cuda:  # no look at the values
-            self.point = torch.where(better.reshape(-1, *[1] * (point.ndim - 1)), point, self.point)
-            self.loss, self.broken = torch.where(better, loss, self.loss), torch.where(better, broken, self.broken)
+        if point.is_cuda:  # no look at the values
+            old = self.point if rows is None else self.point[rows]
+            point = torch.where(better.reshape(-1, *[1] * (point.ndim - 1)), point, old)
+            loss, broken = torch.where(better, loss, old_loss), torch.where(better, broken, old_broken)
+            if rows is None:
+                self.point, self.loss, self.broken = point, loss, broken
+            else:
+                self._write(rows, point, loss, broken)
             return
         won = better.nonzero().squeeze(1)
         if len(won) == len(self.loss):
@@ -103,8 +108,9 @@ class Best:
         self.offer(x_adv, task.goal(logits), task.goal.reached(logits))
 
 
-def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best]) -> Best:
-    """The best of `runs` runs. Under "broken" each later one sees only the examples that still stand."""
+def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best], bn: str = "eval") -> Best:
+    """The best of `runs` runs. Under "broken" each later one sees only the examples that still stand, except where
+    BatchNorm takes its statistics from the batch: there the batch stays whole."""
     best = run(task.again(0))
     for restart in range(1, runs):
         rows = None
@@ -112,6 +118,7 @@ def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]],
             rows = (~best.broken).nonzero().squeeze(1)
             if len(rows) == 0:
                 break
+            rows = rows if bn == "eval" else None
         more = run((task if rows is None else task.at(rows)).again(restart))
         best.offer(more.point, more.loss, more.broken, rows)
     return best
@@ -147,7 +154,7 @@ def open_task(
 
 def _checked(model: Model, x: Tensor, labels: Tensor) -> Model:
     """The model with its answer checked: always its shape, the first time also that every label names a class and that
-    the clean images x have numbers for logits (NaN elsewhere is the model's way to answer)."""
+    some clean image of x has numbers for logits (one that has none is merely never counted as broken)."""
     classes = 0
 
     def f(z: Tensor) -> Tensor:
@@ -160,8 +167,8 @@ def _checked(model: Model, x: Tensor, labels: Tensor) -> Model:
                     f"labels must be class numbers from 0 to {classes - 1}, as the model has {classes} classes; "
                     f"got {int(labels.max())}"
                 )
-            if bool(logits.isnan().any()) and bool(model(x).isnan().any()):
-                raise ValueError("the model must return numbers for clean images; got NaN")
+            if bool(logits.isnan().any(1).all()) and bool(model(x).isnan().any(1).all()):
+                raise ValueError("the model must return numbers for clean images; got NaN for every one")
         return logits
 
     return f

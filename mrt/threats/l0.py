@@ -41,7 +41,7 @@ class L0(Radii):
         checks.same_shape("delta", delta, x)
         room = delta.sign().add_(x).clamp_(0, 1).sub_(x).abs_()
         clipped = torch.minimum(delta.abs(), room).copysign_(delta)
-        gain = delta.square() - (delta - clipped).square()
+        gain = clipped * (2 * delta - clipped)  # delta^2 - (delta - clipped)^2, without its cancellation
         return clipped * self._chosen(gain)
 
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
@@ -64,5 +64,6 @@ class L0(Radii):
         return (place < limit).to(score.dtype).view_as(score)
 
     def _radius(self, name: str, factor: float | Tensor) -> int | Tensor:
-        """Counts stay whole: rounded down."""
-        return (self.count * factor).floor().long() if isinstance(factor, Tensor) else int(self.count * factor)
+        """Counts stay whole: rounded down, but for what rounding took off."""
+        share = self.count * factor + 1e-4
+        return share.floor().long() if isinstance(share, Tensor) else int(share)

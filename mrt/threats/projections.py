@@ -27,16 +27,10 @@ def box(delta: Tensor, x: Tensor) -> Tensor:
 
 def linf(delta: Tensor, eps: Radius) -> Tensor:
     """argmin |d - delta|_2 with |d|_inf <= eps."""
-    return linf_(delta.clone(), eps)
-
-
-def linf_(delta: Tensor, eps: Radius) -> Tensor:
-    """`linf` in place."""
     bound = column(eps, delta)
     if isinstance(bound, Tensor):
-        clamped: Tensor = torch.clamp(delta, -bound, bound, out=delta)
-        return clamped
-    return delta.clamp_(-bound, bound)
+        return torch.minimum(torch.maximum(delta, -bound), bound)
+    return delta.clamp(-bound, bound)
 
 
 def l2(delta: Tensor, eps: Radius) -> Tensor:
@@ -74,26 +68,28 @@ def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     """argmin |d - delta|_2 with |d|_2 <= eps and x + d in [0, 1]: d = box(s delta) with the largest s <= 1 that
     fits."""
     flat, origin = delta.flatten(1), x.flatten(1)
-    radius = torch.as_tensor(eps, dtype=delta.dtype, device=delta.device).expand(len(flat)).unsqueeze(1)
+    radius = column(eps, flat)
 
     def norm(scale: Tensor) -> Tensor:
         length: Tensor = torch.linalg.vector_norm(box(flat * scale, origin), dim=1, keepdim=True)
         return length
 
-    low, high = torch.zeros_like(radius), torch.ones_like(radius)
-    for _ in range(32):
-        middle = (low + high) / 2
+    length = torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp_(min=torch.finfo(flat.dtype).tiny)
+    low, high = (radius / length).clamp_(max=1), torch.ones_like(length)  # low fits, since the box only shortens
+    for _ in range(40):
+        middle = (low * high).sqrt()  # the scale may span many orders of magnitude
         inside = norm(middle) <= radius
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-    return box(flat * low, origin).view_as(delta)  # low has become 1 where delta fits
+    low = torch.where(norm(torch.ones_like(low)) <= radius, 1.0, low)
+    return box(flat * low, origin).view_as(delta)
 
 
 def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
     """(N, 1): the least t >= 0 with sum min((size - t)+, room) <= eps; no room means no bound."""
-    radius = torch.as_tensor(eps, dtype=size.dtype, device=size.device).expand(len(size))
+    radius = eps.to(size.dtype) if isinstance(eps, Tensor) else torch.full_like(size[:, 0], eps)
     level = torch.zeros_like(radius)
     if size.is_cuda:  # a look at the values would stall it
-        level = _descend(size, room, radius, level)
+        level = _descend(size, room, radius, look=False)
     else:
         few = max(size.shape[1] // SPARSE, 1)
         sparse = torch.gt(size, 0, out=torch.empty_like(size)).sum(1) <= few
@@ -104,21 +100,22 @@ def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
                 columns = columns_of_largest(a, few) if narrow else None
                 if columns is not None:
                     a, u = a.gather(1, columns), None if u is None else u.gather(1, columns)
-                level[rows] = _descend(a, u, r, level[rows])
+                level[rows] = _descend(a, u, r)
     return level.mul_(1 + 2.0**-23).unsqueeze(1)  # so that the rounding left over errs to the inside
 
 
-def _descend(size: Tensor, room: Tensor | None, eps: Tensor, level: Tensor) -> Tensor:
-    """The level (N,), searched from the one given.
+def _descend(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = True) -> Tensor:
+    """The level (N,). With `look`, rows that are done leave the search; what a row finds is the same either way.
 
     The sum falls piecewise linearly in t: a Newton step is exact on its piece, and bisection takes over where it is
-    flat, the step leaves the bracket, or 24 steps were not enough. A row rests once its step is lost in the sum's
+    flat, the step leaves the bracket, or 20 steps were not enough. A row rests once its step is lost in the sum's
     rounding.
     """
-    low, high = torch.zeros_like(level), size.amax(1)
-    done = torch.zeros_like(level, dtype=torch.bool)
+    found, rows = torch.zeros_like(eps), torch.arange(len(eps), device=eps.device)
+    level, low, high = torch.zeros_like(eps), torch.zeros_like(eps), size.amax(1)
+    done = torch.zeros_like(eps, dtype=torch.bool)
     above, kept = torch.empty_like(size), torch.empty_like(size)
-    for turn in range(64):
+    for turn in range(40):
         torch.sub(size, level[:, None], out=above).clamp_(min=0)
         if room is None:
             spent, slope = above.sum(1), above.gt_(0).sum(1)
@@ -130,17 +127,20 @@ def _descend(size: Tensor, room: Tensor | None, eps: Tensor, level: Tensor) -> T
         low, high = torch.where(excess > 0, level, low), torch.where(excess > 0, high, level)
         newton = level + excess / slope.clamp(min=1)
         settled = excess.abs() <= 4e-7 * spent
-        useful = settled | ((slope > 0) & (newton > low) & (newton < high) & (turn < 24))
+        useful = settled | ((slope > 0) & (newton > low) & (newton < high) & (turn < 20))
         closed = (high - low <= 1e-7 * high) & ~settled
         step = torch.where(useful, newton, (low + high) / 2)
         level = torch.where(done, level, torch.where(closed, high, step))
         done |= settled | closed
-        if size.is_cuda:  # a look at the values would stall a GPU
+        if not look:
             continue
-        rows = (~done).nonzero().squeeze(1)
-        if len(rows) == 0:
-            break
-        if 2 * len(rows) <= len(size):  # the rest by itself, from where it stands
-            rest = None if room is None else room[rows]
-            return level.index_copy(0, rows, _descend(size[rows], rest, eps[rows], level[rows]))
-    return level
+        left = (~done).nonzero().squeeze(1)
+        if 2 * len(left) > len(rows):
+            continue
+        found[rows] = level
+        rows, level, low, high, done = rows[left], level[left], low[left], high[left], done[left]
+        size, eps, room = size[left], eps[left], None if room is None else room[left]
+        above, kept = above[: len(left)], kept[: len(left)]
+        if len(left) == 0:
+            return found
+    return found.index_copy(0, rows, level)

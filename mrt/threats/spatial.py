@@ -71,9 +71,10 @@ class RotationTranslation(Radii):
             yield limits * unit
 
     def _limits(self, x: Tensor) -> Tensor:
-        """(N, 3), or (1, 3) for plain numbers."""
-        values = [torch.as_tensor(v, dtype=x.dtype, device=x.device).reshape(-1) for v in (self.pixels, self.degrees)]
-        return torch.stack([values[0], values[0], values[1]], 1).expand(x.shape[0], 3)
+        """(N, 3)."""
+        rows = x.new_ones(x.shape[0])
+        pixels, degrees = rows * self.pixels, rows * self.degrees
+        return torch.stack([pixels, pixels, degrees], 1)
 
     def _check(self, x: Tensor, delta: Tensor) -> None:
         if x.ndim != 4:

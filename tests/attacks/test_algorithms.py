@@ -13,7 +13,7 @@ import mrt
 from mrt.attacks import keep as sparsity
 from mrt.attacks.losses import Goal, Loss
 from mrt.attacks.reference import one_too_many, whole_batch
-from mrt.protocols import Ball
+from mrt.protocols import Ball, Model
 from mrt.threats import noise
 from tests.support import UNION, Linear, RowWise, images, small_net
 
@@ -150,6 +150,17 @@ def test_cw_is_adam_on_the_margin() -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+def recorder(model: Model) -> tuple[Model, list[Tensor]]:
+    """The model, and the inputs that it is given from now on."""
+    seen: list[Tensor] = []
+
+    def recording(z: Tensor) -> Tensor:
+        seen.append(z.detach().clone())
+        return model(z)
+
+    return recording, seen
+
+
 def naive_apgd(ball: Ball, model: nn.Module, x: Tensor, y: Tensor, steps: int) -> Tensor:
     """One example, one branch at a time: APGD for linf and l2 from x itself."""
     size, period, since, rises, halved = 2 * ball.eps, max(int(0.22 * steps), 1), 0, 0, True
@@ -222,10 +233,9 @@ def test_targeted_apgd_visits_the_most_likely_classes_in_turn(monkeypatch: pytes
     order = model(x).scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
     aims: list[Tensor] = []
 
-    def spy(loss: Loss, labels: Tensor, target: Tensor | None = None) -> Goal:
-        if target is not None:
-            aims.append(target)
-        return Goal(loss, labels, target)
+    def spy(loss: Loss, labels: Tensor, target: Tensor, any_wrong: bool) -> Goal:
+        aims.append(target)
+        return Goal(loss, labels, target, any_wrong)
 
     monkeypatch.setattr("mrt.attacks.apgd.Goal", spy)
     mrt.APGD(tiny, steps=2, loss="dlr", targets=3, restarts=2)(model, x, y, rng=seeds)
@@ -236,43 +246,42 @@ def test_targeted_apgd_visits_the_most_likely_classes_in_turn(monkeypatch: pytes
 
 
 def test_greedy_l0_takes_the_largest_gain_and_never_twice() -> None:
-    model, x, y, _ = start(n=6)
+    model, x, _, _ = start(n=6)
+    y, count = model(x).argmax(1), 3
     expected = x.clone()
     for i in range(6):
         path, touched = [x[i : i + 1]], torch.zeros(64, dtype=torch.bool)
-        for _ in range(4):
+        for _ in range(count):
             grad, _ = ce_grad(model, path[-1], y[i : i + 1])
             g, now = grad.flatten(), path[-1].flatten().clone()
             gain = torch.where(g > 0, g * (1 - now), -g * now).masked_fill(touched, -1)
             j = int(gain.argmax())
             now[j], touched[j] = float(g[j] > 0), True
             path.append(now.view(1, *SHAPE))
-        expected[i] = best_of(path, model, y[i : i + 1])[0]
-    wrong = model(x).argmax(1) != y
-    found = mrt.GreedyL0(mrt.L0(4))(model, x, y)
-    assert torch.equal(
-        found[~wrong & (model(expected).argmax(1) == y)], expected[~wrong & (model(expected).argmax(1) == y)]
-    )
-    assert ((found != x).flatten(1).sum(1) <= 4).all()
+        broken = [z for z in path if model(z).argmax(1) != y[i]]
+        expected[i] = best_of(broken or path, model, y[i : i + 1])[0]
+    found = mrt.GreedyL0(mrt.L0(count))(model, x, y)
+    assert torch.equal(found, expected) and not torch.equal(found, x)
     view = mrt.GreedyL0(mrt.L0(4).scaled(torch.tensor([0.5, 1.0, 0.0, 1.0, 1.0, 1.0])))
     assert ((view(model, x, y) != x).flatten(1).sum(1) <= torch.tensor([2, 4, 0, 4, 4, 4])).all()
 
 
 def test_rt_searches_return_the_worst_candidate() -> None:
-    net, x, y = small_net().eval(), images(SHAPE, 6, 1), torch.arange(6) % 5
-    rt = mrt.RotationTranslation(30, 2)
+    net, x = small_net().eval(), images(SHAPE, 12, 1)
+    y, rt = net(x).argmax(1), mrt.RotationTranslation(10, 0.4)
     candidates = [rt.apply(x, d) for d in rt.grid(x, (3, 3, 5))]
     losses = torch.stack([nn.functional.cross_entropy(net(c), y, reduction="none") for c in candidates])
     broken = torch.stack([net(c).argmax(1) != y for c in candidates])
     found = mrt.RTGrid(rt, grid=(3, 3, 5))(net, x, y)
     assert torch.equal(net(found).argmax(1) != y, broken.any(0))
     standing = ~broken.any(0)
+    assert standing.any() and broken.any()
     loss = nn.functional.cross_entropy(net(found), y, reduction="none")
     torch.testing.assert_close(loss[standing], losses.amax(0)[standing])
-    more = [mrt.RTWorstOf(rt, k=k)(net, x, y, rng=torch.arange(6)) for k in (1, 5, 25)]
+    more = [mrt.RTWorstOf(rt, k=k)(net, x, y, rng=torch.arange(12)) for k in (1, 5, 25)]
     grown = [nn.functional.cross_entropy(net(z), y, reduction="none") + 100 * (net(z).argmax(1) != y) for z in more]
     assert (grown[1] >= grown[0] - 1e-5).all() and (grown[2] >= grown[1] - 1e-5).all() and (grown[2] > grown[0]).any()
-    aimed = mrt.RTWorstOf(rt, k=25)(net, x, y, target=(y + 1) % 5, rng=torch.arange(6))
+    aimed = mrt.RTWorstOf(rt, k=25)(net, x, y, target=(y + 1) % 5, rng=torch.arange(12))
     toward = nn.functional.cross_entropy(net(aimed), (y + 1) % 5, reduction="none")
     assert (toward <= nn.functional.cross_entropy(net(more[2]), (y + 1) % 5, reduction="none") + 1e-5).all()
 
@@ -296,6 +305,71 @@ def test_an_affine_attack_spends_both_budgets() -> None:
     torch.testing.assert_close(gain, best.expand(3), rtol=5e-3, atol=0)
 
 
+def test_an_affine_attack_searches_through_the_motion() -> None:
+    """One motion, one ball: PGD on the network that sees the moved image, at the ball's share of its radius."""
+    model, x, y, seeds = start()
+    rt = mrt.RotationTranslation(20, 2)
+    attack = mrt.AffineAttack(mrt.Affine((rt, LINF)), steps=5, k=1, restarts=1, weights=(0.5, 0.5), random_start=False)
+    delta = attack.search(model, x, y, rng=seeds)
+    weights, (motion, change) = attack.threat.unpack(delta, x)
+    assert (weights == 0.5).all() and (motion[:, 2].abs() <= 10).all() and motion.any()
+    through = mrt.PGD(mrt.Linf(0.1), steps=5, random_start=False)
+    expected = through(lambda z: model(rt.apply(z, motion)), x, y)
+    torch.testing.assert_close((x + change).clamp(0, 1), expected, atol=1e-5, rtol=0)
+
+
+def test_an_affine_attack_runs_k_motions_for_every_restart() -> None:
+    model, x, _, seeds = start()
+    y, calls = model(x).argmax(1), []
+
+    def counting(z: Tensor) -> Tensor:
+        calls.append(len(z))
+        answer: Tensor = model(z)
+        return answer
+
+    still = mrt.Affine((mrt.RotationTranslation(1e-4, 1e-5), mrt.Linf(1e-6)))
+    mrt.AffineAttack(still, steps=1, k=3, restarts=2)(counting, x, y, rng=seeds)
+    assert calls == [6] * 6 * 2  # two points a run
+
+
+def test_targeted_apgd_takes_any_wrong_class() -> None:
+    """A third class peaks half way to the target: a run that passes it has succeeded, wherever its loss ends."""
+
+    def bump(z: Tensor) -> Tensor:
+        t = z.flatten(1)[:, 0]
+        third = 4 - 400 * (t - 0.6).square()
+        return torch.stack([torch.full_like(t, 2.0), 1 + 0.2 * t, third, torch.full_like(t, -5.0)], 1)
+
+    x, y = torch.linspace(0.4, 0.5, 20).view(-1, 1, 1, 1), torch.zeros(20, dtype=torch.int64)
+    for loss in ("ce", "margin", "dlr"):
+        recording, seen = recorder(bump)
+        attack = mrt.APGD(mrt.Linf(0.3), steps=20, loss=loss, targets=1)
+        broken = bump(attack(recording, x, y, rng=torch.arange(20))).argmax(1) != 0
+        visited = torch.stack([bump(z).argmax(1) != 0 for z in seen if len(z) == 20]).any(0)
+        assert visited.any() and torch.equal(broken, visited)
+
+
+def test_slides_default_step() -> None:
+    """eps / 5, or 2.5 eps / steps where that is more."""
+    model, x, y = Linear(SHAPE), torch.full((2, *SHAPE), 0.5), torch.zeros(2, dtype=torch.int64)
+    for steps, share in ((1, 1.0), (5, 0.5), (10, 0.25), (40, 0.2)):  # one step of 2.5 eps is projected back to eps
+        recording, seen = recorder(model)
+        mrt.SLIDE(mrt.L1(0.4), steps=steps, keep=4)(recording, x, y)
+        length = (seen[1] - seen[0]).abs().flatten(1).sum(1)
+        torch.testing.assert_close(length, torch.full((2,), 0.4 * share), atol=1e-5, rtol=0)
+
+
+def test_msd_draws_anew_at_every_step() -> None:
+    model, x, y, seeds = start()
+    wide = mrt.L1(50.0)
+    attack = mrt.MSD((wide,), steps=6, step_size=(0.3,), keep=(1, 40))
+    recording, seen = recorder(model)
+    attack(recording, x, y, rng=seeds)
+    points = seen[::2]  # a gradient and one proposal each step
+    moved = torch.stack([((b - a).abs() > 1e-7).flatten(1).sum(1) for a, b in zip(points, points[1:], strict=False)])
+    assert (moved.amax(0) - moved.amin(0) >= 5).all()
+
+
 def test_worst_of_and_one_at_random() -> None:
     model, x, y, seeds = start(n=40)
     attacks = (mrt.PGD(LINF, steps=3), mrt.PGD(L2, steps=3))
@@ -308,6 +382,11 @@ def test_worst_of_and_one_at_random() -> None:
 
     singles = [a(model, x, y, rng=noise.fold(seeds, j)) for j, a in enumerate(attacks)]
     torch.testing.assert_close(score(worst), torch.stack([score(s) for s in singles]).amax(0))
+    target, begin = (y + 1) % 5, images(SHAPE, 40, 8)
+    aimed = mrt.WorstOf(attacks)(model, x, y, target=target, rng=seeds, start=begin)
+    parts = [a(model, x, y, target=target, rng=noise.fold(seeds, j), start=begin) for j, a in enumerate(attacks)]
+    scores = torch.stack([1e3 * (model(p).argmax(1) == target) - ce(model(p), target) for p in parts])
+    assert torch.equal(aimed, torch.stack(parts)[scores.argmax(0), torch.arange(40)])
     drawn = mrt.OneAtRandom(attacks)(model, x, y, rng=seeds)
     results = [a(model, x, y, rng=noise.fold(seeds, 1)) for a in attacks]
     picks = torch.stack([(drawn == r).flatten(1).all(1) for r in results])
@@ -327,11 +406,22 @@ def test_the_reference_presets_carry_the_published_quirks() -> None:
     x[:, :, :10] = 0
     y = torch.arange(3)
     attack = dataclasses.replace(mrt.MSD.reference("mnist"), steps=3)
-    found = attack(model, x, y)
-    assert attack.threat.threats == attack.threats and found.shape == x.shape
+    assert attack.step_size == (0.01, 0.1, 0.8) and attack.keep == (5, 20)
+    cifar = mrt.MSD.reference("cifar10")
+    assert (cifar.step_size, cifar.steps, cifar.bn) == ((0.003, 0.05, 1.0), 50, "batch")
     frozen = attack._l1(torch.zeros_like(x), torch.ones_like(x), x, 10)
     assert not frozen[:, :, :10].any() and frozen.any()  # black pixels never move
-    slide = dataclasses.replace(mrt.SLIDE.reference("cifar10"), steps=3, restarts=2)
-    assert math.isclose(slide.threat.eps, 2000 / 255)
+    near = torch.full((1, 1, 4, 4), 0.91)  # within 1/k of the bound, but not within 0.8/k
+    assert attack._l1(torch.zeros_like(near), torch.ones_like(near), near, 10).any()
+    ce = nn.CrossEntropyLoss(reduction="none")
+    assert (ce(model(attack(model, x, y)), y) > ce(model(x), y)).all()
+    grad = torch.randn_like(x)
+    for move in (attack._linf, attack._l2, lambda d, g, z: attack._l1(d, g, z, 10)):
+        assert ((move(torch.zeros_like(x), grad, x) * grad).flatten(1).sum(1) > 0).all()
+    slide = dataclasses.replace(mrt.SLIDE.reference("mnist"), steps=20, restarts=1)
+    assert (mrt.SLIDE.reference("mnist").step_size, mrt.SLIDE.reference("mnist").restarts) == (0.5, 40)
+    assert (ce(model(slide(model, x, y)), y) > ce(model(x), y)).all()
+    dark = dataclasses.replace(mrt.SLIDE.reference("cifar10"), steps=3, restarts=2)
+    assert math.isclose(dark.threat.eps, 2000 / 255) and dark.dark_start
     small = RowWise((3, 8, 8), classes=10)
-    assert (slide(small, images((3, 8, 8), 3, 0), y) >= 0).all()
+    assert dark(small, images((3, 8, 8), 3, 0), y).isfinite().all()
