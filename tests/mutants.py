@@ -82,7 +82,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ("attacks/apgd.py", "turn % self.targets]", "0]", ALGORITHMS),
     ("attacks/l0.py", "grad * (bound - x_adv) * untouched", "grad * (bound - x_adv)", ALGORITHMS),
     ("attacks/affine.py", "ball.step(parts[j], grads, others", "ball.step(parts[j], -grads, others", ALGORITHMS),
-    ("attacks/spatial.py", "best.offer(delta[rows]", "best.offer(-delta[rows]", ALGORITHMS),
+    ("attacks/spatial.py", "best.offer(mine,", "best.offer(-mine,", ALGORITHMS),
+    ("attacks/apgd.py", ", any_wrong=True", "", ALGORITHMS),
+    ("attacks/slide.py", "max(0.2, 2.5 / self.steps)", "0.2", ALGORITHMS),
     ("attacks/reference.py", "(last + 1)", "last.clamp(min=1)", ALGORITHMS),
 )  # fmt: skip
 
