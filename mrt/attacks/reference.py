@@ -33,6 +33,12 @@ class ReferenceSLIDE:
     restarts: int = field(default=40, kw_only=True)
     dark_start: bool = field(default=False, kw_only=True)
 
+    def __post_init__(self) -> None:
+        checks.count("steps", self.steps)
+        checks.count("restarts", self.restarts)
+        checks.number("step_size", self.step_size, open_low=True)
+        checks.number("quantile", self.quantile, high=1)
+
     @staticmethod
     def preset(dataset: str) -> ReferenceSLIDE:
         """The evaluation settings of that dataset."""
@@ -94,6 +100,11 @@ class ReferenceMSD:
     keep: tuple[int, int] = field(default=(5, 20), kw_only=True)
     mnist: bool = field(default=True, kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
+
+    def __post_init__(self) -> None:
+        checks.count("steps", self.steps)
+        for size in self.step_size:
+            checks.number("step_size", size, open_low=True)
 
     @staticmethod
     def preset(dataset: str) -> ReferenceMSD:

@@ -12,6 +12,7 @@ import mrt
 import mrt.threats
 from mrt import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation  # noqa: F401 - eval(repr(v)) needs them
 from mrt.protocols import Ball, Threat
+from mrt.threats.projections import _descend
 from tests.support import BALLS, THREATS, Case, cases, factors, images, project_float64
 
 every_threat = pytest.mark.parametrize("threat", THREATS, ids=repr)
@@ -269,3 +270,13 @@ def test_far_points_keep_their_radius() -> None:
     kept = L0(1).project(far, torch.tensor([1 - 1e-4, 1 - 3e-4]).view(1, 1, 1, 2))
     assert kept[0, 0, 0, 0] == 0 and kept[0, 0, 0, 1] > 0
     assert L0(100).scaled(0.29).count == 29 == int(L0(100).scaled(torch.tensor([0.29])).count)
+
+
+@settings(max_examples=30)
+@given(case=cases(), eps=st.sampled_from([0.0, 0.01, 1.0, 12.0]), boxed=st.booleans())
+def test_the_level_search_finds_the_same_without_looking(case: Case, eps: float, boxed: bool) -> None:
+    """A GPU keeps every row to the end, since a look at the values would stall it; a CPU lets finished rows go."""
+    size = case.delta.flatten(1).abs()
+    room = case.x.flatten(1) if boxed else None
+    radius = torch.full((len(size),), eps)
+    assert torch.equal(_descend(size, room, radius, look=False), _descend(size, room, radius))
