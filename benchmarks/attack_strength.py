@@ -204,6 +204,7 @@ def main() -> None:
     parser.add_argument(
         "--parts", nargs="+", default=["slide", "targeted", "apgd"], choices=["slide", "targeted", "apgd"]
     )
+    parser.add_argument("--networks", nargs="+", default=["natural", "linf"], choices=["natural", "linf"])
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -216,7 +217,7 @@ def main() -> None:
         "apgd": lambda b: apgd_rows(b, args.seeds),
     }
     for part in args.parts:
-        for name in ("natural", "linf"):
+        for name in args.networks:
             rows += parts[part](Bench(name, load(args.models / f"{name}.pt"), x, y))
     apgd = [r["percent"] for r in rows if r["what"] == "apgd"]
     if apgd:
