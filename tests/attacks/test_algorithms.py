@@ -266,6 +266,18 @@ def test_greedy_l0_takes_the_largest_gain_and_never_twice() -> None:
     assert ((view(model, x, y) != x).flatten(1).sum(1) <= torch.tensor([2, 4, 0, 4, 4, 4])).all()
 
 
+def test_greedy_l0_does_not_take_a_move_back() -> None:
+    """Past the peak at 0.6 the first pixel's slope turns round, but its one move is spent."""
+
+    def model(z: Tensor) -> Tensor:
+        first, second = z.flatten(1).unbind(1)
+        return torch.stack([torch.zeros_like(first), 0.1 * second - 10 * (first - 0.6).square()], 1)
+
+    recording, seen = recorder(model)
+    mrt.GreedyL0(mrt.L0(2))(recording, torch.full((1, 1, 1, 2), 0.5), torch.zeros(1, dtype=torch.int64))
+    assert [z.flatten().tolist() for z in seen] == [[0.5, 0.5], [1.0, 0.5], [1.0, 1.0]]
+
+
 def test_rt_searches_return_the_worst_candidate() -> None:
     net, x = small_net().eval(), images(SHAPE, 12, 1)
     y, rt = net(x).argmax(1), mrt.RotationTranslation(10, 0.4)
