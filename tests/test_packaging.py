@@ -23,6 +23,12 @@ LAYERS = {
     "attacks": "torch checks protocols threats",
     "models": "torch checks protocols",
     "data": "torch torchvision numpy PIL sklearn checks protocols threats",
+    "config": "checks",
+    "processes": "torch",
+    "evaluation": "torch numpy PIL jinja2 rich robustbench "
+    "checks config protocols processes threats attacks models data",
+    "recipes": "checks protocols threats evaluation",
+    "cli": "tyro rich checks protocols threats data evaluation recipes",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)

@@ -48,9 +48,13 @@ class L0(Radii):
         checks.same_shape("delta", delta, x)
         return perturbed(x, delta)
 
-    def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
+    def distance(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """(N,), the number of entries that differ."""
         checks.same_shape("x_adv", x_adv, x)
-        return ((x_adv != x).flatten(1).sum(1) <= self.count) & in_box(x_adv)
+        return (x_adv != x).flatten(1).sum(1)
+
+    def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
+        return (self.distance(x, x_adv) <= self.count) & in_box(x_adv)
 
     def _chosen(self, score: Tensor) -> Tensor:
         """1.0 at the `count` entries of largest score, the first of equals, 0.0 elsewhere."""

@@ -6,6 +6,8 @@ Written in plain arithmetic: on a CPU a comparison or a `where` costs four to tw
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,13 @@ Radius = float | Tensor
 SPARSE = 24  # a row with at most one positive entry in so many is searched among those alone
 
 
+@overload
+def column(radius: Tensor, like: Tensor) -> Tensor: ...
+@overload
+def column(radius: float, like: Tensor) -> float: ...
 def column(radius: Radius, like: Tensor) -> Radius:
-    """The radius in a shape that broadcasts over the examples of `like`. Numbers stay as they are."""
+    """The radius (N,), or any other column, in a shape that broadcasts over the examples of `like`. Numbers stay as
+    they are."""
     return radius.reshape(-1, *[1] * (like.ndim - 1)) if isinstance(radius, Tensor) else radius
 
 

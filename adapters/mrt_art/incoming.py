@@ -1,0 +1,165 @@
+"""ART attacks behind our interface, each trap of theirs survived (`mrt.evaluation.hosting` says how)."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+from typing import Any
+
+import art.attacks.evasion as evasion
+import numpy as np
+import torch
+from art.attacks import EvasionAttack
+from art.estimators.classification import PyTorchClassifier
+from torch import Tensor, nn
+
+from mrt import checks
+from mrt.attacks.task import Task
+from mrt.data.images import Data
+from mrt.evaluation.hosting import Hosted, HostedSpatial, Seen, guess, settled
+from mrt.protocols import Model, Threat
+from mrt.threats import L0, L1, L2, Linf, RotationTranslation
+
+NORMS: dict[type, Any] = {Linf: np.inf, L2: 2, L1: 1}
+NEEDS = {"BrendelBethgeAttack": "numba", "AutoAttack": "multiprocess"}  # ART leaves out or breaks without these
+STARTS = ("BoundaryAttack", "HopSkipJump", "SignOPTAttack", "GeoDA")
+
+
+def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> ARTAttack | ARTSpatial:
+    """art.attacks.evasion.<name>(classifier, **settings) as an attack on `threat`, whose radius and norm it is given.
+
+    `eps_step`, where it has one, is 2.5 eps / max_iter unless set (2 eps for AutoProjectedGradientDescent), since ART's
+    default is an absolute 0.1. Attacks without a radius look for the closest point and may be judged in any norm; those
+    that walk from a misclassified point get one per example from `pool` (training images), else noise.
+    """
+    kinds = {n: c for n, c in vars(evasion).items() if inspect.isclass(c) and issubclass(c, EvasionAttack)}
+    if name not in kinds:
+        remedy = f"it needs {NEEDS[name]}: pip install {NEEDS[name]}; " if name in NEEDS else ""
+        raise ValueError(f"ART has no attack {name!r}: {remedy}{guess(name, sorted(kinds))}")
+    own = list(inspect.signature(kinds[name].__init__).parameters)[2:]
+    for key in settings:
+        if key not in own or key in ("eps", "norm", "targeted", "verbose"):
+            raise ValueError(f"{name} has no setting {key!r} that is not the threat's or ours: {guess(key, own)}")
+    if kinds[name] is evasion.SpatialTransformation:
+        if not isinstance(threat, RotationTranslation):
+            raise ValueError(f"{name} needs a threat of type RotationTranslation; got {threat!r}")
+        return ARTSpatial(name, threat, settled(settings))
+    if not isinstance(threat, (Linf, L2, L1, L0)) or ("eps" in own and isinstance(threat, L0)):
+        raise ValueError(f"{name} needs a threat of type Linf, L2 or L1; got {threat!r}")
+    if name == "PixelAttack" and not isinstance(threat, L0):
+        raise ValueError(f"PixelAttack needs a threat of type L0; got {threat!r}")
+    return ARTAttack(name, threat, settled(settings), pool)
+
+
+class ARTAttack(Hosted):
+    """An ART attack; see `attack`."""
+
+    @property
+    def minimal(self) -> bool:
+        return "eps" not in self._own
+
+    @property
+    def starts(self) -> bool:
+        return self.name in STARTS
+
+    @property
+    def targetable(self) -> bool:
+        return "targeted" in self._own
+
+    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+        goal, threat = task.goal, task.threat
+        classes = task.f(task.x[:1]).shape[1]
+        classifier = wrapped(seen, task.x, classes)
+        ours: dict[str, Any] = {"batch_size": len(task.x), "verbose": False, "targeted": goal.target is not None}
+        ours |= {"norm": NORMS.get(type(threat), 2), "eps": getattr(threat, "eps", None)}
+        ours |= {"eps_step": self._step(), "th": getattr(threat, "count", None)}
+        host = self._kind(classifier, **{k: v for k, v in ours.items() if k in self._own} | dict(self.settings))
+        y = goal.y if goal.target is None else goal.target
+        extra = {} if task.start is None or not self.starts else {"x_adv_init": task.start.cpu().numpy()}
+        with contextlib.redirect_stderr(io.StringIO()):  # bars of inner attacks that `verbose` does not reach
+            found = host.generate(task.x.cpu().numpy(), np.eye(classes, dtype=np.float32)[y.cpu().numpy()], **extra)
+        return torch.from_numpy(np.asarray(found, dtype=np.float32))
+
+    def _step(self) -> float:
+        eps = float(getattr(self.threat, "eps", 0.0))
+        if self.name == "AutoProjectedGradientDescent":
+            return 2 * eps
+        default = inspect.signature(self._kind.__init__).parameters.get("max_iter")
+        steps = dict(self.settings).get("max_iter", default.default if default else 1)
+        return 2.5 * eps / max(int(steps), 3)
+
+    @property
+    def _kind(self) -> Any:
+        return getattr(evasion, self.name)
+
+    @property
+    def _own(self) -> list[str]:
+        return list(inspect.signature(self._kind.__init__).parameters)[2:]
+
+
+class ARTSpatial(HostedSpatial):
+    """ART's SpatialTransformation, for one example at a time: it chooses one motion for all that it is given."""
+
+    def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
+        """ART counts shifts in percent of the second and third axis, which on (N, C, H, W) are channels and rows; here
+        the image lies on its side, so that both are its own."""
+        size = task.x.shape[2:]
+        limits = {"max_translation": 100 * self.threat.pixels / min(size), "max_rotation": self.threat.degrees}
+        settings = {"num_translations": 5, "num_rotations": 5, "verbose": False} | limits | dict(self.settings)
+        sideways = Seen(lambda x: seen(x.permute(0, 3, 1, 2)))
+        delta = []
+        for i in range(len(task.x)):
+            classifier = wrapped(sideways, task.x[i : i + 1].permute(0, 2, 3, 1), task.f(task.x[:1]).shape[1], False)
+            host = evasion.SpatialTransformation(classifier, **settings)
+            host.generate(task.x[i : i + 1].permute(0, 2, 3, 1).cpu().numpy())
+            delta.append(_ours(host.attack_trans_x, host.attack_trans_y, host.attack_rot))
+        return torch.tensor(delta)
+
+
+def _ours(down: float, right: float, angle: float) -> tuple[float, float, float]:
+    """ART shifts the image and then turns it; we turn it and then shift it."""
+    turn = np.deg2rad(angle)
+    cos, sin = float(np.cos(turn)), float(np.sin(turn))
+    return cos * right + sin * down, cos * down - sin * right, float(angle)
+
+
+def wrapped(seen: nn.Module, x: Tensor, classes: int, channels_first: bool = True) -> PyTorchClassifier:
+    """The model as ART takes it, for images in [0, 1]."""
+    return PyTorchClassifier(
+        model=seen,
+        loss=nn.CrossEntropyLoss(),
+        input_shape=tuple(x.shape[1:]),
+        nb_classes=classes,
+        channels_first=channels_first,
+        clip_values=(0.0, 1.0),
+        device_type="gpu" if x.is_cuda else "cpu",
+    )
+
+
+def as_model(classifier: Any) -> Model:
+    """An ART classifier as one of ours: images in [0, 1], whatever its clip values, through its preprocessing."""
+    if not isinstance(classifier, PyTorchClassifier):
+        raise ValueError(f"only a PyTorchClassifier can be evaluated; got {type(classifier).__name__}")
+    if not classifier.all_framework_preprocessing:
+        raise ValueError("the classifier's preprocessing is not all in PyTorch, so nothing can differentiate it")
+    bounds = (0.0, 1.0) if classifier.clip_values is None else classifier.clip_values
+    low, high = (torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in bounds)
+    checks.flag("clip_values in order", bool((low < high).all()))
+
+    class Wrapped(nn.Module):
+        """Holds the user's module, so that it can be put into eval mode and frozen."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = classifier.model
+
+        def forward(self, x: Tensor) -> Tensor:
+            raw = x * (high - low).to(x) + low.to(x)
+            ready, _ = classifier._apply_preprocessing(raw, y=None, fit=False, no_grad=False)
+            logits: Tensor = self.model(ready)
+            return logits
+
+    model = Wrapped()
+    model.training = classifier.model.training
+    return model

@@ -1,0 +1,110 @@
+"""AutoAttack (Croce and Hein 2020, 2021) behind our interface, its traps survived (`mrt.evaluation.hosting` says how).
+It comes from `pyautoattack`, or from `autoattack` as installed from its authors' repository, whichever is there."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks.task import Task
+from mrt.data.images import Data
+from mrt.evaluation.hosting import Hosted, Seen, settled
+from mrt.protocols import Threat
+from mrt.threats import L1, L2, Linf
+
+PACKAGES = ("pyautoattack", "autoattack")
+NORMS: dict[type, str] = {Linf: "Linf", L2: "L2", L1: "L1"}
+PARTS = ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")
+NEEDS_FOUR = ("apgd-dlr", "apgd-t")  # classes, for the difference-of-logits-ratio loss
+VERSIONS = ("standard", "plus", "rand", "custom")
+
+
+def attack(
+    threat: Threat, version: str = "standard", attacks: tuple[str, ...] = (), *, queries: int | None = None
+) -> AutoAttack:
+    """AutoAttack on an linf, l2 or l1 ball, with that version's settings.
+
+    `attacks` runs only those parts of it ("custom": any parts, five restarts and AutoAttack's other own defaults);
+    `queries` is Square's budget, 5000 unless set. With fewer than four classes the parts that need the DLR loss cannot
+    run, and a version without any other part is an error.
+    """
+    if not isinstance(threat, (Linf, L2, L1)):
+        raise ValueError(f"AutoAttack needs a threat of type Linf, L2 or L1; got {threat!r}")
+    checks.choice("version", version, VERSIONS)
+    for part in attacks:
+        checks.choice("attacks", part, PARTS)
+    if version == "custom" and not attacks:
+        raise ValueError(f"version='custom' needs attacks, some of {', '.join(PARTS)}; got none")
+    if queries is not None:
+        checks.count("queries", queries)
+    package()
+    settings = {"version": version, "attacks": tuple(attacks), "queries": queries}
+    return AutoAttack("AutoAttack", threat, settled({k: v for k, v in settings.items() if v}))
+
+
+def resolve(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> AutoAttack:
+    """As a battery names it: a version, or one part of the standard version."""
+    if name in VERSIONS:
+        return attack(threat, name, **settings)
+    checks.choice("the name of an AutoAttack", name, (*VERSIONS, *PARTS))
+    version = "plus" if name in ("apgd-dlr", "fab") else "standard"
+    return attack(threat, settings.pop("version", version), (name,), **settings)
+
+
+class AutoAttack(Hosted):
+    """AutoAttack; see `attack`. What it returns where it found nothing is the input."""
+
+    minimal, starts, targetable = False, False, False
+
+    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+        x, y = task.x, task.goal.y
+        host = self.host(seen, x.device, int(task.seeds[0]) % 2**31)
+        classes = task.f(x[:1]).shape[1]
+        host.attacks_to_run = [p for p in host.attacks_to_run if classes >= 4 or p not in NEEDS_FOUR]
+        if not host.attacks_to_run:
+            raise ValueError(f"{self!r} needs four classes or more; the model has {classes}")
+        for part in (host.fab, host.apgd_targeted):
+            part.n_target_classes = min(part.n_target_classes, classes - 1)
+        size = "batch_size" if "batch_size" in inspect.signature(host.run_standard_evaluation).parameters else "bs"
+        answer = host.run_standard_evaluation(x, y, **{size: len(x)})
+        found: Tensor = answer[0] if isinstance(answer, tuple) else answer
+        return found
+
+    def host(self, seen: Seen, device: torch.device, seed: int) -> Any:
+        """The AutoAttack object, from whichever package there is."""
+        kind = package().AutoAttack
+        settings = dict(self.settings)
+        version, parts = settings["version"], list(settings.get("attacks", ()))
+        own = inspect.signature(kind.__init__).parameters
+        arguments = {"norm": NORMS[type(self.threat)], "eps": self.threat.eps, "seed": seed, "device": device}  # type: ignore[attr-defined]
+        arguments |= {"verbose": False} if "verbose" in own else {}
+        if version == "custom":
+            arguments["attacks" if "attacks" in own else "attacks_to_run"] = parts
+        host = kind(seen, version=version, **arguments)
+        host.attacks_to_run = list(parts or host.attacks_to_run)  # a copy: one release shares the list between objects
+        host.square.n_queries = settings.get("queries", host.square.n_queries)
+        return host
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {key}={value!r}" for key, value in self.settings)
+        return f"mrt_autoattack.attack({self.threat!r}{settings})"
+
+
+def package() -> Any:
+    """`pyautoattack`, else `autoattack`. Its remarks (on random or dynamic models) are left to our own warnings."""
+    for name in PACKAGES:
+        try:
+            found = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != name:
+                raise
+            continue
+        logging.getLogger("auto-attack").setLevel(logging.ERROR)
+        return found
+    raise ValueError("AutoAttack is not installed: pip install pyautoattack")

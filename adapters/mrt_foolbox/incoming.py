@@ -1,0 +1,169 @@
+"""Foolbox attacks behind our interface, each trap of theirs survived (`mrt.evaluation.hosting` says how)."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+from typing import Any
+from unittest import mock
+
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # else `import foolbox` fails where there is no git
+
+import eagerpy
+import foolbox
+import torch
+from foolbox.attacks import base
+from foolbox.attacks import spatial_attack as spatial
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks.task import Task
+from mrt.data.images import Data
+from mrt.evaluation.hosting import Hosted, HostedSpatial, Seen, guess, settled
+from mrt.protocols import Model, Threat
+from mrt.threats import L0, L1, L2, Linf, RotationTranslation
+
+NORMS: dict[type, Any] = {Linf: foolbox.distances.linf, L2: foolbox.distances.l2, L1: foolbox.distances.l1}
+NORMS[L0] = foolbox.distances.l0
+
+
+def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> Hosted | FoolboxSpatial:
+    """foolbox.attacks.<name>(**settings) as an attack on `threat`.
+
+    A fixed-epsilon attack runs at the threat's radius, or at each of `epsilons` (a setting of ours), of which the
+    closest that fools is kept, and its norm must be the threat's. A minimum-norm attack may be judged in any. Attacks
+    that walk from a misclassified point get one per example from `pool` (training images), else noise.
+    """
+    kinds = {n: c for n, c in vars(foolbox.attacks).items() if inspect.isclass(c) and issubclass(c, base.Attack)}
+    kinds = {n: c for n, c in kinds.items() if n != "Attack"}
+    if name not in kinds:
+        raise ValueError(f"Foolbox has no attack {name!r}: {guess(name, sorted(kinds))}")
+    if issubclass(kinds[name], foolbox.attacks.SpatialAttack):
+        return FoolboxSpatial.checked(name, threat, settings)
+    made = FoolboxAttack(name, threat, settled(settings), pool)
+    if not isinstance(threat, (Linf, L2, L1, L0)):
+        raise ValueError(f"{name} needs a threat of type Linf, L2, L1 or L0; got {threat!r}")
+    distance = getattr(made.host(), "distance", None)
+    if not made.minimal and distance is not NORMS[type(threat)]:
+        raise ValueError(f"{name} searches an {distance} ball, but the threat is {threat!r}")
+    if made.minimal and "epsilons" in settings:
+        raise ValueError(f"{name} looks for the closest point and takes no epsilons; got {settings['epsilons']!r}")
+    return made
+
+
+class FoolboxAttack(Hosted):
+    """A Foolbox attack; see `attack`."""
+
+    @property
+    def minimal(self) -> bool:
+        return issubclass(self._kind, base.MinimizationAttack)
+
+    @property
+    def starts(self) -> bool:
+        return "starting_points" in inspect.signature(self._kind.run).parameters and "FMN" not in self.name
+
+    @property
+    def targetable(self) -> bool:
+        return self.name not in (
+            "FGSM",
+            "FGM",
+            "LinfFastGradientAttack",
+            "L2FastGradientAttack",
+            "L1FastGradientAttack",
+        )
+
+    def host(self) -> Any:
+        """The Foolbox attack itself."""
+        settings = {key: value for key, value in self.settings if key != "epsilons"}
+        parameters = inspect.signature(self._kind.__init__).parameters
+        own = [p for p, v in parameters.items() if p != "self" and v.kind not in (v.VAR_POSITIONAL, v.VAR_KEYWORD)]
+        for key in settings:
+            if key not in own:
+                raise ValueError(f"{self.name} has no setting {key!r}: {guess(key, [*own, 'epsilons'])}")
+        if "constraint" in own and "constraint" not in settings:  # HopSkipJump walks in linf or l2
+            settings["constraint"] = "linf" if isinstance(self.threat, Linf) else "l2"
+        try:
+            return self._kind(**settings)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{self.name} needs {error.name}: pip install {error.name} (mrt-robust[bb])") from error
+
+    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+        fmodel = foolbox.PyTorchModel(seen, bounds=(0, 1), device=task.x.device)
+        goal = task.goal
+        criterion: Any = foolbox.criteria.Misclassification(goal.y)
+        if goal.target is not None:
+            criterion = foolbox.criteria.TargetedMisclassification(goal.target)
+        extra = {"starting_points": task.start} if self.starts else {}
+        if self.minimal:
+            found: Tensor = self.host()(fmodel, task.x, criterion, epsilons=None, **extra)[0]
+            return found
+        size = task.threat.count if isinstance(task.threat, L0) else task.threat.eps  # type: ignore[attr-defined]
+        radii = dict(self.settings).get("epsilons", (float(size),))
+        _, clipped, success = self.host()(fmodel, task.x, criterion, epsilons=sorted(radii, reverse=True))
+        found = clipped[0]
+        for image, fooled in zip(clipped[1:], success[1:], strict=True):
+            found = torch.where(fooled.reshape(-1, *[1] * (found.ndim - 1)), image, found)
+        return found
+
+    @property
+    def _kind(self) -> Any:
+        return getattr(foolbox.attacks, self.name)
+
+
+class FoolboxSpatial(HostedSpatial):
+    """Foolbox's SpatialAttack; see `attack`."""
+
+    @classmethod
+    def checked(cls, name: str, threat: Threat, settings: dict[str, Any]) -> FoolboxSpatial:
+        if not isinstance(threat, RotationTranslation):
+            raise ValueError(f"{name} needs a threat of type RotationTranslation; got {threat!r}")
+        own = [p for p in inspect.signature(spatial.SpatialAttack.__init__).parameters if p != "self"]
+        for key in settings:
+            if key not in own:
+                raise ValueError(f"{name} has no setting {key!r}: {guess(key, own)}")
+        return cls(name, threat, settled(settings))
+
+    def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
+        """The host tells images, not motions: which of the motions it tried gives the image it returned?"""
+        limits = {"max_translation": self.threat.pixels, "max_rotation": self.threat.degrees}
+        host = spatial.SpatialAttack(**{**limits, **dict(self.settings)})
+        tried: list[tuple[float, float, float]] = []
+        transform = spatial.rotate_and_shift
+
+        def recorded(inputs: Any, translation: tuple[float, float], rotation: float) -> Any:
+            tried.append((*translation, rotation))
+            return transform(inputs, translation, rotation)
+
+        fmodel = foolbox.PyTorchModel(seen, bounds=(0, 1), device=task.x.device)
+        with mock.patch.object(spatial, "rotate_and_shift", recorded):
+            found = host.run(fmodel, task.x, foolbox.criteria.Misclassification(task.goal.y))
+        delta, moved = task.x.new_zeros(len(task.x), 3), (found != task.x).flatten(1).any(1)
+        for right, down, angle in tried:
+            again = transform(eagerpy.astensor(task.x), (right, down), angle).raw
+            mine = moved & (again == found).flatten(1).all(1)
+            delta[mine], moved = _ours(right, down, angle, task.x), moved & ~mine
+        return delta
+
+
+def _ours(right: float, down: float, angle: float, x: Tensor) -> Tensor:
+    """Foolbox turns and then shifts the point that a pixel looks at, in units of half the height and half the width;
+    we turn the image and then shift it."""
+    height, width = x.shape[2:]
+    a, b, turn = right * (width - 1) / height, down * (height - 1) / width, math.radians(angle)
+    cos, sin = math.cos(turn), math.sin(turn)
+    return x.new_tensor([-(cos * a + sin * b), -(cos * b - sin * a), angle])
+
+
+def as_model(fmodel: Any) -> Model:
+    """A Foolbox PyTorch model as one of ours: images in [0, 1], whatever its bounds."""
+    if not isinstance(fmodel, foolbox.PyTorchModel):
+        raise ValueError(f"only a foolbox.PyTorchModel can be evaluated; got {type(fmodel).__name__}")
+    low, high = fmodel.bounds
+    checks.number("the lower bound", low, low=-torch.inf)
+
+    def model(x: Tensor) -> Tensor:
+        logits: Tensor = fmodel(x * (high - low) + low)
+        return logits
+
+    return model

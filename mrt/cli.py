@@ -1,0 +1,177 @@
+"""The command line: `mrt evaluate`, `mrt report`; also `python -m mrt.cli`."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+import mrt.data
+from mrt import checks
+from mrt.data import Images
+from mrt.evaluation import Report, batteries, evaluate, load_model, read_battery
+from mrt.evaluation.battery import Battery
+from mrt.protocols import Threat
+from mrt.recipes import published
+from mrt.threats import L0, L1, L2, Linf, RotationTranslation
+
+THREATS: dict[str, Callable[..., Threat]] = {
+    "linf": Linf,
+    "l2": L2,
+    "l1": L1,
+    "l0": lambda count: L0(int(count)),
+    "rt": RotationTranslation,
+}
+SETS: dict[str, Any] = {name: getattr(mrt.data, name) for name in ("mnist", "cifar10", "cifar100", "svhn")}
+
+
+@dataclass
+class Evaluate:
+    """Accuracy of a model under attack: clean, per attack, per threat, and over their union.
+
+    The model is one of: package.module:factory (imported and called, which RUNS ITS CODE); a checkpoint of
+    `mrt.save_model`; a state dict, with --factory; a torch.export program FILE.pt2 with a dynamic batch;
+    robustbench:dataset/threat/name.
+    The same command with the same --out goes on after a kill. Under torchrun the processes share the work.
+    """
+
+    model: tyro.conf.Positional[str]
+    data: str = "digits"
+    """digits, mnist, cifar10, cifar100, svhn, a FILE.npz with x and y, or a folder of class folders."""
+    threats: tuple[str, ...] = ()
+    """For a named battery: linf=0.2 l2=0.7 l1=2.0 l0=12 rt=30,3 (degrees, pixels)."""
+    battery: str = "quick"
+    """quick, standard, tramer-boneh, msd, mng-ac, l2l-da, pgn, or a battery's JSON file."""
+    budget: float = 1.0
+    """Scales a named battery's steps, restarts and queries; below 1 for a first look."""
+    out: Path | None = None
+    """Folder for report.json, arrays.npz, curves and index.html."""
+    root: Path = Path("data")
+    """Where mnist, cifar10, cifar100 and svhn are."""
+    split: str = "test"
+    n: int | None = None
+    """The first n images only."""
+    pool: int = 1000
+    """Training images as starting points for decision-based attacks; 0 starts them from noise."""
+    factory: str | None = None
+    """What makes the network of a state dict, e.g. mrt.models:MadryCNN. RUNS ITS CODE."""
+    allow: tuple[str, ...] = ()
+    """Types of your own, module:Class, that a battery file may import."""
+    cascade: bool = True
+    """Later attacks on a threat see only what still stands."""
+    batch_size: int = 256
+    seed: int = 0
+    device: str | None = None
+    """cpu or cuda; cuda if there is one."""
+    progress: bool = True
+
+    def run(self) -> None:
+        if self.data not in ("digits", *SETS) and not Path(self.data).exists():
+            raise ValueError(f"data must be digits, {', '.join(SETS)}, a .npz or a folder; got {self.data!r}")
+        data = load_data(self.data, self.root, self.split)
+        data = data if self.n is None else data.take(checks.count("n", self.n))
+        pool = None
+        if self.pool and self.data in ("digits", *SETS):
+            pool = load_data(self.data, self.root, "train")
+            pool = pool.take(min(self.pool, len(pool)))
+        battery: str | Battery = self.battery
+        given = tuple(threat(text) for text in self.threats) or None
+        if battery not in batteries.NAMES:
+            if not Path(self.battery).is_file():
+                names = ", ".join(batteries.NAMES)
+                raise ValueError(f"battery must be one of {names}, or a file; got {battery!r}")
+            battery = read_battery(self.battery, self.allow)
+        elif self.budget != 1:
+            battery = batteries.named(battery, given, len(data.classes), self.budget)
+        how = {"cascade": self.cascade, "batch_size": self.batch_size, "seed": self.seed, "progress": self.progress}
+        named = {"threats": given} if isinstance(battery, str) else {}
+        model = load_model(self.model, self.factory, self.device)
+        report = evaluate(model, data, battery, pool=pool, out=self.out, device=self.device, **named, **how)  # type: ignore[arg-type]
+        print(report)
+        if self.out is not None:
+            print(f"pictures and curves: {self.out / 'index.html'}")
+
+
+@dataclass
+class Compare:
+    """Several finished evaluations side by side, with published rows beside them."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    published: tuple[str, ...] = ()
+    """Tables of papers: see the list that a wrong name prints. Without it, the table of a report's own battery whose
+    radii agree."""
+    out: Path | None = None
+    """An HTML page to write."""
+
+    def run(self) -> None:
+        from rich.console import Console
+
+        from mrt.evaluation import page, tables
+
+        checks.several("folders", self.folders, "folders of reports")
+        titles = [folder.name or str(folder) for folder in self.folders]
+        titles = [str(f) if titles.count(t) > 1 else t for f, t in zip(self.folders, titles, strict=True)]
+        reports = [(title, Report.load(folder)) for title, folder in zip(titles, self.folders, strict=True)]
+        rows = published.rows(self.published, [report for _, report in reports])
+        Console().print(tables.beside(reports, rows))
+        if self.out is not None:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.out.write_text(page.render(reports, rows), "utf-8")
+            print(f"page: {self.out}")
+
+
+def threat(text: str) -> Threat:
+    """linf=0.2 as Linf(0.2), rt=30,3 as RotationTranslation(30, 3)."""
+    name, _, values = text.partition("=")
+    make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
+    try:
+        numbers = [float(value) for value in values.split(",")]
+    except ValueError:
+        raise ValueError(f"a threat is written linf=0.2 or rt=30,3; got {text!r}") from None
+    try:
+        return make(*numbers)
+    except TypeError:
+        raise ValueError(f"{name} takes fewer numbers; got {text!r}") from None
+
+
+def load_data(name: str, root: Path, split: str) -> Images:
+    """The data set that a command line names."""
+    if name == "digits":
+        return mrt.data.digits(checks.choice("split", split, ("train", "test")))  # type: ignore[arg-type]
+    if name in SETS:
+        images: Images = SETS[name](root, split)
+        return images
+    return mrt.data.npz(name) if Path(name).is_file() else mrt.data.folder(name)
+
+
+Command = Annotated[Evaluate, tyro.conf.subcommand("evaluate")] | Annotated[Compare, tyro.conf.subcommand("report")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command's exit status; what the user got wrong is one line on stderr."""
+    command: Any = tyro.cli(Command, prog="mrt", args=arguments)
+    warnings.showwarning = _shown
+    try:
+        command.run()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here if it has --out", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Our own warnings stand under the table already."""
+    if category is not UserWarning:
+        print(f"{category.__name__}: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

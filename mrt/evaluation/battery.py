@@ -1,0 +1,141 @@
+"""A battery as data: which attacks, on which threats, in which order. Checked, named and written to a file here."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import mrt.attacks as attacks
+import mrt.threats as threats
+from mrt import checks
+from mrt.config import decode, encode
+from mrt.data.images import Data
+from mrt.protocols import Attack, Threat
+
+Host = Literal["foolbox", "art", "autoattack"]
+PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An attack of a host by its name there, with its settings: ("steps", 100), ... Made by `evaluate` alone."""
+
+    host: Host
+    name: str
+    settings: tuple[tuple[str, object], ...] = ()
+
+    def __post_init__(self) -> None:
+        checks.choice("host", self.host, get_args(Host))
+        pairs = tuple(tuple(pair) for pair in self.settings)
+        if not isinstance(self.name, str) or not all(len(p) == 2 and isinstance(p[0], str) for p in pairs):
+            raise ValueError(f"a foreign attack is a host, a name and (setting, value) pairs; got {self!r}")
+        object.__setattr__(self, "settings", pairs)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One attack of a battery. It runs `runs` times, on what it has not broken yet.
+
+    `distances`: it sees every correctly classified example in every run, and the smallest distance counts. `column` is
+    the threat it counts for, its own unless said: an l0 search may count for l1, as in MSD's paper.
+    """
+
+    name: str
+    attack: Attack | Foreign
+    threat: Threat
+    runs: int = 1
+    distances: bool = field(default=False, kw_only=True)
+    column: Threat | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or "/" in self.name:
+            raise ValueError(f"name must be a non-empty string without '/'; got {self.name!r}")
+        if not isinstance(self.attack, (Attack, Foreign)):
+            raise ValueError(f"attack of {self.name!r} must be an attack or Foreign(...); got {self.attack!r}")
+        for threat in (self.threat, self.counts_for):
+            if isinstance(threat, type) or not isinstance(threat, Threat):
+                raise ValueError(f"threat of {self.name!r} must be a threat such as Linf(0.3); got {threat!r}")
+        if isinstance(self.attack, Attack) and self.attack.threat != self.threat:
+            raise ValueError(f"{self.name!r} attacks {self.attack.threat!r} and cannot be judged in {self.threat!r}")
+        checks.count("runs", self.runs)
+        checks.flag("distances", self.distances)
+
+    @property
+    def counts_for(self) -> Threat:
+        return self.threat if self.column is None else self.column
+
+    def made(self, pool: Data | None) -> Attack:
+        """The attack itself: a foreign one from its adapter, which is imported now."""
+        if isinstance(self.attack, Attack):
+            return self.attack
+        module = importlib.import_module(f"mrt_{self.attack.host}")
+        make = getattr(module, "resolve", None) or module.attack
+        found: Attack = make(self.attack.name, self.threat, pool=pool, **dict(self.attack.settings))
+        return found
+
+
+Battery = tuple[Entry, ...]
+
+
+def labels(battery: Battery) -> list[tuple[str, str]]:
+    """(attack, column) names, one pair per entry: apgd-ce-l1 and l1; linf@0.1 where a norm has several radii."""
+    named = _names([t for e in battery for t in (e.threat, e.counts_for)])
+    pairs = []
+    for entry in battery:
+        prefix = PREFIX[entry.attack.host] if isinstance(entry.attack, Foreign) else ""
+        pairs.append((f"{prefix}{entry.name}-{named[entry.threat]}", named[entry.counts_for]))
+    seen = [name for name, _ in pairs]
+    for name in seen:
+        if seen.count(name) > 1:
+            raise ValueError(f"two entries of the battery are called {name!r}; names must differ within a threat")
+    return pairs
+
+
+def _names(kinds: list[Threat]) -> dict[Threat, str]:
+    """A name for each threat, with its radius where several share the plain one."""
+    distinct = list(dict.fromkeys(kinds))
+    names = {}
+    for threat in distinct:
+        alike = [t for t in distinct if t.name == threat.name]
+        radii = [getattr(threat, name) for name in getattr(threat, "RADII", ())]
+        suffix = ",".join(f"{r:g}" for r in radii) or str(alike.index(threat) + 1)
+        names[threat] = threat.name if len(alike) == 1 else f"{threat.name}@{suffix}"
+        if list(names.values()).count(names[threat]) > 1:
+            names[threat] += f"#{alike.index(threat) + 1}"
+    return names
+
+
+def checked(battery: Any) -> Battery:
+    """`battery`, if it is a tuple or list of entries with names of their own."""
+    entries: Battery = checks.several("battery", battery, "Entry(...) values")
+    for entry in entries:
+        if not isinstance(entry, Entry):
+            raise ValueError(f"a battery holds Entry(...) values; got {entry!r}")
+    labels(entries)
+    return entries
+
+
+def write(battery: Battery, path: Path | str) -> None:
+    """The battery as a JSON file that `read` and `mrt evaluate --battery FILE` take."""
+    entries = ",\n  ".join(json.dumps(encode(entry)) for entry in checked(battery))
+    Path(path).write_text(f"[\n  {entries}\n]\n", "utf-8")
+
+
+def read(path: Path | str, allow: tuple[str, ...] = ()) -> Battery:
+    """A battery from a file. Types are exports of `mrt`; one of your own, "module:Class", must be named in `allow`."""
+    try:
+        values = json.loads(Path(path).read_text("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is no battery: it must hold a JSON list of entries ({error})") from error
+    try:
+        return checked(decode(values, KNOWN, allow))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+KNOWN = {kind.__name__: kind for kind in (Entry, Foreign, attacks.Fast)}
+KNOWN |= {name: getattr(module, name) for module in (attacks, threats) for name in module.__all__}
+KNOWN = {name: kind for name, kind in KNOWN.items() if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")}

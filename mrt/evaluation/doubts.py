@@ -1,0 +1,139 @@
+"""Reasons to doubt the numbers: what the clean pass shows of a model, and what attacks' results show of each other."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mrt.attacks.gradient import input_grad
+from mrt.attacks.losses import ce
+from mrt.data.images import Images
+from mrt.evaluation.battery import Entry, Foreign
+from mrt.evaluation.judge import answers, judge, perform, right
+from mrt.protocols import Model
+from mrt.threats import L1, L2, Linf, noise
+
+if TYPE_CHECKING:
+    from mrt.evaluation.report import Report
+    from mrt.evaluation.run import Run
+
+FLAT = 1e-30  # a gradient below this is lost in rounding wherever it is used
+SHARE = 0.01  # of examples that may be flat, or newly broken without gradients, before it means anything
+LEAST = 3  # examples: fewer may be chance
+PROBED, QUERIES = 64, 300
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the model does on the clean images: its predictions, which are right, how many classes it has, whether a
+    gradient connects its output to its input, and what to warn of."""
+
+    predicted: Tensor
+    correct: Tensor
+    classes: int
+    connected: bool
+    warnings: list[str]
+
+
+def look(model: Model, data: Images, batch_size: int) -> Look:
+    """Every image once; the first batch twice more."""
+    outputs = []
+    for index in torch.arange(len(data)).split(batch_size):
+        logits = answers(model, data.float(index))
+        if logits.ndim != 2 or logits.shape[0] != len(index) or logits.shape[1] < 2:
+            raise ValueError(f"the model must return logits (N, K) with K of at least 2; got {tuple(logits.shape)}")
+        outputs.append(logits)
+    logits, y = torch.cat(outputs), data.y
+    classes = logits.shape[1]
+    if int(y.max()) >= classes:
+        raise ValueError(f"labels must be below {classes}, as the model has {classes} classes; got {int(y.max())}")
+    if logits.isnan().any(1).all():
+        raise ValueError("the model must return numbers for clean images; got NaN for every one")
+    x, correct = data.float(torch.arange(min(batch_size, len(data)))), right(logits, y)
+    remarks, connected = _gradient(model, x, y[: len(x)], correct[: len(x)])
+    again = answers(model, x)
+    scale = logits[: len(x)].abs().amax().clamp(min=1e-6)
+    if ((again - logits[: len(x)]).abs().nan_to_num() > 1e-3 * scale).any():
+        remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
+    if classes < 4:
+        remarks.append(
+            f"the model has {classes} classes: the DLR loss needs four, so targeted APGD is weaker or left out"
+        )
+    if logits.isnan().any():
+        remarks.append(f"the model answers NaN on {int(logits.isnan().any(1).sum())} clean images; they count as wrong")
+    if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-4).all():
+        remarks.append("the outputs look like probabilities: attacks on logits are weaker on a softmax; return logits")
+    return Look(logits.argmax(1).cpu(), correct.cpu(), classes, connected, remarks)
+
+
+def _gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tuple[list[str], bool]:
+    """Is there a gradient to follow, and is it more than rounding?"""
+    if not correct.any():
+        return [], True
+    x, y = x[correct], y[correct]
+    try:
+        grad, _, _ = input_grad(model, x, lambda logits: ce(logits.float(), y))
+    except ValueError:  # its output does not depend differentiably on its input: the model did run, in `look`
+        return ["gradient masking: the model has no gradient, so gradient-based attacks show nothing"], False
+    flat = int((grad.flatten(1).abs().amax(1) <= FLAT).sum())
+    if flat < LEAST and flat < len(x) or flat <= SHARE * len(x):
+        return [], True
+    text = f"gradient masking: the gradient of the cross-entropy vanishes on {flat} of {len(x)} images"
+    return [f"{text}, where attacks that follow it stand still"], True
+
+
+def of(report: Report, run: Run) -> list[str]:
+    """What the results of a finished run say about themselves."""
+    remarks = []
+    for label, work in report.info["attacks"].items():
+        told = {"nan": "NaN", "box": "outside [0, 1]", "outside": "outside the threat"}
+        faults = [f"{work[name]:.0f} {what}" for name, what in told.items() if work[name]]
+        if faults:
+            remarks.append(f"{label} returned images that do not count: {', '.join(faults)}")
+        if work["failed"]:
+            lost = f"{work['failed']:.0f} examples, which count as standing"
+            remarks.append(f"{label} failed on {lost}: {work['why']}")
+    return remarks + run.team.gathered(_masking(report, run))[0]
+
+
+def _masking(report: Report, run: Run) -> list[str]:
+    """Does an attack without gradients break what attacks with gradients left standing, in the same threat?"""
+    remarks = []
+    for threat in dict.fromkeys(entry.threat for entry in run.battery):
+        mine = [label for (label, _), e in zip(run.labels, run.battery, strict=True) if e.threat == threat]
+        blind = [label for label in mine if report.info["attacks"][label]["backward"] == 0]
+        seeing = [label for label in mine if label not in blind]
+        if not seeing:
+            continue
+        stood = torch.stack([report.masks[label] for label in seeing]).all(0)
+        newly = torch.zeros_like(stood)
+        for label in blind:
+            newly |= stood & report.ran[label] & ~report.masks[label]
+        count, asked, who = int(newly.sum()), int(stood.sum()), " and ".join(blind)
+        if not blind and isinstance(threat, (Linf, L2, L1)):
+            asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
+            count = _probed(run, threat, stood.nonzero().squeeze(1)[:PROBED])
+        if count >= max(LEAST, SHARE * asked):
+            text = f"gradient masking: in {threat!r} {who} broke {count} of {asked} examples that"
+            remarks.append(f"{text} every gradient-based attack had left standing")
+    return remarks
+
+
+def _probed(run: Run, threat: Linf | L2 | L1, index: Tensor) -> int:
+    """How many of those examples a short Square attack breaks."""
+    if not len(index):
+        return 0
+    square = Entry("square", Foreign("autoattack", "square", (("queries", QUERIES),)), threat).made(None)
+    x, y = run.data.float(index), run.data.y[index.to(run.data.device)]
+    attempt, _ = perform(square, run.model, x, y, noise.of_index(index, run.seed).to(x.device))
+    return int(judge(run.model, threat, x, y, attempt.found, None).broken.sum())
+
+
+def tell(remarks: list[str]) -> None:
+    """Each as a UserWarning, on the caller's line."""
+    for remark in remarks:
+        warnings.warn(remark, UserWarning, stacklevel=3)

@@ -1,0 +1,71 @@
+"""The front door: `evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mrt import checks
+from mrt.attacks.gradient import crafting
+from mrt.data.images import Data
+from mrt.evaluation import batteries, doubts
+from mrt.evaluation.battery import Battery, checked
+from mrt.evaluation.opening import as_model, device_of, pixels
+from mrt.evaluation.progress import Progress
+from mrt.evaluation.report import Report
+from mrt.evaluation.run import Run
+from mrt.evaluation.store import Store
+from mrt.processes import processes
+from mrt.protocols import Model, Threat
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    battery: str | Battery = "quick",
+    *,
+    threats: Sequence[Threat] | None = None,
+    pool: Data | None = None,
+    cascade: bool = True,
+    out: Path | str | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> Report:
+    """How much of `data` the model still classifies correctly under each attack, each threat, and their union.
+
+    `battery` is a name, with `threats`, or a tuple of Entry(...). Attacks see what the model classifies correctly; with
+    `cascade` only what the earlier attacks on the same threat left standing. `pool` (training images) gives walks from
+    a misclassified point their start. Every returned image is checked and classified again in float32, in eval mode.
+
+    With `out`, results are written as they are obtained: the same call goes on after a kill, and returns the report of
+    a finished evaluation. Under torchrun the processes share the work and each returns the same report. What should
+    make one doubt the numbers comes as a UserWarning and in `report.warnings`. ART classifiers and Foolbox models are
+    taken as they are. Host attacks depend on their batch: equal settings and batches, equal results.
+    """
+    for name, value in (("cascade", cascade), ("progress", progress)):
+        checks.flag(name, value)
+    checks.count("batch_size", batch_size)
+    checks.count("seed", seed, low=0)
+    if isinstance(battery, str):
+        checks.choice("battery", battery, tuple(batteries.NAMES))
+    elif threats is not None:
+        raise ValueError("threats= belongs to a battery given by name; an Entry(...) holds its own")
+    f, remarks = as_model(model)
+    images, clipped = pixels(data)
+    images = images.to(device_of(f, device))
+    with processes() as team, crafting(f), Progress(progress and team.first) as bar:
+        first = doubts.look(f, images, batch_size)
+        entries = batteries.named(battery, threats, first.classes) if isinstance(battery, str) else checked(battery)
+        attacks = [entry.made(pool) for entry in entries]
+        run = Run(f, images, entries, attacks, first, team, Store(out), cascade, batch_size, seed, bar)
+        if run.store.open(run.config(), team.first):
+            report = Report.load(run.store.folder)
+        else:
+            report = run.report([*remarks, *clipped], battery if isinstance(battery, str) else None)
+            if team.first and out is not None:
+                report.save(out)
+                run.store.close()
+    doubts.tell(report.warnings)
+    return report

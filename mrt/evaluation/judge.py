@@ -1,0 +1,93 @@
+"""Believe nobody: every returned image is checked and classified again before it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mrt.attacks.losses import ce
+from mrt.evaluation.hosting import Attempt, Hosted, HostedSpatial
+from mrt.protocols import Attack, Model, Spatial, Threat
+from mrt.threats.projections import column
+from mrt.threats.radii import in_box
+
+
+class Counted(nn.Module):
+    """The user's model, for attacks: counts the images that pass through it and the gradients asked for. Where the
+    model gives no gradient at all it gives zero ones, so that every attack at least runs."""
+
+    def __init__(self, model: Model, connected: bool = True) -> None:
+        super().__init__()
+        self.model, self.connected = model, connected
+        self.forwards = self.backwards = 0
+        self.training = getattr(model, "training", False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += len(x)
+        if not x.requires_grad:
+            return self.model(x)
+        x = x.view_as(x)
+        x.register_hook(self._count)
+        logits = self.model(x)
+        return logits if self.connected else logits + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    def _count(self, grad: Tensor) -> None:
+        self.backwards += len(grad)
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Per example of a batch, (N,): `broken`, misclassified and within the threat; `distance` of a misclassified image
+    within the box, wherever it lies, else inf; `loss`, cross-entropy of an image within the threat, else -inf;
+    `faults`, counts of outputs that were not what an attack may return."""
+
+    broken: Tensor
+    distance: Tensor
+    loss: Tensor
+    faults: dict[str, int]
+
+
+@torch.no_grad()
+def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, delta: Tensor | None) -> Verdict:
+    """The verdict on x_adv, with the model as it is, in float32."""
+    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+        given = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+        raise ValueError(f"an attack must return a tensor of the images' shape {tuple(x.shape)}; got {given}")
+    x_adv = x_adv.detach().to(x)
+    number, boxed = ~x_adv.flatten(1).isnan().any(1), in_box(x_adv)
+    safe = torch.where(column(number & boxed, x), x_adv, x)
+    logits = answers(model, safe)
+    wrong = ~right(logits, y) & number & boxed
+    inside = threat.contains(x, safe, delta) & number & boxed
+    distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+    if hasattr(threat, "distance"):
+        distance = torch.where(wrong, threat.distance(x, safe).double(), distance)
+    loss = ce(logits, y, None).nan_to_num(torch.inf)
+    faults = {"nan": ~number, "box": number & ~boxed, "outside": number & boxed & ~inside}
+    counts = {name: int(rows.sum()) for name, rows in faults.items()}
+    return Verdict(wrong & inside, distance, torch.where(inside, loss, -torch.inf), counts)
+
+
+def perform(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -> tuple[Attempt, Tensor | None]:
+    """What the attack returned, and the delta where membership needs it."""
+    if isinstance(attack, Hosted):
+        return attack.attempt(model, x, y, rng=seeds), None
+    none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    if isinstance(attack, (Spatial, HostedSpatial)):
+        delta = attack.search(model, x, y, rng=seeds)
+        with torch.no_grad():
+            return Attempt(attack.threat.apply(x, delta), none), delta
+    return Attempt(attack(model, x, y, rng=seeds), none), None
+
+
+def answers(model: Model, x: Tensor) -> Tensor:
+    """Logits in float32."""
+    with torch.no_grad():
+        return model(x).float()
+
+
+def right(logits: Tensor, y: Tensor) -> Tensor:
+    """bool (N,): the largest logit is the label's. Where the model answers NaN it is not right."""
+    return (logits.argmax(1) == y) & ~logits.isnan().any(1)

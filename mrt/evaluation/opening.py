@@ -1,0 +1,188 @@
+"""What people evaluate: models and data as they have them, as one callable and one set of images."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import mrt.models
+from mrt import checks
+from mrt.config import attribute
+from mrt.data.images import Data, Images, as_images
+from mrt.protocols import Model
+
+ADAPTERS = {"foolbox": "mrt_foolbox", "art": "mrt_art"}
+ROUNDING = 1e-3  # float images this far outside [0, 1] are a conversion's rounding, and are clipped
+
+
+def as_model(model: Any) -> tuple[Model, list[str]]:
+    """The model as a callable on images in [0, 1], with what to warn of. Foolbox's and ART's go through their
+    adapters."""
+    roots = {kind.__module__.split(".")[0] for kind in type(model).__mro__}
+    for host, adapter in ADAPTERS.items():
+        if host in roots:
+            model = importlib.import_module(adapter).as_model(model)
+    if not callable(model):
+        raise ValueError(f"model must be a callable from images to logits; got {type(model).__name__}")
+    owner = getattr(model, "__self__", model)
+    training = isinstance(owner, nn.Module) and any(m.training for m in owner.modules())
+    why = "the model is in train mode (BatchNorm, dropout); it was evaluated in eval mode"
+    return model, [why] if training else []
+
+
+def device_of(model: Model, device: str | None) -> torch.device | str:
+    """Where the images go: `device`, else where the model's parameters are, else the CPU."""
+    owner = getattr(model, "__self__", model)
+    first = next(owner.parameters(), None) if isinstance(owner, nn.Module) else None
+    if device is None:
+        return "cpu" if first is None else first.device
+    if first is not None and torch.device(device).type != first.device.type:
+        raise ValueError(f"device={device!r}, but the model is on {first.device}: move it there first")
+    return device
+
+
+def pixels(data: Data) -> tuple[Images, list[str]]:
+    """The data as Images, with what to warn of. Arrays are taken as well."""
+    if isinstance(data, Images):
+        images, remarks = data, list[str]()
+    else:
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise ValueError(f"data must be (x, y) or Images; got {type(data).__name__}")
+        x, y = (torch.from_numpy(v) if isinstance(v, np.ndarray) else v for v in data)
+        if not isinstance(x, Tensor) or not isinstance(y, Tensor):
+            raise ValueError(f"data must be a pair of tensors; got {type(x).__name__} and {type(y).__name__}")
+        if y.ndim != 1 or y.is_floating_point():
+            raise ValueError(f"y must hold class numbers (N,); got {y.dtype} {tuple(y.shape)} (one-hot? y.argmax(1))")
+        x, remarks = _clipped(x.float() if x.is_floating_point() else x)
+        images = as_images((x, y.long()))
+    if not len(images):
+        raise ValueError("data must hold at least one example; got none")
+    return images, remarks
+
+
+def _clipped(x: Tensor) -> tuple[Tensor, list[str]]:
+    """Rounding beyond [0, 1] taken off, with a remark; anything more is an error."""
+    if not x.is_floating_point() or not x.numel():
+        return x, []
+    low, high = (float(v) for v in torch.aminmax(x))
+    if low >= 0 and high <= 1:
+        return x, []
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise ValueError(
+            f"images must lie in [0, 1]; got values from {low:g} to {high:g} (pixels of 0 to 255: pass uint8; "
+            "normalised inputs: put the normalisation into the model, mrt.models.Normalized)"
+        )
+    return x.clamp(0, 1), [f"inputs outside [0, 1], from {low:g} to {high:g}, were clipped"]
+
+
+def load_model(spec: str, factory: str | None = None, device: str | None = None) -> Model:
+    """The model that a command line names, in eval mode.
+
+    `package.module:factory` is imported and called (or used, if it is a module already): this runs its code.
+    `robustbench:dataset/threat/name` asks robustbench. `FILE.pt2` is a torch.export program with a dynamic batch. Any
+    other file holds weights, as `mrt.save_model` or `torch.save(model.state_dict())` wrote them; the latter need
+    `factory`, a name such as `mrt.models:MadryCNN` that makes the network. Pickled code in a file is never run.
+    """
+    path = Path(spec)
+    if spec.startswith("robustbench:"):
+        model = _robustbench(spec.partition(":")[2])
+    elif path.is_file() and path.suffix == ".pt2":
+        return _exported(path)
+    elif path.is_file():
+        model = _weights(path, factory)
+    elif ":" in spec:
+        model = made(spec)
+    else:
+        raise ValueError(f"{spec!r} is no file, no package.module:factory and no robustbench:dataset/threat/name")
+    if isinstance(model, nn.Module):
+        model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return model
+
+
+def made(path: str, **settings: Any) -> Any:
+    """What the factory at `path` makes, or the value itself if it is a module or not callable."""
+    found = attribute(path)
+    return found if isinstance(found, nn.Module) or not callable(found) else found(**settings)
+
+
+def save_model(model: nn.Module, path: Path | str, **settings: Any) -> None:
+    """Weights with what makes their network: its class, an export of `mrt.models`, and that class's settings, e.g.
+    save_model(net, "net.pt", width=8)."""
+    name = type(model).__name__
+    if getattr(mrt.models, name, None) is not type(model):
+        raise ValueError(f"save_model keeps networks of mrt.models; use torch.save(model.state_dict()) for {name}")
+    _fill(getattr(mrt.models, name)(**settings), model.state_dict(), "settings")
+    torch.save({"mrt": 1, "model": name, "settings": settings, "weights": model.state_dict()}, path)
+
+
+def _weights(path: Path, factory: str | None) -> nn.Module:
+    held = _unpickled(path)
+    if isinstance(held, dict) and held.get("mrt") == 1:
+        checks.choice(f"the model of {path}", held.get("model"), tuple(mrt.models.__all__))
+        make: Callable[..., Any] = getattr(mrt.models, held["model"])
+        return _fill(make(**held["settings"]), held["weights"], str(path))
+    if factory is None:
+        raise ValueError(f"{path} holds weights alone: name what makes the network, --factory package.module:factory")
+    return _fill(made(factory), held, str(path))
+
+
+def _fill(model: Any, weights: Any, what: str) -> nn.Module:
+    """The model with those weights."""
+    if not isinstance(model, nn.Module) or not isinstance(weights, dict):
+        raise ValueError(f"{what}: expected a module and a dict of weights; got {type(model)} and {type(weights)}")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        short = " ".join(str(error).split())[:200]
+        raise ValueError(f"{what}: these weights are not those of {type(model).__name__} ({short} ...)") from error
+    return model
+
+
+def _unpickled(path: Path) -> Any:
+    """What torch.save wrote, as far as it is tensors, numbers, strings and containers of these."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds more than weights (code, which was not run), or is no checkpoint") from error
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+
+
+def _exported(path: Path) -> Model:
+    try:
+        program = torch.export.load(path).module()
+    except Exception as error:  # whatever a broken archive makes the reader raise
+        raise ValueError(f"{path} cannot be read as a torch.export program: {type(error).__name__}") from error
+
+    def model(x: Tensor) -> Tensor:
+        try:
+            logits: Tensor = program(x)
+        except (AssertionError, RuntimeError) as error:
+            why = str(error).splitlines()[0]
+            raise ValueError(
+                f"{path} refuses a batch {tuple(x.shape)}: export it with a dynamic batch ({why})"
+            ) from error
+        return logits
+
+    return model
+
+
+def _robustbench(name: str) -> nn.Module:
+    parts = name.split("/")
+    if len(parts) != 3:
+        raise ValueError(
+            f"expected robustbench:dataset/threat/name, as in robustbench:cifar10/Linf/Standard; got {name!r}"
+        )
+    try:
+        from robustbench.utils import load_model as load
+    except ModuleNotFoundError as error:
+        raise ValueError("robustbench is not installed: pip install robustbench") from error
+    model: nn.Module = load(model_name=parts[2], dataset=parts[0], threat_model=parts[1])
+    return model

@@ -1,0 +1,221 @@
+"""What an evaluation found: per-example masks and distances, and every number that follows from them."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.evaluation import metrics
+from mrt.evaluation.store import written
+
+PACKAGES = ("mrt-robust", "torch", "numpy", "foolbox", "adversarial-robustness-toolbox", "pyautoattack", "autoattack")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Some examples that an attack broke: their positions, images before and after, labels and the model's answers."""
+
+    index: Tensor
+    x: Tensor
+    x_adv: Tensor
+    y: Tensor
+    predicted: Tensor
+
+
+@dataclass(eq=False)
+class Report:
+    """CPU tensors in the order of the data. masks[attack]: still correct after it; ran[attack]: it was given the
+    example; distances[attack]: the smallest it found, 0 where misclassified from the start, inf where none. `worst`:
+    the image that fools the model, else the one of largest loss. columns[attack]: the threat it counts for. `info`:
+    settings, versions, work."""
+
+    correct: Tensor
+    worst: Tensor
+    info: dict[str, Any]
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    ran: dict[str, Tensor] = field(default_factory=dict)
+    distances: dict[str, Tensor] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, Samples] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.info.setdefault("attacks", {})
+        self.info.setdefault("threats", {})
+        self.info.setdefault("radii", {})
+
+    @property
+    def n(self) -> int:
+        """Examples."""
+        return len(self.correct)
+
+    @property
+    def clean(self) -> float:
+        """Accuracy without an attack."""
+        return _share(self.correct)
+
+    @property
+    def stands(self) -> dict[str, Tensor]:
+        """Per threat, which examples withstood all its attacks."""
+        standing = {column: self.correct.clone() for column in self.columns.values()}
+        for label, column in self.columns.items():
+            standing[column] &= self.masks[label] | ~self.ran[label]
+        return standing
+
+    @property
+    def robust(self) -> Tensor:
+        """Which examples withstood everything."""
+        return torch.stack([self.correct, *self.stands.values()]).all(0)
+
+    @property
+    def threats(self) -> dict[str, float]:
+        """Accuracy under the worst of each threat's attacks."""
+        return {column: _share(mask) for column, mask in self.stands.items()}
+
+    @property
+    def union(self) -> float:
+        """Accuracy under the worst of all."""
+        return _share(self.robust)
+
+    @property
+    def average(self) -> float:
+        """The mean of the threats' accuracies."""
+        return sum(self.threats.values()) / len(self.threats)
+
+    @property
+    def attacks(self) -> dict[str, float]:
+        """Accuracy left by each attack; in a cascade, by it and those before it on its threat."""
+        standing = {column: self.correct.clone() for column in self.columns.values()}
+        left = {}
+        for label, column in self.columns.items():
+            if self.info["cascade"]:
+                standing[column] &= self.masks[label] | ~self.ran[label]
+                left[label] = _share(standing[column])
+            else:
+                left[label] = _share(self.masks[label])
+        return left
+
+    @property
+    def minimum(self) -> float:
+        """The lowest of the attacks' accuracies: L2L-DA's Min, if every attack saw every example."""
+        return min(self.attacks.values())
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95% interval of clean, each threat, each attack, union (Wilson's) and average (the normal one)."""
+        shares = {"clean": self.clean, **self.threats, **self.attacks, "union": self.union}
+        found = {name: metrics.interval(share, self.n) for name, share in shares.items()}
+        return found | {"average": metrics.mean_interval(torch.stack(list(self.stands.values())).double().mean(0))}
+
+    def rho(self, attack: str) -> metrics.Rho:
+        """Mean and median distance of that attack's successes. ρ_cw: of a C&W attack in l2."""
+        checks.choice("attack", attack, tuple(self.distances))
+        if not torch.equal(self.ran[attack], self.correct):
+            raise ValueError(f"{attack} saw only survivors; use cascade=False, or Entry(..., distances=True)")
+        return metrics.rho(self.distances[attack])
+
+    def curve(self, threat: str, radii: Tensor) -> Tensor:
+        """Accuracy at most, at each radius of that threat's norm: from the smallest distances that its attacks found.
+        Attacks at a fixed radius say nothing beyond it."""
+        checks.choice("threat", threat, tuple(self.info["threats"]))
+        kind = self.info["threats"][threat]
+        same = [a for a in self.distances if self.info["attacks"][a]["threat"] == kind]
+        if not same:
+            raise ValueError(f"no attack on {threat} has distances")
+        return metrics.curve(metrics.smallest([self.distances[a] for a in same]), radii)
+
+    def save(self, folder: Path | str) -> None:
+        """arrays.npz, curves as SVG, index.html, and last report.json."""
+        from mrt.evaluation import charts, page
+
+        folder = Path(folder)
+        written(folder / "arrays.npz", lambda file: np.savez_compressed(file, **self._arrays()))
+        for name, chart in charts.curves([self]).items():
+            written(folder / f"curve-{name}.svg", lambda file, c=chart: file.write(c.encode()))  # type: ignore[misc]
+        written(folder / "index.html", lambda file: file.write(page.render([(folder.name, self)]).encode()))
+        text = json.dumps(self.summary(), indent=1, allow_nan=False)
+        written(folder / "report.json", lambda file: file.write(f"{text}\n".encode()))
+
+    @staticmethod
+    def load(folder: Path | str | None) -> Report:
+        """The report that `save` wrote."""
+        path = Path(folder or ".")
+        for name in ("report.json", "arrays.npz"):
+            if not (path / name).is_file():
+                raise ValueError(f"{path} holds no finished report: {name} is missing")
+        try:
+            held = json.loads((path / "report.json").read_text("utf-8"))
+            with np.load(path / "arrays.npz", allow_pickle=False) as file:
+                arrays = {key: torch.from_numpy(file[key]) for key in file.files}
+            report = Report(arrays["correct"], arrays["worst"], held["info"], warnings=held["warnings"])
+            for label in held["columns"]:
+                report.columns[label] = held["columns"][label]
+                report.masks[label], report.ran[label] = arrays[f"mask/{label}"], arrays[f"ran/{label}"]
+                if f"distance/{label}" in arrays:
+                    report.distances[label] = arrays[f"distance/{label}"]
+                names = Samples.__dataclass_fields__
+                report.samples[label] = Samples(**{name: arrays[f"sample/{label}/{name}"] for name in names})
+        except (KeyError, OSError, ValueError) as error:
+            raise ValueError(f"{path} holds a damaged report: {error}") from error
+        return report
+
+    def summary(self) -> dict[str, Any]:
+        """What report.json holds: every number, with n and its interval."""
+        accuracies = {"clean": self.clean, **self.threats, "union": self.union, "average": self.average}
+        return {
+            "n": self.n,
+            "accuracy": accuracies,
+            "interval_95": self.intervals,
+            "attacks": self.attacks,
+            "minimum": self.minimum,
+            "rho": {a: _plain(self.rho(a)) for a in self.distances if torch.equal(self.ran[a], self.correct)},
+            "warnings": self.warnings,
+            "columns": self.columns,
+            "info": self.info,
+        }
+
+    def _arrays(self) -> dict[str, Any]:
+        arrays = {"correct": self.correct, "robust": self.robust, "worst": self.worst}
+        arrays |= {f"mask/{k}": v for k, v in self.masks.items()} | {f"ran/{k}": v for k, v in self.ran.items()}
+        arrays |= {f"distance/{k}": v for k, v in self.distances.items()}
+        arrays |= {f"sample/{k}/{name}": getattr(v, name) for k, v in self.samples.items() for name in vars(v)}
+        return {name: value.numpy() for name, value in arrays.items()}
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        from mrt.evaluation import tables
+
+        text = io.StringIO()
+        Console(file=text, width=100).print(tables.of(self))
+        return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what may have taken part."""
+    held = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            held[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:  # not installed, or run from a checkout
+            continue
+    return held
+
+
+def _share(mask: Tensor) -> float:
+    return float(mask.double().mean())
+
+
+def _plain(rho: metrics.Rho) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: value if np.isfinite(value) else None for name, value in vars(rho).items()}

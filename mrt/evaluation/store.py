@@ -1,0 +1,104 @@
+"""Results on disk as they are obtained: one file per finished batch, written beside its name and then renamed, so that
+a kill at any moment leaves only whole files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CONFIG, PARTS = "evaluation.json", "parts"
+FILES = ("arrays.npz", "index.html", "report.json")  # of a finished evaluation, in the order they are written
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One attack on one batch. `index` (n,): which examples; broken, distance: (n,); `kept`: positions in the batch
+    whose image and its loss are kept, as worst so far or for the pictures. The rest counts work and faults."""
+
+    index: Tensor
+    broken: Tensor
+    distance: Tensor
+    kept: Tensor
+    images: Tensor
+    loss: Tensor
+    counts: dict[str, float]
+    why: str = ""
+
+
+class Store:
+    """A folder that an evaluation resumes from; nothing is kept where `folder` is None."""
+
+    def __init__(self, folder: Path | str | None) -> None:
+        self.folder = None if folder is None else Path(folder)
+
+    def open(self, config: dict[str, Any], first: bool) -> bool:
+        """Start here, or go on with the same evaluation: is it finished? ValueError if the folder holds another one.
+        Only the first process writes."""
+        if self.folder is None:
+            return False
+        path = self.folder / CONFIG
+        if path.is_file():
+            then = json.loads(path.read_text("utf-8"))
+            differ = [key for key in config if then.get(key) != config[key]]
+            if differ:
+                raise ValueError(
+                    f"{self.folder} holds an evaluation that differs in {', '.join(differ)}; choose another folder"
+                )
+        elif first:
+            written(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+        return all((self.folder / name).is_file() for name in FILES)
+
+    def load(self, unit: str) -> Outcome | None:
+        """What that unit of work gave, None if it has not been done."""
+        if self.folder is None or not (self.folder / PARTS / f"{unit}.npz").is_file():
+            return None
+        with np.load(self.folder / PARTS / f"{unit}.npz", allow_pickle=False) as held:
+            arrays = {key: torch.from_numpy(held[key]) for key in held.files if key != "notes"}
+            counts, why = json.loads(str(held["notes"]))
+        return Outcome(**arrays, counts=counts, why=why)
+
+    def save(self, unit: str, outcome: Outcome) -> None:
+        if self.folder is None:
+            return
+        names = ("index", "broken", "distance", "kept", "images", "loss")
+        arrays: dict[str, Any] = {name: getattr(outcome, name).numpy() for name in names}
+        arrays["notes"] = np.array(json.dumps([outcome.counts, outcome.why]))
+        written(self.folder / PARTS / f"{unit}.npz", lambda file: np.savez(file, **arrays))
+
+    def close(self) -> None:
+        """The report is written: forget the parts."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder / PARTS, ignore_errors=True)
+
+
+def written(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """The file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def fingerprint(*tensors: Tensor) -> str:
+    """A hash of values and shapes."""
+    sha = hashlib.sha256()
+    for tensor in tensors:
+        sha.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]

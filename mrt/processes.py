@@ -1,0 +1,52 @@
+"""One process or several (torchrun): the same code path, on results small enough to be gathered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Processes:
+    """This process's place among `count`."""
+
+    rank: int = 0
+    count: int = 1
+    group: Any = None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def gathered(self, value: T) -> list[T]:
+        """Every process's value, in the order of their ranks, on all of them."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+
+@contextmanager
+def processes() -> Iterator[Processes]:
+    """The processes that torchrun started, over gloo; a group that stands already is used and left standing."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    mine = dist.is_available() and not dist.is_initialized() and several
+    if mine:
+        dist.init_process_group("gloo")
+    try:
+        if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+            yield Processes()
+        else:
+            group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+            yield Processes(dist.get_rank(), dist.get_world_size(), group)
+    finally:
+        if mine:
+            dist.destroy_process_group()
