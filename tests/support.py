@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,31 @@ def small_net(shape: tuple[int, ...] = (1, 8, 8), classes: int = 5, seed: int = 
         for _ in range(3):
             net(torch.rand(16, *shape))
     return net
+
+
+@lru_cache
+def digits_net(seed: int = 0, steps: int = 40, eps: float = 0.0) -> nn.Module:
+    """A DigitsCNN trained on whole batches, with PGD-5 in linf where eps is given. Shared: leave it as it is."""
+    torch.manual_seed(seed)
+    data, net = mrt.data.digits("train"), mrt.models.DigitsCNN(width=8)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for step in range(steps):
+        x, y = data.x, data.y
+        if eps:
+            rows = torch.randperm(len(x), generator=torch_seed(step))[:256]
+            threat = mrt.Linf(eps * min(1.0, 2 * step / steps))
+            x, y = mrt.PGD(threat, steps=5, best="loss")(net, x[rows], y[rows], rng=torch_seed(step)), y[rows]
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    optimizer.zero_grad()
+    return net.eval()
+
+
+def digits(n: int, split: Any = "test") -> tuple[Tensor, Tensor]:
+    """The first n digits."""
+    data = mrt.data.digits(split).take(n)
+    return data.x, data.y
 
 
 def rooms(x: Tensor, weight: Tensor) -> Tensor:

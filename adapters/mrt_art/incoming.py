@@ -18,7 +18,7 @@ from mrt import checks
 from mrt.attacks.task import Task
 from mrt.data.images import Data
 from mrt.evaluation.hosting import Hosted, HostedSpatial, Seen, guess, settled
-from mrt.protocols import Model, Threat
+from mrt.protocols import Attack, Model, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 
 NORMS: dict[type, Any] = {Linf: np.inf, L2: 2, L1: 1}
@@ -26,7 +26,7 @@ NEEDS = {"BrendelBethgeAttack": "numba", "AutoAttack": "multiprocess"}  # ART le
 STARTS = ("BoundaryAttack", "HopSkipJump", "SignOPTAttack", "GeoDA")
 
 
-def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> ARTAttack | ARTSpatial:
+def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> Attack:
     """art.attacks.evasion.<name>(classifier, **settings) as an attack on `threat`, whose radius and norm it is given.
 
     `eps_step`, where it has one, is 2.5 eps / max_iter unless set (2 eps for AutoProjectedGradientDescent), since ART's
@@ -69,7 +69,7 @@ class ARTAttack(Hosted):
 
     def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
         goal, threat = task.goal, task.threat
-        classes = task.f(task.x[:1]).shape[1]
+        classes = seen(task.x[:1]).shape[1]
         classifier = wrapped(seen, task.x, classes)
         ours: dict[str, Any] = {"batch_size": len(task.x), "verbose": False, "targeted": goal.target is not None}
         ours |= {"norm": NORMS.get(type(threat), 2), "eps": getattr(threat, "eps", None)}
@@ -110,7 +110,7 @@ class ARTSpatial(HostedSpatial):
         sideways = Seen(lambda x: seen(x.permute(0, 3, 1, 2)))
         delta = []
         for i in range(len(task.x)):
-            classifier = wrapped(sideways, task.x[i : i + 1].permute(0, 2, 3, 1), task.f(task.x[:1]).shape[1], False)
+            classifier = wrapped(sideways, task.x[i : i + 1].permute(0, 2, 3, 1), seen(task.x[:1]).shape[1], False)
             host = evasion.SpatialTransformation(classifier, **settings)
             host.generate(task.x[i : i + 1].permute(0, 2, 3, 1).cpu().numpy())
             delta.append(_ours(host.attack_trans_x, host.attack_trans_y, host.attack_rot))

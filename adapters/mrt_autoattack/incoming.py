@@ -14,7 +14,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.attacks.task import Task
 from mrt.data.images import Data
-from mrt.evaluation.hosting import Hosted, Seen, settled
+from mrt.evaluation.hosting import Hosted, Seen, host_seed, settled
 from mrt.protocols import Threat
 from mrt.threats import L1, L2, Linf
 
@@ -64,8 +64,8 @@ class AutoAttack(Hosted):
 
     def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
         x, y = task.x, task.goal.y
-        host = self.host(seen, x.device, int(task.seeds[0]) % 2**31)
-        classes = task.f(x[:1]).shape[1]
+        host = self.host(seen, x.device, host_seed(task.seeds))
+        classes = seen(x[:1]).shape[1]
         host.attacks_to_run = [p for p in host.attacks_to_run if classes >= 4 or p not in NEEDS_FOUR]
         if not host.attacks_to_run:
             raise ValueError(f"{self!r} needs four classes or more; the model has {classes}")

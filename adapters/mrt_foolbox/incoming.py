@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import warnings
 from typing import Any
 from unittest import mock
 
@@ -21,14 +22,14 @@ from mrt import checks
 from mrt.attacks.task import Task
 from mrt.data.images import Data
 from mrt.evaluation.hosting import Hosted, HostedSpatial, Seen, guess, settled
-from mrt.protocols import Model, Threat
+from mrt.protocols import Attack, Model, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 
 NORMS: dict[type, Any] = {Linf: foolbox.distances.linf, L2: foolbox.distances.l2, L1: foolbox.distances.l1}
 NORMS[L0] = foolbox.distances.l0
 
 
-def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> Hosted | FoolboxSpatial:
+def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> Attack:
     """foolbox.attacks.<name>(**settings) as an attack on `threat`.
 
     A fixed-epsilon attack runs at the threat's radius, or at each of `epsilons` (a setting of ours), of which the
@@ -84,7 +85,9 @@ class FoolboxAttack(Hosted):
         if "constraint" in own and "constraint" not in settings:  # HopSkipJump walks in linf or l2
             settings["constraint"] = "linf" if isinstance(self.threat, Linf) else "l2"
         try:
-            return self._kind(**settings)
+            with warnings.catch_warnings():  # Brendel&Bethge announces half a minute of compilation
+                warnings.simplefilter("ignore")
+                return self._kind(**settings)
         except ModuleNotFoundError as error:
             raise ValueError(f"{self.name} needs {error.name}: pip install {error.name} (mrt-robust[bb])") from error
 

@@ -118,7 +118,7 @@ def _masking(report: Report, run: Run) -> list[str]:
             asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
             count = _probed(run, threat, stood.nonzero().squeeze(1)[:PROBED])
         if count >= max(LEAST, SHARE * asked):
-            text = f"gradient masking: in {threat!r} {who} broke {count} of {asked} examples that"
+            text = f"gradient masking, or too few steps: in {threat!r} {who} broke {count} of {asked} examples that"
             remarks.append(f"{text} every gradient-based attack had left standing")
     return remarks
 

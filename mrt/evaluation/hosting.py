@@ -54,6 +54,11 @@ class Seen(nn.Module):
             raise
 
 
+def host_seed(seeds: Tensor) -> int:
+    """The one seed that a host is given for a batch: its first example's, within what every generator takes."""
+    return int(seeds[0]) % 2**31
+
+
 @contextmanager
 def contained(seed: int) -> Iterator[None]:
     """Python's, numpy's and torch's global generators start from `seed` inside, every RandomState made without a seed
@@ -181,8 +186,9 @@ class Hosted(ABC):
         if not len(rows):
             return
         part, seen = task.at(rows), Seen(task.f)
+        part = replace(part, x=part.x.contiguous())
         try:
-            with torch.enable_grad(), contained(int(part.seeds[0]) % 2**31):
+            with torch.enable_grad(), contained(host_seed(part.seeds)):
                 answer = self.run(seen, part)
             yield rows, answer.detach().to(task.x)
         except Exception as error:
@@ -238,7 +244,7 @@ class HostedSpatial(ABC):
         """(N, 3), the motion that the host chose for each example, zero where it found none."""
         with open_task(self.threat, margin, (model, x, y, None, rng, None)) as task:
             seen = Seen(task.f)
-            with contained(int(task.seeds[0]) % 2**31):
+            with contained(host_seed(task.seeds)):
                 return self.threat.project(self.propose(seen, task).to(task.x), task.x)
 
     @abstractmethod
@@ -249,7 +255,7 @@ class HostedSpatial(ABC):
         return written(self)
 
 
-def starting_points(task: Task[Threat], pool: Data | None) -> tuple[Tensor, Tensor]:
+def starting_points(task: Task[Any], pool: Data | None) -> tuple[Tensor, Tensor]:
     """For each example a misclassified image, and whether there is one: the `start` it was given if that will do; else
     the nearest (l2) pool image of another class which the model classifies as that class; else salt-and-pepper noise of
     growing share."""

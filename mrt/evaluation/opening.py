@@ -152,7 +152,8 @@ def _unpickled(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} holds more than weights (code, which was not run), or is no checkpoint") from error
     except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path} cannot be read as a checkpoint: {why}") from error
 
 
 def _exported(path: Path) -> Model:

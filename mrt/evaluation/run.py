@@ -52,7 +52,7 @@ class Run:
         return {
             "battery": [[label, repr(entry)] for (label, _), entry in zip(self.labels, self.battery, strict=True)],
             "data": fingerprint(self.data.x, self.data.y),
-            "model's predictions": fingerprint(self.first.predicted),
+            "model": fingerprint(self.first.predicted, *state(self.model)),
             "cascade": self.cascade,
             "batch_size": self.batch_size,
             "seed": self.seed,
@@ -103,14 +103,16 @@ class Run:
         """The attack on one batch, in all its runs, and what the judge says of it."""
         entry, began = self.battery[number], time.perf_counter()
         x, y = self.data.float(index), self.data.y[index.to(self.data.device)]
-        seeds = noise.of_index(index, self.seed, zlib.crc32(self.labels[number][0].encode())).to(x.device)
+        label = self.labels[number][0]
         tally = Tally(x)
         seen = Counted(self.model, self.first.connected)
         for run in range(entry.runs):
             at = torch.arange(len(x), device=x.device) if entry.distances else (~tally.broken).nonzero().squeeze(1)
             if not len(at):
                 break
-            attempt, delta = perform(self.attacks[number], seen, x[at], y[at], noise.fold(seeds[at], run))
+            attempt, delta = perform(
+                self.attacks[number], seen, x[at], y[at], seeds_of(label, index[at.cpu()], self.seed, run).to(x.device)
+            )
             verdict = judge(self.model, entry.threat, x[at], y[at], attempt.found, delta)
             tally.add(at, attempt, verdict, getattr(self.attacks[number], "minimal", False))
         counts = tally.counts | {"forward": seen.forwards, "backward": seen.backwards}
@@ -172,6 +174,17 @@ class Tally:
 def beats(loss: Tensor, broken: Tensor, other: Tensor, other_broken: Tensor) -> Tensor:
     """bool (N,): fooling the model beats not fooling it, then the larger loss; ties keep the earlier."""
     return (broken & ~other_broken) | ((broken == other_broken) & (loss > other))
+
+
+def state(model: Model) -> list[Tensor]:
+    """A module's parameters and buffers; of another callable nothing is known but its answers."""
+    owner = getattr(model, "__self__", model)
+    return list(owner.state_dict().values()) if isinstance(owner, torch.nn.Module) else []
+
+
+def seeds_of(label: str, index: Tensor, seed: int, run: int = 0) -> Tensor:
+    """int64 seeds of those examples, for that run of that attack: the same whatever else is in the battery."""
+    return noise.fold(noise.of_index(index, seed, zlib.crc32(label.encode())), run)
 
 
 def total(outcomes: list[Outcome]) -> dict[str, object]:

@@ -1,0 +1,149 @@
+"""Warnings: they come where a number should not be trusted, and not on plainly trained models."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import mrt
+from tests.support import UNION, digits, digits_net, small_net, torch_seed
+
+MASKING = "gradient masking"
+
+
+def warned(model: Any, data: Any, battery: Any, **how: Any) -> list[str]:
+    """What an evaluation warns of; the warnings module says the same as the report."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = mrt.evaluate(model, data, battery, progress=False, **how)
+    assert [str(w.message) for w in caught if w.category is UserWarning] == report.warnings
+    assert all(w.filename == __file__ for w in caught if w.category is UserWarning)
+    return report.warnings
+
+
+class Masked(nn.Module):
+    """The network behind a mask."""
+
+    def __init__(self, net: nn.Module, before: Any = None, after: Any = None) -> None:
+        super().__init__()
+        self.net, self.before, self.after = net, before, after
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.net(x if self.before is None else self.before(x))
+        return z if self.after is None else self.after(z)
+
+
+MASKS: dict[str, tuple[Any, Any]] = {
+    "a step": (lambda x: (x > 0.5).float(), None),
+    "a step with a gradient of zero": (lambda x: (torch.sign(x - 0.5) + 1) / 2, None),
+    "a steep first layer": (lambda x: torch.sigmoid(400 * (x - 0.5)), None),
+    "8-bit rounding": (lambda x: torch.round(x * 255) / 255, None),
+    "8-bit rounding through integers": (lambda x: (x * 255).round().to(torch.uint8).float() / 255, None),
+    "logits times 10000": (None, lambda z: 1e4 * z),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("eps", [0.0, 0.2], ids=["natural", "robust"])
+def test_masking_is_noticed(mask: str, eps: float) -> None:
+    net = Masked(digits_net(steps=120, eps=eps), *MASKS[mask])
+    told = warned(net, digits(64), mrt.batteries.quick(UNION[:1], budget=0.1))
+    assert any(MASKING in text for text in told), told
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_masking_on_plain_adversarial_training(seed: int) -> None:
+    net = digits_net(seed=seed, steps=120, eps=0.2)
+    assert warned(net, digits(100), mrt.batteries.quick(UNION, budget=0.1)) == []
+    x, y = digits(100)
+    left = (net(mrt.PGD(UNION[0], steps=20)(net, x, y)).argmax(1) == y).float().mean()
+    assert left > 0.3, "not robust enough for its silence to say anything"
+
+
+def test_a_gradient_free_attack_in_the_battery_is_the_control() -> None:
+    """A gradient attack that cannot move beside a search without gradients that can."""
+    net = digits_net()
+    weak = mrt.Entry("pgd", mrt.PGD(UNION[1], steps=1, step_size=1e-6), UNION[1])
+    for name, settings in (("PointwiseAttack", ()), ("BoundaryAttack", (("steps", 400),))):
+        blind = mrt.Entry("blind", mrt.Foreign("foolbox", name, settings), UNION[1])
+        told = warned(net, digits(60), (weak, blind), pool=digits(200, "train"))
+        assert any(re.search(r"foolbox\.blind-l2 broke \d+ of \d+", text) for text in told), told
+    strong = mrt.Entry("pgd", mrt.PGD(UNION[1], steps=40), UNION[1])
+    assert warned(net, digits(60), (strong, blind), pool=digits(200, "train")) == []
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = digits_net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.net(x)
+        return z + 0.5 * torch.randn_like(z)
+
+
+def test_random_outputs_are_flagged() -> None:
+    assert any(
+        "random" in text for text in warned(Noisy().eval(), digits(30), mrt.batteries.quick(UNION[:1], budget=0.02))
+    )
+
+
+def test_train_mode_is_flagged() -> None:
+    net, x = small_net((1, 8, 8), 10).train(), torch.rand(8, 1, 8, 8, generator=torch_seed(0))
+    told = warned(net, (x, torch.zeros(8).long()), mrt.batteries.quick(UNION[:1], budget=0.02))
+    assert any("train mode" in text for text in told)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4])
+def test_fewer_than_four_classes_are_flagged_and_evaluated(classes: int) -> None:
+    net, x = small_net((1, 8, 8), classes).eval(), torch.rand(16, 1, 8, 8, generator=torch_seed(0))
+    y = net(x).argmax(1)
+    told = warned(net, (x, y), "quick", threats=UNION[:1])
+    assert any("classes" in text for text in told) == (classes < 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = mrt.evaluate(
+            net, (x[:4], y[:4]), mrt.batteries.standard(UNION[:1], classes, budget=0.01), progress=False
+        )
+    assert ("aa.apgd-t-linf" in report.attacks) == (classes >= 4)
+
+
+def test_inputs_just_outside_the_box_are_flagged_and_clipped() -> None:
+    x, y = digits(10)
+    told = warned(digits_net(), (x * 1.0004, y), mrt.batteries.quick(UNION[:1], budget=0.02))
+    assert any("outside [0, 1]" in text for text in told)
+
+
+def test_probabilities_are_flagged() -> None:
+    net = nn.Sequential(digits_net(), nn.Softmax(1)).eval()
+    assert any("probabilities" in text for text in warned(net, digits(20), mrt.batteries.quick(UNION[:1], budget=0.05)))
+
+
+def test_answers_that_are_no_numbers_are_flagged_and_count_as_wrong() -> None:
+    x, y = digits(20)
+
+    def model(z: Tensor) -> Tensor:
+        logits: Tensor = digits_net()(z)
+        return torch.where((z == x[3]).flatten(1).all(1)[:, None], torch.nan, logits)
+
+    right = digits_net()(x).argmax(1) == y
+    battery = (mrt.Entry("pgd", mrt.PGD(mrt.Linf(0.0), steps=1), mrt.Linf(0.0)),)
+    assert any("NaN on 1 clean" in text for text in warned(model, (x, y), battery))
+    with pytest.warns(UserWarning, match="NaN"):
+        report = mrt.evaluate(model, (x, y), battery, progress=False)
+    assert not report.correct[3] and torch.equal(
+        report.correct.logical_or(torch.arange(20) == 3), right | (torch.arange(20) == 3)
+    )
+
+
+def test_a_host_that_fails_is_named() -> None:
+    x, y = digits(12)
+    battery = (mrt.Entry("cw", mrt.Foreign("foolbox", "L2CarliniWagnerAttack", (("steps", "many"),)), UNION[1]),)
+    told = warned(digits_net(), (x, y), battery)
+    assert any(text.startswith("foolbox.cw-l2 failed on 1") and "TypeError" in text for text in told), told

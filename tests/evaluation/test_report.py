@@ -1,0 +1,189 @@
+"""What the user keeps: files that load again, and a page that needs nothing else."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+import mrt
+from mrt.evaluation import charts, page, tables
+from mrt.recipes import published
+from tests.support import UNION, digits, digits_net
+
+pytestmark = pytest.mark.filterwarnings("ignore:gradient masking", "ignore:the model's outputs")
+RT = mrt.RotationTranslation(30, 2)
+
+
+@pytest.fixture(scope="module")
+def report() -> mrt.Report:
+    battery = (
+        *mrt.batteries.quick((*UNION, RT), budget=0.05),
+        mrt.Entry("<b>cw & co", mrt.Foreign("foolbox", "DDNAttack", (("steps", 10),)), UNION[1], distances=True),
+    )
+    return mrt.evaluate(digits_net(), digits(50), battery, progress=False)
+
+
+def test_a_report_loads_as_it_was_saved(report: mrt.Report, tmp_path: Path) -> None:
+    report.warnings.append("a warning")
+    report.save(tmp_path)
+    loaded = mrt.Report.load(tmp_path)
+    report.warnings.pop()
+    assert str(loaded) == f"{report}\nwarning: a warning" or loaded.warnings[-1] == "a warning"
+    for name in ("clean", "union", "average", "minimum", "threats", "attacks", "intervals", "columns", "n"):
+        assert getattr(loaded, name) == getattr(report, name), name
+    for name in ("masks", "ran", "distances"):
+        for label, values in getattr(report, name).items():
+            assert torch.equal(getattr(loaded, name)[label], values)
+    assert torch.equal(loaded.worst, report.worst) and loaded.info == json.loads(json.dumps(report.info))
+    again = tmp_path / "second-copy"
+    loaded.save(again)
+    for name in ("report.json", "index.html", "curve-l2.svg"):
+        assert (again / name).read_text().replace("second-copy", tmp_path.name) == (tmp_path / name).read_text()
+
+
+def test_the_json_holds_what_a_reader_needs(report: mrt.Report, tmp_path: Path) -> None:
+    report.save(tmp_path)
+    held = json.loads((tmp_path / "report.json").read_text())
+    assert held["n"] == 50 and held["accuracy"]["union"] == report.union
+    assert set(held["interval_95"]) >= {"clean", "linf", "l2", "l1", "rt", "union", "average"}
+    assert held["info"]["seed"] == 0 and held["info"]["versions"]["torch"] == metadata.version("torch")
+    attacks = held["info"]["attacks"]
+    assert attacks["apgd-ce-l1"]["attack"].startswith("APGD(") and attacks["apgd-ce-l1"]["forward"] > 0
+    assert attacks["apgd-ce-l1"]["backward"] > 0 and attacks["grid-rt"]["backward"] == 0
+    assert attacks["apgd-ce-l1"]["seconds"] > 0
+    assert held["rho"]["foolbox.<b>cw & co-l2"]["n"] > 0
+    with np.load(tmp_path / "arrays.npz") as arrays:
+        assert {"correct", "robust", "worst", "mask/apgd-ce-l1", "distance/apgd-ce-l1"} <= set(arrays.files)
+        assert arrays["worst"].shape == (50, 1, 8, 8)
+
+
+class Checker(html.parser.HTMLParser):
+    """Open and closing tags, and what a page would fetch."""
+
+    VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+        self.images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.images += tag == "img"
+        self.fetched += [v or "" for k, v in attrs if k in ("src", "href") and not (v or "").startswith("data:")]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        return
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed_and_self_contained(report: mrt.Report) -> None:
+    text = page.render([("run", report)])
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == [] and checker.fetched == []
+    assert checker.images == 3 * sum(len(s.index) for s in report.samples.values()) > 0
+    assert "&lt;b&gt;cw &amp; co" in text and "<b>cw" not in text
+    for name, share in (*report.threats.items(), ("union", report.union)):
+        assert re.search(rf"<td>{name}</td><td>{100 * share:.1f}</td>", text), name
+    assert "url(" not in text and "@import" not in text and "<script" not in text
+
+
+def test_the_pictures_are_the_images(report: mrt.Report) -> None:
+    import base64
+    import io
+
+    from PIL import Image
+
+    x = torch.tensor([[[0.0, 0.2], [0.6, 1.0]]])
+    picture = Image.open(io.BytesIO(base64.b64decode(page._png(x))))
+    assert np.asarray(picture).tolist() == [[0, 51], [153, 255]]
+    colour = torch.rand(3, 4, 5)
+    picture = Image.open(io.BytesIO(base64.b64decode(page._png(colour))))
+    assert np.abs(np.asarray(picture) / 255 - colour.permute(1, 2, 0).numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_the_curves_are_svg_that_follows_the_distances(report: mrt.Report) -> None:
+    drawn = charts.curves([report])
+    assert set(drawn) == {"linf", "l2", "l1"}
+    root = ElementTree.fromstring(drawn["l2"])
+    lines = [e for e in root.iter() if e.tag.endswith("polyline")]
+    labels = [label for label in report.distances if label.endswith("l2")]
+    assert len(lines) == len(labels) + 1  # and the worst of them
+    first, last = (
+        tuple(map(float, p.split(","))) for p in (lines[-1].get("points") or "").split()[:: charts.POINTS - 1]
+    )
+    assert first[1] == pytest.approx(charts._y(report.clean), abs=0.06)
+    smallest = torch.stack([report.distances[a] for a in labels]).amin(0)
+    top = max(float(smallest[smallest.isfinite()].max()), 0.0)
+    assert last[1] >= first[1] and top > 0
+
+
+def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> None:
+    other = mrt.evaluate(
+        digits_net(steps=60, eps=0.2), digits(50), mrt.batteries.quick(UNION, budget=0.05), progress=False
+    )
+    rows = dict(tables.rows([("a", report), ("b", other)], published.rows(["msd-mnist"], [])))
+    names = tables.columns([("a", report), ("b", other)], published.rows(["msd-mnist"], []))
+    assert names == ["clean", "linf", "l2", "l1", "rt", "union", "average", "n"]
+    assert rows["b"][names.index("rt")] == "" and rows["a"][-1] == "50"
+    assert float(rows["best per threat"][1]) == pytest.approx(
+        100 * max(report.threats["linf"], other.threats["linf"]), abs=0.06
+    )
+    assert rows["Maini et al. 2020, MNIST: MSD"][:6] == ["98.3", "62.7", "67.9", "65.0", "", "58.4"]
+    text = page.render([("a", report), ("b", other)], published.rows(["msd-mnist"], []))
+    Checker().feed(text)
+    assert "Side by side" in text and "Maini et al. 2020, MNIST: MSD" in text
+
+
+def test_published_rows_come_where_battery_and_radii_agree() -> None:
+    class Info:
+        def __init__(self, name: str, *threats: object) -> None:
+            self.info = {"name": name, "threats": {str(i): repr(t) for i, t in enumerate(threats)}}
+
+    mnist = (mrt.Linf(0.3), mrt.L2(2.0), mrt.L1(10.0))
+    assert len(published.rows([], [Info("msd", *mnist)])) == 6  # type: ignore[list-item]
+    assert published.rows([], [Info("quick", *mnist)]) == []  # type: ignore[list-item]
+    assert published.rows([], [Info("msd", mrt.Linf(0.2), *mnist[1:])]) == []  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="published must be one of"):
+        published.rows(["msd"], [])
+
+
+def test_published_averages_and_unions_are_consistent() -> None:
+    """A mean of columns is their mean, and a union lies under every column."""
+    for name, table in published.PUBLISHED.items():
+        for title, row in table.named():
+            columns = [v for k, v in row.items() if k not in ("clean", "union", "average")]
+            if "average" in row:
+                assert row["average"] == pytest.approx(sum(columns) / len(columns), abs=0.4), (name, title)
+            if "union" in row:
+                assert row["union"] <= min(columns) + 0.25, (name, title)
+
+
+@pytest.mark.parametrize("damage", ["missing", "json", "arrays", "label"])
+def test_a_damaged_report_is_named(report: mrt.Report, tmp_path: Path, damage: str) -> None:
+    report.save(tmp_path)
+    if damage == "missing":
+        (tmp_path / "report.json").unlink()
+    elif damage == "json":
+        (tmp_path / "report.json").write_text("{")
+    elif damage == "arrays":
+        (tmp_path / "arrays.npz").write_bytes(b"nothing")
+    else:
+        held = json.loads((tmp_path / "report.json").read_text())
+        held["columns"]["other"] = "l1"
+        (tmp_path / "report.json").write_text(json.dumps(held))
+    with pytest.raises(ValueError, match=f"{tmp_path.name} holds (no finished|a damaged) report"):
+        mrt.Report.load(tmp_path)

@@ -1,0 +1,180 @@
+"""Killed at any moment, an evaluation goes on where it stopped and ends with the same files; two processes with the
+same as one; a full disk costs nothing that was there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrt
+from mrt.evaluation import store
+from tests.matrix_smoke import ROOT
+from tests.support import UNION, digits, digits_net
+
+pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
+SCRIPT = """if True:
+    import sys, warnings, torch, mrt
+    from tests.support import UNION, digits
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    net = mrt.load_model(sys.argv[1])
+    battery = (*mrt.batteries.quick(UNION, budget=0.05),
+        mrt.Entry("square", mrt.Foreign("autoattack", "square", (("queries", 40),)), UNION[1]),
+        mrt.Entry("boundary", mrt.Foreign("foolbox", "BoundaryAttack", (("steps", 5),)), UNION[1], distances=True),
+        mrt.Entry("pointwise", mrt.Foreign("foolbox", "PointwiseAttack"), mrt.L0(5), 2, column=UNION[2]))
+    print("ready", flush=True)
+    mrt.evaluate(net, digits(56), battery, batch_size=8, out=sys.argv[2], progress=False)
+    print("done", flush=True)"""
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("net") / "net.pt"
+    mrt.save_model(digits_net(), path, width=8)
+    return path
+
+
+def start(weights: Path, out: Path, *before: str) -> subprocess.Popen[str]:
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *before, "-c", SCRIPT, str(weights), str(out)]
+    if before:  # torchrun takes a file
+        file = weights.with_name("script.py")
+        file.write_text("if True:\n" + SCRIPT.split("\n", 1)[1])
+        command = [sys.executable, *before, str(file), str(weights), str(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+
+
+def finished(weights: Path, out: Path, *before: str) -> None:
+    process = start(weights, out, *before)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0 and "done" in said
+
+
+@pytest.fixture(scope="module")
+def undisturbed(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    finished(weights, out)
+    return out
+
+
+def untimed(value: Any) -> Any:
+    """Without the seconds."""
+    if isinstance(value, dict):
+        return {key: untimed(v) for key, v in value.items() if key != "seconds"}
+    return value
+
+
+def same(one: Path, two: Path) -> None:
+    reports = [untimed(json.loads((out / "report.json").read_text())) for out in (one, two)]
+    assert reports[0] == reports[1]
+    with np.load(one / "arrays.npz") as a, np.load(two / "arrays.npz") as b:
+        assert a.files == b.files
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    for name in ("curve-linf.svg", "curve-l2.svg"):
+        assert (one / name).read_text() == (two / name).read_text()
+    assert not (one / "parts").exists() and not (two / "parts").exists()
+
+
+def test_ten_kills_change_nothing(weights: Path, undisturbed: Path, tmp_path: Path) -> None:
+    """Killed at ten random moments between the first result and the last, each time taken up by a fresh process."""
+    out, draw, kills, parts = tmp_path / "out", random.Random(0), 0, []
+    while kills < 10:
+        process = start(weights, out)
+        assert process.stdout is not None and process.stdout.readline().strip() == "ready"
+        before = len(list(out.glob("parts/*.npz")))
+        aim, end = before + draw.choice((0, 1, 2, 4, 6)), time.time() + 60
+        while len(list(out.glob("parts/*.npz"))) < aim and process.poll() is None and time.time() < end:
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.05)
+        ended = process.poll() is not None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if ended:
+            break
+        kills += 1
+        parts.append(len(list(out.glob("parts/*.npz"))))
+    assert kills == 10 and not (out / "report.json").exists(), "the evaluation is too short for ten kills"
+    assert parts == sorted(parts) and parts[-1] > parts[0]
+    finished(weights, out)
+    same(out, undisturbed)
+
+
+def test_two_processes_give_the_report_of_one(weights: Path, undisturbed: Path, tmp_path: Path) -> None:
+    run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    finished(weights, tmp_path / "out", *run)
+    same(tmp_path / "out", undisturbed)
+
+
+BATTERY = mrt.batteries.quick(UNION[:1], budget=0.05)
+
+
+def test_a_finished_evaluation_is_only_read(tmp_path: Path) -> None:
+    reports = []
+    for _ in range(2):
+        reports.append(mrt.evaluate(digits_net(), digits(8), BATTERY, out=tmp_path, progress=False))
+        times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+        reports.append(mrt.evaluate(digits_net(), digits(8), BATTERY, out=tmp_path, progress=False))
+        assert times == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len({str(report) for report in reports}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"battery": mrt.batteries.quick(UNION[:1], budget=0.1)}, "battery"),
+        ({"data": digits(9)}, "data"),
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 4}, "batch_size"),
+        ({"cascade": False}, "cascade"),
+        ({"model": digits_net(steps=41)}, "model"),
+    ],
+)
+def test_another_evaluation_does_not_go_on_in_the_folder(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    call: dict[str, Any] = {"model": digits_net(), "data": digits(8), "battery": BATTERY, "batch_size": 8}
+    mrt.evaluate(**call, out=tmp_path, progress=False)
+    held = (tmp_path / "report.json").read_bytes()
+    with pytest.raises(ValueError, match=f"differs in .*{named}"):
+        mrt.evaluate(**{**call, **change}, out=tmp_path, progress=False)
+    assert (tmp_path / "report.json").read_bytes() == held
+
+
+@pytest.mark.parametrize("at", range(0, 12, 2))
+def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write number `at` fails half way, as it would for want of space; the next call goes on and ends the same."""
+    call: dict[str, Any] = {"data": digits(24), "battery": mrt.batteries.quick(UNION, budget=0.05), "batch_size": 16}
+    written, calls = store.written, []
+
+    def failing(path: Path, write: Any) -> None:
+        calls.append(path)
+        if len(calls) == at + 1:
+            with pytest.raises(OSError, match="No space"):
+                written(path, lambda file: (file.write(b"half"), _full()))
+            assert not path.exists()
+            _full()
+        written(path, write)
+
+    for module in ("mrt.evaluation.store", "mrt.evaluation.report"):
+        monkeypatch.setattr(f"{module}.written", failing)
+    with pytest.raises(OSError, match="No space"):
+        mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)
+    monkeypatch.undo()
+    mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)
+    mrt.evaluate(digits_net(), **call, out=tmp_path / "b", progress=False)
+    same(tmp_path / "a", tmp_path / "b")
+
+
+def _full() -> Any:
+    raise OSError(28, "No space left on device")
