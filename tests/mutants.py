@@ -22,7 +22,11 @@ LAWS, LINEAR, ALGORITHMS = "threats/test_laws.py", "attacks/test_linear.py", "at
 PROMISES, LOSSES, CRAFTING = "attacks/test_laws.py", "attacks/test_losses.py", "attacks/test_crafting.py"
 NOISE, SPATIAL = "threats/test_noise.py", "threats/test_spatial.py"
 
-Mutant = tuple[str, str, str, str]  # file under mrt/, line, its replacement, tests
+HOSTING, EVALUATE, DOUBTS = "evaluation/test_hosting.py", "evaluation/test_evaluate.py", "evaluation/test_doubts.py"
+METRICS, BATTERY, REPORT = "evaluation/test_metrics.py", "evaluation/test_battery.py", "evaluation/test_report.py"
+TRAPS, RESUME, PEERS = "adapters/test_traps.py", "evaluation/test_resume.py", "evaluation/test_peers.py"
+
+Mutant = tuple[str, str, str, str]  # file under mrt/ or adapters/, line, its replacement, tests
 
 MUTANTS: tuple[Mutant, ...] = (
     # signs and steps
@@ -86,6 +90,47 @@ MUTANTS: tuple[Mutant, ...] = (
     ("attacks/apgd.py", ", any_wrong=True", "", ALGORITHMS),
     ("attacks/slide.py", "max(0.2, 2.5 / self.steps)", "0.2", ALGORITHMS),
     ("attacks/reference.py", "(last + 1)", "last.clamp(min=1)", ALGORITHMS),
+    # evaluation
+    ("evaluation/judge.py", "wrong & inside, distance", "wrong, distance", EVALUATE),
+    ("evaluation/judge.py", ".isnan().any(1), in_box(x_adv)", ".isnan().any(1), ~x_adv.flatten(1).isnan().any(1)", EVALUATE),
+    ("evaluation/judge.py", "(logits.argmax(1) == y) & ~logits.isnan().any(1)", "(logits.argmax(1) == y)", DOUBTS),
+    ("evaluation/judge.py", "torch.where(inside, loss, -torch.inf)", "loss", EVALUATE),
+    ("evaluation/judge.py", "torch.where(wrong, threat.distance", "torch.where(wrong & inside, threat.distance", EVALUATE),
+    ("evaluation/judge.py", "0 * x.flatten(1)", "x.flatten(1)", DOUBTS),
+    ("evaluation/run.py", "if self.cascade and not entry.distances", "if self.cascade", EVALUATE),
+    ("evaluation/run.py", "torch.where(self.clean, distance, 0.0)", "distance", EVALUATE),
+    ("evaluation/run.py", "self.standing[column] = self.standing[column] & ~broken", "pass", EVALUATE),
+    ("evaluation/run.py", "if entry.distances else (~tally.broken)", "if not entry.distances else (~tally.broken)", EVALUATE),
+    ("evaluation/run.py", "self.broken[at] |= verdict.broken", "self.broken[at] = verdict.broken", EVALUATE),
+    ("evaluation/run.py", "torch.minimum(self.distance[at], verdict.distance)", "verdict.distance", EVALUATE),
+    ("evaluation/run.py", "noise.of_index(index, seed, zlib.crc32(label.encode())), run)", "noise.of_index(index, seed, zlib.crc32(label.encode())), 0)", EVALUATE),
+    ("evaluation/run.py", "(broken & ~other_broken) | ((broken == other_broken) & (loss > other))", "loss > other", EVALUATE),
+    ("evaluation/run.py", "better[tally.broken.cpu().nonzero().squeeze(1)[:PICTURES]] = True", "pass", EVALUATE),
+    ("evaluation/run.py", "sorted(gathered, key=lambda pair: pair[0])", "gathered", RESUME),
+    ("evaluation/report.py", "        return torch.stack([self.correct, *self.stands.values()]).all(0)", "        return torch.stack([*self.stands.values()]).any(0)", EVALUATE),
+    ("evaluation/report.py", "            standing[column] &= self.masks[label] | ~self.ran[label]\n        return standing", "            standing[column] &= self.masks[label]\n        return standing", EVALUATE),
+    ("evaluation/metrics.py", "Z * Z / (4 * n * n)", "Z * Z / (2 * n * n)", METRICS),
+    ("evaluation/metrics.py", "distances.double()[None] > radii", "distances.double()[None] >= radii", METRICS),
+    ("evaluation/metrics.py", "max(report.threats[name] for report in reports)", "min(report.threats[name] for report in reports)", METRICS),
+    ("evaluation/doubts.py", "flat <= SHARE * len(x)", "True", DOUBTS),
+    ("evaluation/doubts.py", "if count >= max(LEAST, SHARE * asked)", "if count > asked", DOUBTS),
+    ("evaluation/doubts.py", "> 1e-3 * scale", "> 1e3 * scale", DOUBTS),
+    ("evaluation/hosting.py", "& ~black, x)", ", x)", HOSTING),
+    ("evaluation/hosting.py", "found = torch.where((found - x).abs() < SAME, x, found)", "pass", HOSTING),
+    ("evaluation/hosting.py", "raise seen.error from None", "pass", "adapters/test_every_attack.py"),
+    ("evaluation/hosting.py", "random.setstate(python)", "pass", HOSTING),
+    ("evaluation/hosting.py", "super().__init__((seed + next(made)) % 2**32 if own is None else own)", "super().__init__(own)", HOSTING),
+    ("evaluation/hosting.py", "x.register_hook(Tensor.contiguous)", "pass", TRAPS),
+    ("evaluation/hosting.py", "part = replace(part, x=part.x.contiguous())", "pass", TRAPS),
+    ("evaluation/starts.py", ".masked_fill(~(wrong & right), torch.inf)", ".masked_fill(~wrong, torch.inf)", HOSTING),
+    ("evaluation/starts.py", "torch.where(column(closest < best, x)", "torch.where(column(closest > best, x)", HOSTING),
+    ("evaluation/store.py", "os.replace(beside, path)", "beside.rename(path); raise OSError", RESUME),
+    ("evaluation/batteries.py", '"column": threat}', '"column": None}', BATTERY),
+    ("adapters/mrt_foolbox/incoming.py", "zip(clipped[1:], success[1:], strict=True)", "zip(clipped[:0], success[:0], strict=True)", "adapters/test_every_attack.py"),
+    ("adapters/mrt_foolbox/incoming.py", "fmodel(x * (high - low) + low)", "fmodel(x * high)", "evaluation/test_opening.py"),
+    ("adapters/mrt_foolbox/incoming.py", "-(cos * b - sin * a)", "-(cos * b + sin * a)", TRAPS),
+    ("adapters/mrt_art/incoming.py", "cos * down - sin * right", "cos * down + sin * right", TRAPS),
+    ("adapters/mrt_autoattack/incoming.py", "min(part.n_target_classes, classes - 1)", "part.n_target_classes", TRAPS),
 )  # fmt: skip
 
 
@@ -94,11 +139,11 @@ def tests_pass(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         ignored = shutil.ignore_patterns("__pycache__", ".*")
-        for name in ("mrt", "tests"):
+        for name in ("mrt", "adapters", "tests"):
             shutil.copytree(ROOT / name, tree / name, ignore=ignored)
         shutil.copy(ROOT / "setup.cfg", tree)
         if mutant:
-            path = tree / "mrt" / mutant[0]
+            path = tree / (mutant[0] if mutant[0].startswith("adapters/") else f"mrt/{mutant[0]}")
             text = path.read_text()
             if text.count(mutant[1]) != 1:
                 raise SystemExit(
@@ -106,7 +151,8 @@ def tests_pass(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
                 )
             path.write_text(text.replace(mutant[1], mutant[2]))
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests)]
-        environment = {**os.environ, "PYTHONPATH": str(tree), "HYPOTHESIS_PROFILE": "first", "OMP_NUM_THREADS": "1"}
+        paths = os.pathsep.join([str(tree), str(tree / "adapters")])
+        environment = {**os.environ, "PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "first", "OMP_NUM_THREADS": "1"}
         run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=600)
         if run.returncode not in (0, 1):
             raise SystemExit(

@@ -21,7 +21,8 @@ from torch import Tensor
 from mrt import checks
 from mrt.attacks.task import Task
 from mrt.data.images import Data
-from mrt.evaluation.hosting import Hosted, HostedSpatial, Seen, guess, settled
+from mrt.evaluation.hosting import Hosted, Seen, guess, settled
+from mrt.evaluation.motions import HostedSpatial
 from mrt.protocols import Attack, Model, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 

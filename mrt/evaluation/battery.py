@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ import mrt.threats as threats
 from mrt import checks
 from mrt.config import decode, encode
 from mrt.data.images import Data
+from mrt.evaluation.hosting import Hosted
 from mrt.protocols import Attack, Threat
 
 Host = Literal["foolbox", "art", "autoattack"]
@@ -68,7 +69,10 @@ class Entry:
         return self.threat if self.column is None else self.column
 
     def made(self, pool: Data | None) -> Attack:
-        """The attack itself: a foreign one from its adapter, which is imported now."""
+        """The attack itself: a foreign one from its adapter, which is imported now. A hosted one without a pool of its
+        own gets this one."""
+        if isinstance(self.attack, Hosted):
+            return self.attack if pool is None or self.attack.pool is not None else replace(self.attack, pool=pool)
         if isinstance(self.attack, Attack):
             return self.attack
         module = importlib.import_module(f"mrt_{self.attack.host}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -30,8 +31,8 @@ svg .c4 { stroke: #ee8896; } svg .c5 { stroke: #cfcf77; } svg .c6 { stroke: #77d
 
 
 def curves(reports: Sequence[Report], titles: Sequence[str] = ()) -> dict[str, str]:
-    """{threat: SVG} for each threat with distances. One report: a line per attack and their worst. Several: one line
-    each, their worst."""
+    """{threat: SVG} for each threat with distances. One report: a line per attack that saw every example, and the worst
+    of all attacks. Several: their worst, a line each."""
     charts = {}
     for threat in dict.fromkeys(name for report in reports for name in report.threats):
         lines: list[tuple[str, Tensor]] = []
@@ -44,7 +45,8 @@ def curves(reports: Sequence[Report], titles: Sequence[str] = ()) -> dict[str, s
             if len(reports) > 1:
                 lines.append((titles[i], worst))
             else:
-                lines += [*held.items(), *([("worst of all", worst)] if len(held) > 1 else [])]
+                whole = [(a, d) for a, d in held.items() if torch.equal(report.ran[a], report.correct)]
+                lines += [*whole, *([("worst of all", worst)] if len(held) > 1 else [])]
         if lines:
             sizes = {r for report in reports for r in report.info["radii"].get(threat, [])}
             charts[threat] = _chart(threat, lines, sorted(sizes))
@@ -79,12 +81,20 @@ def _axes(threat: str, top: float) -> str:
         share = i / 4
         parts.append(f'<line class="grid" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(share):.1f}" y2="{_y(share):.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{100 * share:.0f}</text>')
-        parts.append(f'<text x="{_x(share):.1f}" y="{_y(0) + 16}" text-anchor="middle">{share * top:.3g}</text>')
+    for tick in ticks(top):
+        parts.append(f'<text x="{_x(tick / top):.1f}" y="{_y(0) + 16}" text-anchor="middle">{tick:.4g}</text>')
     parts.append(f'<line class="axis" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(0)}" y2="{_y(0)}"/>')
     parts.append(f'<line class="axis" x1="{_x(0)}" x2="{_x(0)}" y1="{_y(0)}" y2="{_y(1)}"/>')
     parts.append(f'<text x="{_x(0.5)}" y="{HEIGHT - 8}" text-anchor="middle">{escape(threat)} distance</text>')
     parts.append(f'<text transform="translate(11 {_y(0.5)}) rotate(-90)" text-anchor="middle">still correct, %</text>')
     return "\n".join(parts)
+
+
+def ticks(top: float) -> list[float]:
+    """Three to six round numbers from 0 to at most `top`."""
+    power = 10.0 ** math.floor(math.log10(top))
+    step = next(s for s in (0.2 * power, 0.5 * power, power, 2 * power) if top / s < 6)
+    return [i * step for i in range(int(top / step * (1 + 1e-9)) + 1)]
 
 
 def _x(share: float) -> float:

@@ -60,7 +60,7 @@ def evaluate(
         entries = batteries.named(battery, threats, first.classes) if isinstance(battery, str) else checked(battery)
         attacks = [entry.made(pool) for entry in entries]
         run = Run(f, images, entries, attacks, first, team, Store(out), cascade, batch_size, seed, bar)
-        if run.store.open(run.config(), team.first):
+        if team.gathered(run.store.open(run.config(), team.first))[0]:
             report = Report.load(run.store.folder)
         else:
             report = run.report([*remarks, *clipped], battery if isinstance(battery, str) else None)

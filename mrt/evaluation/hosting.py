@@ -18,16 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from mrt.attacks.losses import margin
-from mrt.attacks.spatial import moved
 from mrt.attacks.task import Task, open_task
-from mrt.data.images import Data, as_images
+from mrt.data.images import Data
+from mrt.evaluation.starts import starting_points
 from mrt.protocols import Model, Rng, Threat
-from mrt.threats import RotationTranslation, noise
 from mrt.threats.projections import column
 
 CALLS = 1_000_000  # of the model in one run: far beyond any published budget, so a host that gets there never ends
 SAME = 1e-6  # a pixel that differs by less came back from another number format
-SHARES, DRAWS = tuple(i / 12 for i in range(1, 13)), 3  # of pixels in salt-and-pepper starts
 
 
 class Seen(nn.Module):
@@ -217,88 +215,7 @@ class Hosted(ABC):
         return written(self)
 
 
-@dataclass(frozen=True, repr=False)
-class HostedSpatial(ABC):
-    """A host's search of rotations and translations. It proposes motions; the image is ours, `threat.apply(x, delta)`,
-    so that "3 pixels" are 3 pixels on images of any shape, and a motion that ends outside the threat is clipped."""
-
-    name: str
-    threat: RotationTranslation
-    settings: tuple[tuple[str, Any], ...] = ()
-
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        *,
-        target: Tensor | None = None,
-        rng: Rng = None,
-        start: Tensor | None = None,
-    ) -> Tensor:
-        if target is not None or start is not None:
-            raise ValueError(f"{self!r} takes no target and no start")
-        return moved(self.threat, x, self.search(model, x, y, rng=rng))
-
-    def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
-        """(N, 3), the motion that the host chose for each example, zero where it found none."""
-        with open_task(self.threat, margin, (model, x, y, None, rng, None)) as task:
-            seen = Seen(task.f)
-            with contained(host_seed(task.seeds)):
-                return self.threat.project(self.propose(seen, task).to(task.x), task.x)
-
-    @abstractmethod
-    def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
-        """(N, 3) in our convention."""
-
-    def __repr__(self) -> str:
-        return written(self)
-
-
-def starting_points(task: Task[Any], pool: Data | None) -> tuple[Tensor, Tensor]:
-    """For each example a misclassified image, and whether there is one: the `start` it was given if that will do; else
-    the nearest (l2) pool image of another class which the model classifies as that class; else salt-and-pepper noise of
-    growing share."""
-    points = task.x.clone()
-    ready = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    offers = [] if task.start is None else [task.start]
-    if pool is not None:
-        offers.append(_nearest(task, pool))
-    for point in itertools.chain(offers, _salt_and_pepper(task)):
-        new = ~ready & task.goal.reached(task.f(point))
-        points, ready = torch.where(column(new, points), point, points), ready | new
-        if ready.all():
-            break
-    return points, ready
-
-
-def _nearest(task: Task[Threat], pool: Data, batch: int = 256) -> Tensor:
-    """The nearest image of the pool that is right for the model and wrong for the example; the example if none is."""
-    images = as_images(pool)
-    if images.x.shape[1:] != task.x.shape[1:]:
-        raise ValueError(f"pool needs images of shape {tuple(task.x.shape[1:])}; got {tuple(images.x.shape[1:])}")
-    y = task.goal.y if task.goal.target is None else task.goal.target
-    best, nearest = torch.full((len(y),), torch.inf, device=y.device), task.x
-    for index in torch.arange(len(images)).split(batch):
-        x, label = images.float(index).to(task.x.device), images.y[index.to(images.device)].to(y.device)
-        right = task.f(x).argmax(1) == label
-        wrong = (y[:, None] != label) if task.goal.target is None else (y[:, None] == label)
-        distance = torch.cdist(task.x.flatten(1), x.flatten(1)).masked_fill(~(wrong & right), torch.inf)
-        closest, which = distance.min(1)
-        nearest = torch.where(column(closest < best, x), x[which], nearest)
-        best = torch.minimum(best, closest)
-    return nearest
-
-
-def _salt_and_pepper(task: Task[Threat]) -> Iterator[Tensor]:
-    """Each example with a growing share of its entries set to 0 or 1."""
-    for i, share in enumerate(share for share in SHARES for _ in range(DRAWS)):
-        where = noise.uniform(noise.fold(task.seeds, 2 * i), *task.x.shape[1:])
-        value = noise.uniform(noise.fold(task.seeds, 2 * i + 1), *task.x.shape[1:]).round()
-        yield torch.where(where < share, value, task.x)
-
-
-def written(attack: Hosted | HostedSpatial) -> str:
+def written(attack: Any) -> str:
     """The call that makes it again."""
     settings = "".join(f", {key}={value!r}" for key, value in attack.settings)
     return f"{type(attack).__module__.split('.')[0]}.attack({attack.name!r}, {attack.threat!r}{settings})"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mrt.attacks.losses import ce
-from mrt.evaluation.hosting import Attempt, Hosted, HostedSpatial
+from mrt.evaluation.hosting import Attempt, Hosted
+from mrt.evaluation.motions import HostedSpatial
 from mrt.protocols import Attack, Model, Spatial, Threat
 from mrt.threats.projections import column
 from mrt.threats.radii import in_box
@@ -18,14 +20,16 @@ class Counted(nn.Module):
     """The user's model, for attacks: counts the images that pass through it and the gradients asked for. Where the
     model gives no gradient at all it gives zero ones, so that every attack at least runs."""
 
-    def __init__(self, model: Model, connected: bool = True) -> None:
+    def __init__(self, model: Model, connected: bool = True, watch: Callable[[int], None] | None = None) -> None:
         super().__init__()
-        self.model, self.connected = model, connected
+        self.model, self.connected, self.watch = model, connected, watch
         self.forwards = self.backwards = 0
         self.training = getattr(model, "training", False)
 
     def forward(self, x: Tensor) -> Tensor:
         self.forwards += len(x)
+        if self.watch is not None:
+            self.watch(len(x))
         if not x.requires_grad:
             return self.model(x)
         x = x.view_as(x)

@@ -119,7 +119,7 @@ def _part(title: str, report: Report) -> dict[str, Any]:
         if report.info["cascade"]
         else ("Every attack saw every correctly classified image")
     )
-    radii = "; ".join(" ".join([c, *(f"{r:.4g}" for r in report.info["radii"][c])]) for c in report.threats)
+    radii = "; ".join(f"{c} " + ", ".join(f"{r:.4g}" for r in report.info["radii"][c]) for c in report.threats)
     return {
         "title": title,
         "note": f"{report.n} images. {cascade}. Threats: {radii}.",

@@ -13,7 +13,7 @@ from mrt.data.images import Images
 from mrt.evaluation import doubts
 from mrt.evaluation.battery import Battery, labels
 from mrt.evaluation.hosting import Attempt
-from mrt.evaluation.judge import Counted, Verdict, judge, perform
+from mrt.evaluation.judge import Counted, Verdict, answers, judge, perform
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report, Samples, versions
 from mrt.evaluation.store import Outcome, Store, fingerprint
@@ -21,7 +21,7 @@ from mrt.processes import Processes
 from mrt.protocols import Attack, Model, Threat
 from mrt.threats import noise
 
-PICTURES = 6  # per attack
+PICTURES = 4  # per attack
 
 
 @dataclass(eq=False)
@@ -105,7 +105,7 @@ class Run:
         x, y = self.data.float(index), self.data.y[index.to(self.data.device)]
         label = self.labels[number][0]
         tally = Tally(x)
-        seen = Counted(self.model, self.first.connected)
+        seen = Counted(self.model, self.first.connected, self.bar.passed)
         for run in range(entry.runs):
             at = torch.arange(len(x), device=x.device) if entry.distances else (~tally.broken).nonzero().squeeze(1)
             if not len(at):
@@ -143,8 +143,8 @@ class Run:
         """The first broken examples, with their images."""
         index = torch.cat([o.index[o.kept[o.broken[o.kept]]] for o in outcomes] or [torch.zeros(0).long()])[:PICTURES]
         images = torch.cat([o.images[o.broken[o.kept]] for o in outcomes] or [self.worst[:0]])[:PICTURES]
-        answers = self.model(images.to(self.data.device)).argmax(1).cpu() if len(index) else index
-        return Samples(index, self.data.float(index).cpu(), images, self.data.y.cpu()[index], answers)
+        said = answers(self.model, images.to(self.data.device)).argmax(1).cpu() if len(index) else index
+        return Samples(index, self.data.float(index).cpu(), images, self.data.y.cpu()[index], said)
 
 
 class Tally:

@@ -16,7 +16,8 @@ import mrt
 from mrt.attacks.losses import margin
 from mrt.attacks.task import Task, open_task
 from mrt.evaluation import hosting
-from mrt.evaluation.hosting import Hosted, Seen, contained, starting_points
+from mrt.evaluation.hosting import Hosted, Seen, contained
+from mrt.evaluation.starts import starting_points
 from mrt.protocols import Threat
 from tests.support import digits, digits_net, torch_seed
 

@@ -121,14 +121,24 @@ def test_the_curves_are_svg_that_follows_the_distances(report: mrt.Report) -> No
     root = ElementTree.fromstring(drawn["l2"])
     lines = [e for e in root.iter() if e.tag.endswith("polyline")]
     labels = [label for label in report.distances if label.endswith("l2")]
-    assert len(lines) == len(labels) + 1  # and the worst of them
+    whole = [label for label in labels if torch.equal(report.ran[label], report.correct)]
+    assert 0 < len(whole) < len(labels) and len(lines) == len(whole) + 1  # and the worst of all
     first, last = (
         tuple(map(float, p.split(","))) for p in (lines[-1].get("points") or "").split()[:: charts.POINTS - 1]
     )
     assert first[1] == pytest.approx(charts._y(report.clean), abs=0.06)
     smallest = torch.stack([report.distances[a] for a in labels]).amin(0)
-    top = max(float(smallest[smallest.isfinite()].max()), 0.0)
-    assert last[1] >= first[1] and top > 0
+    finite = torch.cat([report.distances[a] for a in (*whole, *labels)])
+    top = max(float(finite[finite.isfinite()].quantile(0.98)), 1.05 * 0.7)
+    assert last[1] == pytest.approx(charts._y(float((smallest > top).double().mean())), abs=0.06 + 200 / 50)
+
+
+@pytest.mark.parametrize("top", [1e-4, 0.21, 0.735, 1.0, 1.999, 2.0, 5.25, 9.99, 10.0, 64.0, 12345.0])
+def test_ticks_are_round_and_few(top: float) -> None:
+    found = charts.ticks(top)
+    assert 3 <= len(found) <= 6 and found[0] == 0 and top * 0.5 < found[-1] <= top * (1 + 1e-6)
+    steps = {f"{b - a:.3e}"[:3] for a, b in zip(found, found[1:], strict=False)}
+    assert steps <= {"1.0", "2.0", "5.0"}
 
 
 def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> None:
