@@ -40,7 +40,8 @@ def main() -> None:
     print(report)
     print(f"still correct under everything: {100 * report.union:.1f}% of {report.n}")
     unlucky = int((report.correct & ~report.robust).nonzero()[0, 0])
-    print(f"image {unlucky} falls to: {', '.join(a for a in report.masks if not report.masks[a][unlucky])}")
+    fallen = [a for a in report.masks if report.ran[a][unlucky] and not report.masks[a][unlucky]]
+    print(f"image {unlucky} falls to {', '.join(fallen)}")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +46,7 @@ class Evaluate:
     data: str = "digits"
     """digits, mnist, cifar10, cifar100, svhn, a FILE.npz with x and y, or a folder of class folders."""
     threats: tuple[str, ...] = ()
-    """For a named battery: linf=0.2 l2=0.7 l1=2.0 l0=12 rt=30,3 (degrees, pixels)."""
+    """For a named battery: linf=8/255 l2=0.5 l1=12 l0=12 rt=30,3 (degrees, pixels)."""
     battery: str = "quick"
     """quick, standard, tramer-boneh, msd, mng-ac, l2l-da, pgn, or a battery's JSON file."""
     budget: float = 1.0
@@ -54,8 +56,8 @@ class Evaluate:
     root: Path = Path("data")
     """Where mnist, cifar10, cifar100 and svhn are."""
     split: str = "test"
-    n: int | None = None
-    """The first n images only."""
+    images: int | None = None
+    """The first so many images only."""
     pool: int = 1000
     """Training images as starting points for decision-based attacks; 0 starts them from noise."""
     factory: str | None = None
@@ -72,11 +74,13 @@ class Evaluate:
 
     def run(self) -> None:
         if self.data not in ("digits", *SETS) and not Path(self.data).exists():
-            raise ValueError(f"data must be digits, {', '.join(SETS)}, a .npz or a folder; got {self.data!r}")
+            raise ValueError(
+                f"data must be digits, {', '.join(SETS)}, or a .npz or folder that is there; got {self.data!r}"
+            )
         data = load_data(self.data, self.root, self.split)
-        data = data if self.n is None else data.take(checks.count("n", self.n))
+        data = data if self.images is None else data.take(min(checks.count("images", self.images), len(data)))
         pool = None
-        if self.pool and self.data in ("digits", *SETS):
+        if checks.count("pool", self.pool, low=0) and self.data in ("digits", *SETS):
             pool = load_data(self.data, self.root, "train")
             pool = pool.take(min(self.pool, len(pool)))
         battery: str | Battery = self.battery
@@ -84,14 +88,19 @@ class Evaluate:
         if battery not in batteries.NAMES:
             if not Path(self.battery).is_file():
                 names = ", ".join(batteries.NAMES)
-                raise ValueError(f"battery must be one of {names}, or a file; got {battery!r}")
+                raise ValueError(f"battery must be one of {names}, or a file that is there; got {battery!r}")
             battery = read_battery(self.battery, self.allow)
-        elif self.budget != 1:
-            battery = batteries.named(battery, given, len(data.classes), self.budget)
-        how = {"cascade": self.cascade, "batch_size": self.batch_size, "seed": self.seed, "progress": self.progress}
-        named = {"threats": given} if isinstance(battery, str) else {}
+        elif given is None:
+            raise ValueError(f"--battery {self.battery} needs --threats, say linf=0.2 l2=0.7 l1=2.0")
+        how: dict[str, Any] = {
+            "cascade": self.cascade,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+            "progress": self.progress,
+        }
+        how |= {"threats": given, "budget": self.budget, "out": self.out}
         model = load_model(self.model, self.factory, self.device)
-        report = evaluate(model, data, battery, pool=pool, out=self.out, device=self.device, **named, **how)  # type: ignore[arg-type]
+        report = evaluate(model, data, battery, pool=pool, **how)
         print(report)
         if self.out is not None:
             print(f"pictures and curves: {self.out / 'index.html'}")
@@ -117,8 +126,8 @@ class Compare:
         titles = [folder.name or str(folder) for folder in self.folders]
         titles = [str(f) if titles.count(t) > 1 else t for f, t in zip(self.folders, titles, strict=True)]
         reports = [(title, Report.load(folder)) for title, folder in zip(titles, self.folders, strict=True)]
-        rows = published.rows(self.published, [report for _, report in reports])
-        Console().print(tables.beside(reports, rows))
+        rows = published.lines(self.published, [report for _, report in reports])
+        Console(width=None if sys.stdout.isatty() else 160).print(tables.beside([*tables.lines_of(reports), *rows]))
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self.out.write_text(page.render(reports, rows), "utf-8")
@@ -126,13 +135,15 @@ class Compare:
 
 
 def threat(text: str) -> Threat:
-    """linf=0.2 as Linf(0.2), rt=30,3 as RotationTranslation(30, 3)."""
+    """linf=8/255 as Linf(8 / 255), rt=30,3 as RotationTranslation(30, 3)."""
     name, _, values = text.partition("=")
     make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
     try:
-        numbers = [float(value) for value in values.split(",")]
-    except ValueError:
+        numbers = [float(Fraction(value)) for value in values.split(",")]
+    except (ValueError, ZeroDivisionError):
         raise ValueError(f"a threat is written linf=0.2 or rt=30,3; got {text!r}") from None
+    if name == "linf" and numbers[0] > 1:
+        raise ValueError(f"radii are in units of [0, 1], as linf=8/255; got {text!r}")
     try:
         return make(*numbers)
     except TypeError:
@@ -154,6 +165,7 @@ Command = Annotated[Evaluate, tyro.conf.subcommand("evaluate")] | Annotated[Comp
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command's exit status; what the user got wrong is one line on stderr."""
+    sys.path.insert(0, os.getcwd())  # where package.module:factory may be
     command: Any = tyro.cli(Command, prog="mrt", args=arguments)
     warnings.showwarning = _shown
     try:

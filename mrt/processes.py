@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
 
 T = TypeVar("T")
+WAIT = timedelta(days=7)  # for the slowest process of one attack
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +42,12 @@ def processes() -> Iterator[Processes]:
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     mine = dist.is_available() and not dist.is_initialized() and several
     if mine:
-        dist.init_process_group("gloo")
+        dist.init_process_group("gloo", timeout=WAIT)
     try:
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             yield Processes()
         else:
-            group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+            group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=WAIT)
             yield Processes(dist.get_rank(), dist.get_world_size(), group)
     finally:
         if mine:

@@ -14,7 +14,6 @@ from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from mrt import checks
 from mrt.attacks.task import Task
 from mrt.data.images import Data
 from mrt.evaluation.hosting import Hosted, Seen, guess, settled
@@ -24,7 +23,8 @@ from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 
 NORMS: dict[type, Any] = {Linf: np.inf, L2: 2, L1: 1}
 NEEDS = {"BrendelBethgeAttack": "numba", "AutoAttack": "multiprocess"}  # ART leaves out or breaks without these
-STARTS = ("BoundaryAttack", "HopSkipJump", "SignOPTAttack", "GeoDA")
+OURS = ("eps", "norm", "targeted", "verbose", "batch_size", "th")
+STARTS = ("BoundaryAttack", "HopSkipJump", "SignOPTAttack")
 
 
 def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> Attack:
@@ -34,14 +34,18 @@ def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: A
     default is an absolute 0.1. Attacks without a radius look for the closest point and may be judged in any norm; those
     that walk from a misclassified point get one per example from `pool` (training images), else noise.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"name an attack of art.attacks.evasion, such as 'SquareAttack'; got {name!r}")
     kinds = {n: c for n, c in vars(evasion).items() if inspect.isclass(c) and issubclass(c, EvasionAttack)}
     if name not in kinds:
         remedy = f"it needs {NEEDS[name]}: pip install {NEEDS[name]}; " if name in NEEDS else ""
         raise ValueError(f"ART has no attack {name!r}: {remedy}{guess(name, sorted(kinds))}")
     own = list(inspect.signature(kinds[name].__init__).parameters)[2:]
     for key in settings:
-        if key not in own or key in ("eps", "norm", "targeted", "verbose"):
-            raise ValueError(f"{name} has no setting {key!r} that is not the threat's or ours: {guess(key, own)}")
+        if key in OURS:
+            raise ValueError(f"{key} of {name} follows from the threat, the target and the batch; leave it out")
+        if key not in own:
+            raise ValueError(f"{name} has no setting {key!r}: {guess(key, [o for o in own if o not in OURS])}")
     if kinds[name] is evasion.SpatialTransformation:
         if not isinstance(threat, RotationTranslation):
             raise ValueError(f"{name} needs a threat of type RotationTranslation; got {threat!r}")
@@ -103,26 +107,26 @@ class ARTSpatial(HostedSpatial):
     """ART's SpatialTransformation, for one example at a time: it chooses one motion for all that it is given."""
 
     def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
-        """ART counts shifts in percent of the second and third axis, which on (N, C, H, W) are channels and rows; here
-        the image lies on its side, so that both are its own."""
-        size = task.x.shape[2:]
-        limits = {"max_translation": 100 * self.threat.pixels / min(size), "max_rotation": self.threat.degrees}
+        """The host tries our motions in place of its own. It counts shifts in percent of the second and third axis,
+        which on (N, C, H, W) are channels and rows; here the image lies on its side, so that both are its own."""
+        limits = {"max_translation": 100 * self.threat.pixels / min(task.x.shape[2:])}
+        limits["max_rotation"] = self.threat.degrees
         settings = {"num_translations": 5, "num_rotations": 5, "verbose": False} | limits | dict(self.settings)
-        sideways = Seen(lambda x: seen(x.permute(0, 3, 1, 2)))
+        sideways, classes = Seen(lambda z: seen(z.permute(0, 3, 1, 2))), seen(task.x[:1]).shape[1]
         delta = []
-        for i in range(len(task.x)):
-            classifier = wrapped(sideways, task.x[i : i + 1].permute(0, 2, 3, 1), seen(task.x[:1]).shape[1], False)
-            host = evasion.SpatialTransformation(classifier, **settings)
-            host.generate(task.x[i : i + 1].permute(0, 2, 3, 1).cpu().numpy())
-            delta.append(_ours(host.attack_trans_x, host.attack_trans_y, host.attack_rot))
-        return torch.tensor(delta)
+        for x in task.x.split(1):
+            host = evasion.SpatialTransformation(wrapped(sideways, x.permute(0, 2, 3, 1), classes, False), **settings)
 
+            def motion(down: float, right: float, angle: float, x: Tensor = x) -> Tensor:
+                return self.threat.project(x.new_tensor([[right, down, angle]]), x)
 
-def _ours(down: float, right: float, angle: float) -> tuple[float, float, float]:
-    """ART shifts the image and then turns it; we turn it and then shift it."""
-    turn = np.deg2rad(angle)
-    cos, sin = float(np.cos(turn)), float(np.sin(turn))
-    return cos * right + sin * down, cos * down - sin * right, float(angle)
+            def moved(image: Any, *how: float, x: Tensor = x, motion: Any = motion) -> Any:
+                return self.threat.apply(x, motion(*how)).permute(0, 2, 3, 1).cpu().numpy()
+
+            host._perturb = moved
+            host.generate(x.permute(0, 2, 3, 1).cpu().numpy())
+            delta.append(motion(host.attack_trans_x, host.attack_trans_y, host.attack_rot))
+        return torch.cat(delta)
 
 
 def wrapped(seen: nn.Module, x: Tensor, classes: int, channels_first: bool = True) -> PyTorchClassifier:
@@ -146,7 +150,6 @@ def as_model(classifier: Any) -> Model:
         raise ValueError("the classifier's preprocessing is not all in PyTorch, so nothing can differentiate it")
     bounds = (0.0, 1.0) if classifier.clip_values is None else classifier.clip_values
     low, high = (torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in bounds)
-    checks.flag("clip_values in order", bool((low < high).all()))
 
     class Wrapped(nn.Module):
         """Holds the user's module, so that it can be put into eval mode and frozen."""

@@ -32,6 +32,7 @@ class Union:
         self.report = evaluate(self.model, (x, y), "standard", threats=self.threats, **how)  # type: ignore[arg-type]
         if self.verbose:
             print(self.report)
+        x = x / 255 if x.dtype == torch.uint8 else x
         fooled = self.report.correct & ~self.report.robust
         x_adv = torch.where(column(fooled, x).to(x.device), self.report.worst.to(x), x)
         f, _ = as_model(self.model)

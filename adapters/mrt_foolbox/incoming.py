@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 import warnings
 from typing import Any
@@ -16,9 +15,8 @@ import foolbox
 import torch
 from foolbox.attacks import base
 from foolbox.attacks import spatial_attack as spatial
-from torch import Tensor
+from torch import Tensor, nn
 
-from mrt import checks
 from mrt.attacks.task import Task
 from mrt.data.images import Data
 from mrt.evaluation.hosting import Hosted, Seen, guess, settled
@@ -37,6 +35,8 @@ def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: A
     closest that fools is kept, and its norm must be the threat's. A minimum-norm attack may be judged in any. Attacks
     that walk from a misclassified point get one per example from `pool` (training images), else noise.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"name an attack of foolbox.attacks, such as 'L2PGD', with its settings; got {name!r}")
     kinds = {n: c for n, c in vars(foolbox.attacks).items() if inspect.isclass(c) and issubclass(c, base.Attack)}
     kinds = {n: c for n, c in kinds.items() if n != "Attack"}
     if name not in kinds:
@@ -83,6 +83,8 @@ class FoolboxAttack(Hosted):
         for key in settings:
             if key not in own:
                 raise ValueError(f"{self.name} has no setting {key!r}: {guess(key, [*own, 'epsilons'])}")
+        if "distance" in own and "distance" not in settings:
+            settings["distance"] = NORMS[type(self.threat)]
         if "constraint" in own and "constraint" not in settings:  # HopSkipJump walks in linf or l2
             settings["constraint"] = "linf" if isinstance(self.threat, Linf) else "l2"
         try:
@@ -98,7 +100,9 @@ class FoolboxAttack(Hosted):
         criterion: Any = foolbox.criteria.Misclassification(goal.y)
         if goal.target is not None:
             criterion = foolbox.criteria.TargetedMisclassification(goal.target)
-        extra = {"starting_points": task.start} if self.starts else {}
+        if self.name == "SparseL1DescentAttack" and len(task.x) > 1:  # it moves a batch as soon as one image needs it
+            return torch.cat([self.run(seen, task.at(row)) for row in torch.arange(len(task.x)).split(1)])
+        extra = {"starting_points": self._start(fmodel, criterion, task)} if self.starts else {}
         if self.minimal:
             found: Tensor = self.host()(fmodel, task.x, criterion, epsilons=None, **extra)[0]
             return found
@@ -109,6 +113,16 @@ class FoolboxAttack(Hosted):
         for image, fooled in zip(clipped[1:], success[1:], strict=True):
             found = torch.where(fooled.reshape(-1, *[1] * (found.ndim - 1)), image, found)
         return found
+
+    def _start(self, fmodel: Any, criterion: Any, task: Task[Threat]) -> Tensor:
+        """The points to walk from. Pointwise undoes changes one by one, so it starts from few: the host's own
+        salt-and-pepper noise where that fools, since from another image it ends much farther away."""
+        assert task.start is not None
+        if self.name != "PointwiseAttack":
+            return task.start
+        noisy = foolbox.attacks.SaltAndPepperNoiseAttack().run(fmodel, task.x, criterion)
+        fools = task.goal.reached(task.f(noisy))
+        return torch.where(fools.reshape(-1, *[1] * (noisy.ndim - 1)), noisy, task.start)
 
     @property
     def _kind(self) -> Any:
@@ -129,45 +143,44 @@ class FoolboxSpatial(HostedSpatial):
         return cls(name, threat, settled(settings))
 
     def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
-        """The host tells images, not motions: which of the motions it tried gives the image it returned?"""
+        """The host tries our motions in place of its own, and tells images, not motions: which of those it tried gives
+        the image it returned?"""
         limits = {"max_translation": self.threat.pixels, "max_rotation": self.threat.degrees}
         host = spatial.SpatialAttack(**{**limits, **dict(self.settings)})
-        tried: list[tuple[float, float, float]] = []
-        transform = spatial.rotate_and_shift
+        tried: list[Tensor] = []
 
-        def recorded(inputs: Any, translation: tuple[float, float], rotation: float) -> Any:
-            tried.append((*translation, rotation))
-            return transform(inputs, translation, rotation)
+        def moved(inputs: Any, translation: tuple[float, float], rotation: float) -> Any:
+            motion = task.x.new_tensor([*translation, rotation]).expand(len(task.x), 3)
+            tried.append(self.threat.project(motion, task.x))
+            return eagerpy.astensor(self.threat.apply(inputs.raw, tried[-1]))
 
         fmodel = foolbox.PyTorchModel(seen, bounds=(0, 1), device=task.x.device)
-        with mock.patch.object(spatial, "rotate_and_shift", recorded):
+        with mock.patch.object(spatial, "rotate_and_shift", moved):
             found = host.run(fmodel, task.x, foolbox.criteria.Misclassification(task.goal.y))
-        delta, moved = task.x.new_zeros(len(task.x), 3), (found != task.x).flatten(1).any(1)
-        for right, down, angle in tried:
-            again = transform(eagerpy.astensor(task.x), (right, down), angle).raw
-            mine = moved & (again == found).flatten(1).all(1)
-            delta[mine], moved = _ours(right, down, angle, task.x), moved & ~mine
+        delta, open_rows = task.x.new_zeros(len(task.x), 3), (found != task.x).flatten(1).any(1)
+        for motion in tried:
+            mine = open_rows & (self.threat.apply(task.x, motion) == found).flatten(1).all(1)
+            delta[mine], open_rows = motion[mine], open_rows & ~mine
         return delta
-
-
-def _ours(right: float, down: float, angle: float, x: Tensor) -> Tensor:
-    """Foolbox turns and then shifts the point that a pixel looks at, in units of half the height and half the width;
-    we turn the image and then shift it."""
-    height, width = x.shape[2:]
-    a, b, turn = right * (width - 1) / height, down * (height - 1) / width, math.radians(angle)
-    cos, sin = math.cos(turn), math.sin(turn)
-    return x.new_tensor([-(cos * a + sin * b), -(cos * b - sin * a), angle])
 
 
 def as_model(fmodel: Any) -> Model:
     """A Foolbox PyTorch model as one of ours: images in [0, 1], whatever its bounds."""
     if not isinstance(fmodel, foolbox.PyTorchModel):
         raise ValueError(f"only a foolbox.PyTorchModel can be evaluated; got {type(fmodel).__name__}")
-    low, high = fmodel.bounds
-    checks.number("the lower bound", low, low=-torch.inf)
+    return _Ranged(fmodel)
 
-    def model(x: Tensor) -> Tensor:
-        logits: Tensor = fmodel(x * (high - low) + low)
+
+class _Ranged(nn.Module):
+    """Holds the user's module, which Foolbox keeps in a closure, so that it can be put into eval mode and frozen."""
+
+    def __init__(self, fmodel: Any) -> None:
+        super().__init__()
+        self.fmodel, (self.low, self.high) = fmodel, fmodel.bounds
+        held = inspect.getclosurevars(fmodel._model).nonlocals.get("model")
+        self.module = held if isinstance(held, nn.Module) else None
+        self.training = self.module is not None and self.module.training
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fmodel(x * (self.high - self.low) + self.low)
         return logits
-
-    return model

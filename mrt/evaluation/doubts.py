@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mrt.attacks.apgd import APGD
 from mrt.attacks.gradient import input_grad
 from mrt.attacks.losses import ce
 from mrt.data.images import Images
@@ -41,12 +42,11 @@ class Look:
 
 def look(model: Model, data: Images, batch_size: int) -> Look:
     """Every image once; the first batch twice more."""
-    outputs = []
-    for index in torch.arange(len(data)).split(batch_size):
-        logits = answers(model, data.float(index))
-        if logits.ndim != 2 or logits.shape[0] != len(index) or logits.shape[1] < 2:
-            raise ValueError(f"the model must return logits (N, K) with K of at least 2; got {tuple(logits.shape)}")
-        outputs.append(logits)
+    try:
+        outputs = [answers(model, data.float(index)) for index in torch.arange(len(data)).split(batch_size)]
+    except (RuntimeError, TypeError, IndexError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise ValueError(f"the model fails on images of shape {tuple(data.x.shape[1:])}: {why}") from error
     logits, y = torch.cat(outputs), data.y
     classes = logits.shape[1]
     if int(y.max()) >= classes:
@@ -55,10 +55,11 @@ def look(model: Model, data: Images, batch_size: int) -> Look:
         raise ValueError("the model must return numbers for clean images; got NaN for every one")
     x, correct = data.float(torch.arange(min(batch_size, len(data)))), right(logits, y)
     remarks, connected = _gradient(model, x, y[: len(x)], correct[: len(x)])
-    again = answers(model, x)
-    scale = logits[: len(x)].abs().amax().clamp(min=1e-6)
-    if ((again - logits[: len(x)]).abs().nan_to_num() > 1e-3 * scale).any():
+    half = max(len(x) // 2, 1)
+    if _differ(answers(model, x), logits[: len(x)]):
         remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
+    elif _differ(answers(model, x[:half]), logits[:half]):
+        remarks.append("the model's outputs depend on batch mates: a BatchNorm in train mode that cannot be reached?")
     if classes < 4:
         remarks.append(
             f"the model has {classes} classes: the DLR loss needs four, so targeted APGD is weaker or left out"
@@ -68,6 +69,11 @@ def look(model: Model, data: Images, batch_size: int) -> Look:
     if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-4).all():
         remarks.append("the outputs look like probabilities: attacks on logits are weaker on a softmax; return logits")
     return Look(logits.argmax(1).cpu(), correct.cpu(), classes, connected, remarks)
+
+
+def _differ(one: Tensor, two: Tensor) -> bool:
+    """By more than rounding?"""
+    return bool(((one - two).abs().nan_to_num() > 1e-3 * two.abs().nan_to_num().amax().clamp(min=1e-6)).any())
 
 
 def _gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tuple[list[str], bool]:
@@ -94,8 +100,10 @@ def of(report: Report, run: Run) -> list[str]:
         faults = [f"{work[name]:.0f} {what}" for name, what in told.items() if work[name]]
         if faults:
             remarks.append(f"{label} returned images that do not count: {', '.join(faults)}")
+        if work["black"] > 0.5 * report.ran[label].sum():
+            remarks.append(f"{label} found nothing on most images: it needs more steps to mean anything")
         if work["failed"]:
-            lost = f"{work['failed']:.0f} examples, which count as standing"
+            lost = f"{work['failed']:.0f} of {int(report.ran[label].sum())} examples, which count as standing"
             remarks.append(f"{label} failed on {lost}: {work['why']}")
     return remarks + run.team.gathered(_masking(report, run))[0]
 
@@ -105,32 +113,42 @@ def _masking(report: Report, run: Run) -> list[str]:
     remarks = []
     for threat in dict.fromkeys(entry.threat for entry in run.battery):
         mine = [label for (label, _), e in zip(run.labels, run.battery, strict=True) if e.threat == threat]
-        blind = [label for label in mine if report.info["attacks"][label]["backward"] == 0]
-        seeing = [label for label in mine if label not in blind]
+        work = {label: report.info["attacks"][label] for label in mine}
+        seeing = [label for label in mine if work[label]["backward"]]
+        blind = [a for a in mine if work[a]["forward"] and a not in seeing and work[a]["failed"] < report.ran[a].sum()]
         if not seeing:
             continue
         stood = torch.stack([report.masks[label] for label in seeing]).all(0)
-        newly = torch.zeros_like(stood)
+        newly, unseen = torch.zeros_like(stood), torch.zeros_like(stood)
         for label in blind:
             newly |= stood & report.ran[label] & ~report.masks[label]
+            unseen |= report.ran[label] & ~report.masks[label] & ~torch.stack([report.ran[a] for a in seeing]).any(0)
         count, asked, who = int(newly.sum()), int(stood.sum()), " and ".join(blind)
-        if not blind and isinstance(threat, (Linf, L2, L1)):
-            asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
-            count = _probed(run, threat, stood.nonzero().squeeze(1)[:PROBED])
+        if isinstance(threat, (Linf, L2, L1)):
+            if not blind:
+                asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
+                count = _probed(run, _square(threat), stood)
+            elif not count and unseen.any():  # a cascade that began without gradients: would they have done it?
+                asked = int(unseen[unseen.nonzero()[:PROBED]].sum())
+                count = asked - _probed(run, Entry("apgd", APGD(threat), threat), unseen)
         if count >= max(LEAST, SHARE * asked):
             text = f"gradient masking, or too few steps: in {threat!r} {who} broke {count} of {asked} examples that"
             remarks.append(f"{text} every gradient-based attack had left standing")
     return remarks
 
 
-def _probed(run: Run, threat: Linf | L2 | L1, index: Tensor) -> int:
-    """How many of those examples a short Square attack breaks."""
+def _square(threat: Linf | L2 | L1) -> Entry:
+    return Entry("square", Foreign("autoattack", "square", (("queries", QUERIES),)), threat)
+
+
+def _probed(run: Run, entry: Entry, which: Tensor) -> int:
+    """How many of the first of those examples that attack breaks."""
+    index = which.nonzero().squeeze(1)[:PROBED]
     if not len(index):
         return 0
-    square = Entry("square", Foreign("autoattack", "square", (("queries", QUERIES),)), threat).made(None)
     x, y = run.data.float(index), run.data.y[index.to(run.data.device)]
-    attempt, _ = perform(square, run.model, x, y, noise.of_index(index, run.seed).to(x.device))
-    return int(judge(run.model, threat, x, y, attempt.found, None).broken.sum())
+    attempt, _ = perform(entry.made(None), run.model, x, y, noise.of_index(index, run.seed).to(x.device))
+    return int(judge(run.model, entry.threat, x, y, attempt.found, None).broken.sum())
 
 
 def tell(remarks: list[str]) -> None:

@@ -26,6 +26,7 @@ def evaluate(
     *,
     threats: Sequence[Threat] | None = None,
     pool: Data | None = None,
+    budget: float = 1.0,
     cascade: bool = True,
     out: Path | str | None = None,
     batch_size: int = 256,
@@ -35,9 +36,10 @@ def evaluate(
 ) -> Report:
     """How much of `data` the model still classifies correctly under each attack, each threat, and their union.
 
-    `battery` is a name, with `threats`, or a tuple of Entry(...). Attacks see what the model classifies correctly; with
-    `cascade` only what the earlier attacks on the same threat left standing. `pool` (training images) gives walks from
-    a misclassified point their start. Every returned image is checked and classified again in float32, in eval mode.
+    `battery` is a name, with `threats` and a `budget` that scales its steps, or a tuple of Entry(...). Attacks see what
+    the model classifies correctly; with `cascade` only what the earlier attacks on the same threat left standing.
+    `pool` (training images) gives walks from a misclassified point their start. Every returned image is checked and
+    classified again in float32, in eval mode.
 
     With `out`, results are written as they are obtained: the same call goes on after a kill, and returns the report of
     a finished evaluation. Under torchrun the processes share the work and each returns the same report. What should
@@ -50,16 +52,19 @@ def evaluate(
     checks.count("seed", seed, low=0)
     if isinstance(battery, str):
         checks.choice("battery", battery, tuple(batteries.NAMES))
-    elif threats is not None:
-        raise ValueError("threats= belongs to a battery given by name; an Entry(...) holds its own")
+        if threats is None:
+            raise ValueError(f"battery={battery!r} needs threats=(Linf(0.3), L2(2.0), L1(10.0)), say; got none")
+    elif threats is not None or budget != 1:
+        raise ValueError("threats= and budget= belong to a battery given by name; an Entry(...) holds its own")
     f, remarks = as_model(model)
     images, clipped = pixels(data)
     images = images.to(device_of(f, device))
     with processes() as team, crafting(f), Progress(progress and team.first) as bar:
-        first = doubts.look(f, images, batch_size)
-        entries = batteries.named(battery, threats, first.classes) if isinstance(battery, str) else checked(battery)
+        first = team.gathered(doubts.look(f, images, batch_size))[0]
+        named = isinstance(battery, str)
+        entries = batteries.named(battery, threats, first.classes, budget) if named else checked(battery)  # type: ignore[arg-type]
         attacks = [entry.made(pool) for entry in entries]
-        run = Run(f, images, entries, attacks, first, team, Store(out), cascade, batch_size, seed, bar)
+        run = Run(f, images, entries, attacks, pool, first, team, Store(out), cascade, batch_size, seed, bar)
         if team.gathered(run.store.open(run.config(), team.first))[0]:
             report = Report.load(run.store.folder)
         else:

@@ -8,6 +8,7 @@ import random
 import sys
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,12 +21,18 @@ from torch import Tensor, nn
 from mrt.attacks.losses import margin
 from mrt.attacks.task import Task, open_task
 from mrt.data.images import Data
+from mrt.evaluation.opening import as_model
 from mrt.evaluation.starts import starting_points
 from mrt.protocols import Model, Rng, Threat
 from mrt.threats.projections import column
 
 CALLS = 1_000_000  # of the model in one run: far beyond any published budget, so a host that gets there never ends
+LISTED = 20  # names in a message
 SAME = 1e-6  # a pixel that differs by less came back from another number format
+
+
+class Endless(RuntimeError):
+    """A search that does not come to an end; half of the batch would not end it either."""
 
 
 class Seen(nn.Module):
@@ -40,7 +47,7 @@ class Seen(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
         if self.calls > CALLS:
-            raise RuntimeError(f"no end after {CALLS} calls of the model")
+            raise Endless(f"no end after {CALLS} calls of the model")
         x = x.float().contiguous()
         if x.requires_grad:
             x = x.view_as(x)
@@ -89,11 +96,13 @@ def contained(seed: int) -> Iterator[None]:
 @dataclass(frozen=True, eq=False)
 class Attempt:
     """What a host found, (N, C, H, W): the input itself where it found nothing. `failed` marks examples on which it
-    raised or for which there was no start; `why` is the last reason."""
+    raised or for which there was no start; `why` is the last reason. `empty` counts its answers that are none, by kind:
+    nan, and black where that stands for failure."""
 
     found: Tensor
     failed: Tensor
     why: str = ""
+    empty: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,6 +131,8 @@ class Hosted(ABC):
     ) -> Tensor:
         """What the host found where that lies in the threat, else its projection on it."""
         attempt = self.attempt(model, x, y, target=target, rng=rng, start=start)
+        if attempt.failed.all() and len(x) > 1:
+            raise ValueError(f"{self!r} failed on all {len(x)} examples: {attempt.why}")
         if attempt.failed.any():
             lost = f"{int(attempt.failed.sum())} of {len(x)} examples"
             warnings.warn(f"{self!r} failed on {lost}, which count as still standing: {attempt.why}", stacklevel=2)
@@ -141,19 +152,20 @@ class Hosted(ABC):
         """What the host found: within the threat, unless a search for the closest point, which may lie anywhere."""
         if target is not None and not self.targetable:
             raise ValueError(f"{self!r} cannot aim at a class; call it without target=")
+        model, _ = as_model(model)
         with open_task(self.threat, margin, (model, x, y, target, rng, start)) as task:
             failed = torch.zeros(len(task.x), dtype=torch.bool, device=task.x.device)
             if self.starts:
                 points, ready = starting_points(task, self.pool)
                 task, failed = replace(task, start=points), ~ready
             found, why = task.x.clone(), "nothing misclassified to start from" if failed.any() else ""
-            rows = (~failed).nonzero().squeeze(1)
-            for part, answer in self._survive(task, rows):
+            rows, empty = (~failed).nonzero().squeeze(1), Counter[str]()
+            for part, answer in self._survive(task, rows, Seen(task.f)):
                 if isinstance(answer, Exception):
                     failed[part], why = True, f"{type(answer).__name__}: {answer}".strip(": ").splitlines()[0]
                 else:
-                    found[part] = self._clean(task.at(part), answer)
-            return Attempt(found if self.minimal else self._within(task.x, found), failed, why)
+                    found[part] = self._clean(task.at(part), answer, empty)
+            return Attempt(found if self.minimal else self._within(task.x, found), failed, why, empty)
 
     @property
     @abstractmethod
@@ -179,11 +191,11 @@ class Hosted(ABC):
         inside = column(self.threat.contains(x, found), x)
         return torch.where(inside, found, self.threat.apply(x, self.threat.project(found - x, x)))
 
-    def _survive(self, task: Task[Threat], rows: Tensor) -> Iterator[tuple[Tensor, Tensor | Exception]]:
+    def _survive(self, task: Task[Threat], rows: Tensor, seen: Seen) -> Iterator[tuple[Tensor, Tensor | Exception]]:
         """(rows, the host's answer) for all of them, or (one row, what the host raised on it)."""
         if not len(rows):
             return
-        part, seen = task.at(rows), Seen(task.f)
+        part = task.at(rows)
         part = replace(part, x=part.x.contiguous())
         try:
             with torch.enable_grad(), contained(host_seed(part.seeds)):
@@ -192,24 +204,28 @@ class Hosted(ABC):
         except Exception as error:
             if seen.error is not None:
                 raise seen.error from None
-            if len(rows) == 1:
+            if len(rows) == 1 or isinstance(error, Endless):
                 yield rows, error
                 return
             middle = len(rows) // 2
-            yield from self._survive(task, rows[:middle])
-            yield from self._survive(task, rows[middle:])
+            yield from self._survive(task, rows[:middle], seen)
+            yield from self._survive(task, rows[middle:], seen)
 
-    def _clean(self, task: Task[Threat], answer: Tensor) -> Tensor:
-        """The answer without what is no answer: NaN, changes below the number format, and, from a search for the
-        closest point, whatever is not misclassified or is the black image that stands for failure."""
+    def _clean(self, task: Task[Threat], answer: Tensor, empty: Counter[str]) -> Tensor:
+        """The answer without what is no answer: NaN, changes below the number format unless they are what fools, and,
+        from a search for the closest point, whatever is not misclassified or is the black image that stands for
+        failure."""
         x = task.x
         finite = answer.flatten(1).isfinite().all(1)
-        found = torch.where(column(finite, x), answer, x).clamp(0, 1)
-        found = torch.where((found - x).abs() < SAME, x, found)
+        empty["nan"] += int((~finite).sum())
+        raw = torch.where(column(finite, x), answer, x).clamp(0, 1)
+        found = torch.where((raw - x).abs() < SAME, x, raw)
         if not self.minimal:
             return found
         black = (found == 0).flatten(1).all(1) & (x != 0).flatten(1).any(1)
-        return torch.where(column(task.goal.reached(task.f(found)) & ~black, x), found, x)
+        empty["black"] += int(black.sum())
+        fools, raw_fools = (task.goal.reached(task.f(image)) & ~black for image in (found, raw))
+        return torch.where(column(fools, x), found, torch.where(column(raw_fools, x), raw, x))
 
     def __repr__(self) -> str:
         return written(self)
@@ -231,4 +247,5 @@ def guess(name: str, allowed: list[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
-    return (f"did you mean {' or '.join(near)}? " if near else "") + f"there are {', '.join(allowed)}"
+    known = ", ".join(allowed[:LISTED]) + (" and others" if len(allowed) > LISTED else "")
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {known}"

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mrt import checks
+from mrt.attacks.gradient import crafting
 from mrt.attacks.losses import ce
 from mrt.evaluation.hosting import Attempt, Hosted
 from mrt.evaluation.motions import HostedSpatial
@@ -62,12 +64,15 @@ def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, del
     x_adv = x_adv.detach().to(x)
     number, boxed = ~x_adv.flatten(1).isnan().any(1), in_box(x_adv)
     safe = torch.where(column(number & boxed, x), x_adv, x)
-    logits = answers(model, safe)
+    with crafting(model):  # an attack may have put it into another mode
+        logits = answers(model, safe)
     wrong = ~right(logits, y) & number & boxed
     inside = threat.contains(x, safe, delta) & number & boxed
     distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     if hasattr(threat, "distance"):
-        distance = torch.where(wrong, threat.distance(x, safe).double(), distance)
+        far = threat.distance(x, safe).double()
+        far = torch.where(inside, far.clamp(max=radius(threat)), far)  # rounding beyond the radius
+        distance = torch.where(wrong, far, distance)
     loss = ce(logits, y, None).nan_to_num(torch.inf)
     faults = {"nan": ~number, "box": number & ~boxed, "outside": number & boxed & ~inside}
     counts = {name: int(rows.sum()) for name, rows in faults.items()}
@@ -89,7 +94,12 @@ def perform(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -
 def answers(model: Model, x: Tensor) -> Tensor:
     """Logits in float32."""
     with torch.no_grad():
-        return model(x).float()
+        return checks.logits(model(x), x)
+
+
+def radius(threat: Threat) -> float:
+    """The one number that bounds its distances."""
+    return float(getattr(threat, "eps", getattr(threat, "count", torch.inf)))
 
 
 def right(logits: Tensor, y: Tensor) -> Tensor:

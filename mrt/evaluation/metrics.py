@@ -15,21 +15,22 @@ from mrt import checks
 if TYPE_CHECKING:
     from mrt.evaluation.report import Report
 
+ROUNDING = 1e-6  # of a radius, in float32
 Z = 1.959964  # the normal's 97.5% point
 
 
-def interval(share: float, n: int) -> tuple[float, float]:
+def interval(share: float, n: float) -> tuple[float, float]:
     """Wilson's 95% interval for a share of n examples."""
-    checks.count("n", n)
     middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def mean_interval(values: Tensor) -> tuple[float, float]:
-    """The normal 95% interval for the mean of values in [0, 1]."""
-    mean, half = float(values.mean()), Z * float(values.std(correction=0)) / math.sqrt(len(values))
-    return max(0.0, mean - half), min(1.0, mean + half)
+    """A 95% interval for the mean of values in [0, 1]: Wilson's, for as many yes-or-no examples as would vary as much.
+    Of shares, it is theirs."""
+    mean, spread = float(values.mean()), float(values.var(correction=0))
+    return interval(mean, len(values) * mean * (1 - mean) / spread if spread > 0 else len(values))
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ def rho(distances: Tensor) -> Rho:
 
 
 def curve(distances: Tensor, radii: Tensor) -> Tensor:
-    """Accuracy at each radius: the share of examples whose smallest distance exceeds it."""
-    return (distances.double()[None] > radii.double()[:, None]).double().mean(1)
+    """Accuracy at each radius: the share of examples whose smallest distance exceeds it, by more than rounding."""
+    return (distances.double()[None] > radii.double()[:, None] * (1 + ROUNDING)).double().mean(1)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class Optimal:
     of them per threat; `union`, the least of these, which bounds every union; `average`, their mean."""
 
     threats: dict[str, float]
+    n: int  # examples
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95% interval of each threat's accuracy and of the union."""
+        return {k: interval(share, self.n) for k, share in (self.threats | {"union": self.union}).items()}
 
     @property
     def union(self) -> float:
@@ -80,13 +87,17 @@ class Optimal:
 def optimal(reports: Sequence[Report] | Mapping[str, Report]) -> Optimal:
     """OPT values of several models' reports on the same threats; a mapping names, for each threat, the model that was
     trained for it, and takes that model's column."""
+    several = tuple(reports.values()) if isinstance(reports, Mapping) else tuple(reports)
+    checks.several("reports", several, "reports")
+    for key in ("data", "threats"):
+        if any(report.info[key] != several[0].info[key] for report in several):
+            raise ValueError(f"the reports differ in their {key}; optimal values need the same for all")
+    names = reports if isinstance(reports, Mapping) else several[0].threats
+    for name in names:
+        checks.choice("threat", name, tuple(several[0].threats))
     if isinstance(reports, Mapping):
-        return Optimal({name: report.threats[name] for name, report in reports.items()})
-    checks.several("reports", tuple(reports), "reports")
-    names = [name for name in reports[0].threats if all(name in r.threats for r in reports)]
-    if not names:
-        raise ValueError("the reports have no threat in common")
-    return Optimal({name: max(report.threats[name] for report in reports) for name in names})
+        return Optimal({name: report.threats[name] for name, report in reports.items()}, several[0].n)
+    return Optimal({name: max(report.threats[name] for report in several) for name in names}, several[0].n)
 
 
 def smallest(distances: Sequence[Tensor]) -> Tensor:

@@ -12,14 +12,15 @@ from mrt.attacks.losses import margin
 from mrt.attacks.spatial import moved
 from mrt.attacks.task import Task, open_task
 from mrt.evaluation.hosting import Seen, contained, host_seed, written
+from mrt.evaluation.opening import as_model
 from mrt.protocols import Model, Rng
 from mrt.threats import RotationTranslation
 
 
 @dataclass(frozen=True, repr=False)
 class HostedSpatial(ABC):
-    """A host's search of rotations and translations. It proposes motions; the image is ours, `threat.apply(x, delta)`,
-    so that "3 pixels" are 3 pixels on images of any shape, and a motion that ends outside the threat is clipped."""
+    """A host's search of rotations and translations. It searches our motions, and the image is ours,
+    `threat.apply(x, delta)`, so that "3 pixels" are 3 pixels on images of any shape and nothing leaves the threat."""
 
     name: str
     threat: RotationTranslation
@@ -41,6 +42,7 @@ class HostedSpatial(ABC):
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
         """(N, 3), the motion that the host chose for each example, zero where it found none."""
+        model, _ = as_model(model)
         with open_task(self.threat, margin, (model, x, y, None, rng, None)) as task:
             seen = Seen(task.f)
             with contained(host_seed(task.seeds)):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
 
 import mrt.models
 from mrt import checks
@@ -32,9 +36,16 @@ def as_model(model: Any) -> tuple[Model, list[str]]:
     if not callable(model):
         raise ValueError(f"model must be a callable from images to logits; got {type(model).__name__}")
     owner = getattr(model, "__self__", model)
-    training = isinstance(owner, nn.Module) and any(m.training for m in owner.modules())
+    training = isinstance(owner, nn.Module) and any(m.training and _minds(m) for m in owner.modules())
     why = "the model is in train mode (BatchNorm, dropout); it was evaluated in eval mode"
     return model, [why] if training else []
+
+
+def _minds(module: nn.Module) -> bool:
+    """May the module do something else in train mode? Of torch's own some do; anybody's may that has no parts."""
+    if type(module).__module__.startswith("torch.nn"):
+        return isinstance(module, (_NormBase, _DropoutNd, nn.RReLU, nn.MultiheadAttention, nn.RNNBase))
+    return not any(True for _ in module.children())
 
 
 def device_of(model: Model, device: str | None) -> torch.device | str:
@@ -59,7 +70,8 @@ def pixels(data: Data) -> tuple[Images, list[str]]:
         if not isinstance(x, Tensor) or not isinstance(y, Tensor):
             raise ValueError(f"data must be a pair of tensors; got {type(x).__name__} and {type(y).__name__}")
         if y.ndim != 1 or y.is_floating_point():
-            raise ValueError(f"y must hold class numbers (N,); got {y.dtype} {tuple(y.shape)} (one-hot? y.argmax(1))")
+            hint = " (one-hot? y.argmax(1))" if y.ndim == 2 else ""
+            raise ValueError(f"y must hold class numbers, integers of shape (N,); got {y.dtype} {tuple(y.shape)}{hint}")
         x, remarks = _clipped(x.float() if x.is_floating_point() else x)
         images = as_images((x, y.long()))
     if not len(images):
@@ -71,6 +83,8 @@ def _clipped(x: Tensor) -> tuple[Tensor, list[str]]:
     """Rounding beyond [0, 1] taken off, with a remark; anything more is an error."""
     if not x.is_floating_point() or not x.numel():
         return x, []
+    if x.isnan().any():
+        raise ValueError(f"images must be numbers; got NaN in {int(x.flatten(1).isnan().any(1).sum())} of {len(x)}")
     low, high = (float(v) for v in torch.aminmax(x))
     if low >= 0 and high <= 1:
         return x, []
@@ -90,7 +104,7 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None)
     other file holds weights, as `mrt.save_model` or `torch.save(model.state_dict())` wrote them; the latter need
     `factory`, a name such as `mrt.models:MadryCNN` that makes the network. Pickled code in a file is never run.
     """
-    path = Path(spec)
+    path, place = Path(spec), _device(device)
     if spec.startswith("robustbench:"):
         model = _robustbench(spec.partition(":")[2])
     elif path.is_file() and path.suffix == ".pt2":
@@ -102,8 +116,19 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None)
     else:
         raise ValueError(f"{spec!r} is no file, no package.module:factory and no robustbench:dataset/threat/name")
     if isinstance(model, nn.Module):
-        model = model.eval().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model = model.eval().to(place)
     return model
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of that name, if there is one; cuda before cpu for None."""
+    try:
+        rank = os.environ.get("LOCAL_RANK", "0") if torch.cuda.is_available() else ""
+        device = torch.device(name if name not in (None, "cuda") else f"cuda:{rank}" if rank or name else "cpu")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be cpu, or a cuda device that is there; got {name!r}") from error
+    return device
 
 
 def made(path: str, **settings: Any) -> Any:
@@ -127,7 +152,11 @@ def _weights(path: Path, factory: str | None) -> nn.Module:
     if isinstance(held, dict) and held.get("mrt") == 1:
         checks.choice(f"the model of {path}", held.get("model"), tuple(mrt.models.__all__))
         make: Callable[..., Any] = getattr(mrt.models, held["model"])
-        return _fill(make(**held["settings"]), held["weights"], str(path))
+        try:
+            model = make(**held["settings"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} does not say how to make its {held['model']}: {error}") from error
+        return _fill(model, held.get("weights"), str(path))
     if factory is None:
         raise ValueError(f"{path} holds weights alone: name what makes the network, --factory package.module:factory")
     return _fill(made(factory), held, str(path))
@@ -139,7 +168,7 @@ def _fill(model: Any, weights: Any, what: str) -> nn.Module:
         raise ValueError(f"{what}: expected a module and a dict of weights; got {type(model)} and {type(weights)}")
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError, TypeError) as error:
         short = " ".join(str(error).split())[:200]
         raise ValueError(f"{what}: these weights are not those of {type(model).__name__} ({short} ...)") from error
     return model
@@ -151,14 +180,25 @@ def _unpickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} holds more than weights (code, which was not run), or is no checkpoint") from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path} cannot be read as a checkpoint: {why}") from error
 
 
 def _exported(path: Path) -> Model:
-    try:
-        program = torch.export.load(path).module()
+    load = torch.load
+
+    def careful(*what: Any, **how: Any) -> Any:
+        return load(*what, **{**how, "weights_only": True})
+
+    def refused(*what: Any, **how: Any) -> Any:
+        raise pickle.UnpicklingError("an object that is no tensor")
+
+    try:  # torch.export falls back to unpickling whatever the archive holds
+        with mock.patch.object(torch, "load", careful), mock.patch.object(pickle, "loads", refused):
+            program = torch.export.load(path).module()
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} holds more than a program (code, which was not run)") from error
     except Exception as error:  # whatever a broken archive makes the reader raise
         raise ValueError(f"{path} cannot be read as a torch.export program: {type(error).__name__}") from error
 

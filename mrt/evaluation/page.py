@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mrt.evaluation import charts, tables
+from mrt.evaluation.tables import Line
 
 if TYPE_CHECKING:
     from mrt.evaluation.report import Report, Samples
@@ -60,7 +61,8 @@ details { margin-top: 2rem; } pre { overflow-x: auto; font-size: .8rem; color: v
 <div class="scroll"><table>
 <tr><th></th><th>still correct</th><th>95% interval</th><th>broken by it</th></tr>
 {% for row in part.rows %}<tr class="{{ row.kind }}"><td>{{ row.name }}</td><td>{{ row.share }}</td>
-<td>{{ row.interval }}</td><td>{{ row.broken }}</td></tr>{% endfor %}</table></div>{% endfor %}
+<td>{{ row.interval }}</td><td>{{ row.broken }}</td></tr>{% endfor %}</table></div>
+{% for line in part.rhos %}<p>{{ line }}</p>{% endfor %}{% endfor %}
 {% if charts %}<h2>Accuracy against radius</h2>
 <p>From the smallest distance each attack found: an upper bound. An attack at a fixed radius says nothing beyond it.</p>
 <div class="charts">{% for chart in charts %}<figure>{{ chart | safe }}</figure>{% endfor %}</div>{% endif %}
@@ -76,17 +78,17 @@ details { margin-top: 2rem; } pre { overflow-x: auto; font-size: .8rem; color: v
 """
 
 
-def render(reports: Sequence[tuple[str, Report]], published: Sequence[tuple[str, dict[str, float]]] = ()) -> str:
-    """The page, with published rows (percent) below those of several reports."""
+def render(reports: Sequence[tuple[str, Report]], published: Sequence[Line] = ()) -> str:
+    """The page, with published rows below those of the reports."""
     from jinja2 import Environment
 
     many = None
     if len(reports) > 1 or published:
-        kinds = ["sum"] * len(reports) + ["part"] * 1 + ["published"] * len(published)
-        lines = tables.rows(reports, published)
-        kinds = ["published" if i >= len(lines) - len(published) else "" for i in range(len(lines))]
-        rows = [(name, cells, kind) for (name, cells), kind in zip(lines, kinds, strict=True)]
-        many = {"columns": tables.columns(reports, published), "rows": rows}
+        own = tables.lines_of(reports)
+        names = tables.columns([*own, *published])
+        rows = [(line.title, tables.cells(line, names), "") for line in own]
+        rows += [(line.title, tables.cells(line, names), "published") for line in published]
+        many = {"columns": names, "rows": rows}
     several = len(reports) > 1
     told = [f"{title}: {w}" if several else w for title, report in reports for w in report.warnings]
     drawn = charts.curves([report for _, report in reports], [title for title, _ in reports])
@@ -108,21 +110,14 @@ def _part(title: str, report: Report) -> dict[str, Any]:
     for column, share in report.threats.items():
         lines.append(_row(column, share, sure[column], "sum"))
         for label in (a for a, c in report.columns.items() if c == column):
-            broken = int((report.ran[label] & ~report.masks[label]).sum())
-            lines.append(
-                _row(label, attacks[label], sure[label], "part", f"{broken} of {int(report.ran[label].sum())}")
-            )
+            lines.append(_row(label, attacks[label], sure[label], "part", tables.broken(report, label)))
     lines.append(_row("union", report.union, sure["union"], "sum"))
     lines.append(_row("average", report.average, sure["average"], "sum"))
-    cascade = (
-        "Each attack saw what the earlier ones on its threat left"
-        if report.info["cascade"]
-        else ("Every attack saw every correctly classified image")
-    )
-    radii = "; ".join(f"{c} " + ", ".join(f"{r:.4g}" for r in report.info["radii"][c]) for c in report.threats)
+    radii = "; ".join(f"{c} {tables.size(report.info['radii'][c])}" for c in report.threats)
     return {
         "title": title,
-        "note": f"{report.n} images. {cascade}. Threats: {radii}.",
+        "note": f"{tables.title(report)}. Threats: {radii}.",
+        "rhos": tables.rhos(report),
         "rows": lines,
         "pictures": [(label, _cases(s)) for label, s in report.samples.items() if len(s.index)],
         "settings": json.dumps(report.info, indent=1),

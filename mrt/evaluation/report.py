@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import json
 import platform
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -107,12 +110,14 @@ class Report:
 
     @property
     def minimum(self) -> float:
-        """The lowest of the attacks' accuracies: L2L-DA's Min, if every attack saw every example."""
+        """L2L-DA's Min, the lowest accuracy of any one attack; each must have seen every example."""
+        if self.info["cascade"]:
+            raise ValueError("the minimum over attacks needs cascade=False: here the later ones saw only survivors")
         return min(self.attacks.values())
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95% interval of clean, each threat, each attack, union (Wilson's) and average (the normal one)."""
+        """The 95% interval (Wilson's) of clean, each threat, each attack, union and average."""
         shares = {"clean": self.clean, **self.threats, **self.attacks, "union": self.union}
         found = {name: metrics.interval(share, self.n) for name, share in shares.items()}
         return found | {"average": metrics.mean_interval(torch.stack(list(self.stands.values())).double().mean(0))}
@@ -124,7 +129,13 @@ class Report:
             raise ValueError(f"{attack} saw only survivors; use cascade=False, or Entry(..., distances=True)")
         return metrics.rho(self.distances[attack])
 
-    def curve(self, threat: str, radii: Tensor) -> Tensor:
+    @property
+    def rhos(self) -> dict[str, metrics.Rho]:
+        """`rho` of each search for the closest point that saw every example."""
+        whole = [a for a in self.distances if torch.equal(self.ran[a], self.correct)]
+        return {a: self.rho(a) for a in whole if self.info["attacks"][a]["closest"]}
+
+    def curve(self, threat: str, radii: Tensor | Sequence[float]) -> Tensor:
         """Accuracy at most, at each radius of that threat's norm: from the smallest distances that its attacks found.
         Attacks at a fixed radius say nothing beyond it."""
         checks.choice("threat", threat, tuple(self.info["threats"]))
@@ -132,7 +143,7 @@ class Report:
         same = [a for a in self.distances if self.info["attacks"][a]["threat"] == kind]
         if not same:
             raise ValueError(f"no attack on {threat} has distances")
-        return metrics.curve(metrics.smallest([self.distances[a] for a in same]), radii)
+        return metrics.curve(metrics.smallest([self.distances[a] for a in same]), torch.as_tensor(radii))
 
     def save(self, folder: Path | str) -> None:
         """arrays.npz, curves as SVG, index.html, and last report.json."""
@@ -155,7 +166,7 @@ class Report:
                 raise ValueError(f"{path} holds no finished report: {name} is missing")
         try:
             held = json.loads((path / "report.json").read_text("utf-8"))
-            with np.load(path / "arrays.npz", allow_pickle=False) as file:
+            with open(path / "arrays.npz", "rb") as whole, np.load(whole, allow_pickle=False) as file:
                 arrays = {key: torch.from_numpy(file[key]) for key in file.files}
             report = Report(arrays["correct"], arrays["worst"], held["info"], warnings=held["warnings"])
             for label in held["columns"]:
@@ -165,7 +176,7 @@ class Report:
                     report.distances[label] = arrays[f"distance/{label}"]
                 names = Samples.__dataclass_fields__
                 report.samples[label] = Samples(**{name: arrays[f"sample/{label}/{name}"] for name in names})
-        except (KeyError, OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError, TypeError, BadZipFile) as error:
             raise ValueError(f"{path} holds a damaged report: {error}") from error
         return report
 
@@ -177,8 +188,8 @@ class Report:
             "accuracy": accuracies,
             "interval_95": self.intervals,
             "attacks": self.attacks,
-            "minimum": self.minimum,
-            "rho": {a: _plain(self.rho(a)) for a in self.distances if torch.equal(self.ran[a], self.correct)},
+            "minimum": None if self.info["cascade"] else self.minimum,
+            "rho": {a: _plain(rho) for a, rho in self.rhos.items()},
             "warnings": self.warnings,
             "columns": self.columns,
             "info": self.info,
@@ -197,7 +208,8 @@ class Report:
         from mrt.evaluation import tables
 
         text = io.StringIO()
-        Console(file=text, width=100).print(tables.of(self))
+        Console(file=text, width=min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)).print(tables.of(self))
+        text.writelines(f"{line}\n" for line in tables.rhos(self))
         return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrt.data.images import Images
+from mrt.data.images import Data, Images, as_images
 from mrt.evaluation import doubts
-from mrt.evaluation.battery import Battery, labels
+from mrt.evaluation.battery import Battery, Entry, labels
 from mrt.evaluation.hosting import Attempt
 from mrt.evaluation.judge import Counted, Verdict, answers, judge, perform
 from mrt.evaluation.progress import Progress
@@ -21,6 +21,7 @@ from mrt.processes import Processes
 from mrt.protocols import Attack, Model, Threat
 from mrt.threats import noise
 
+FAULTS = ("nan", "black", "box", "outside")
 PICTURES = 4  # per attack
 
 
@@ -32,6 +33,7 @@ class Run:
     data: Images
     battery: Battery
     attacks: list[Attack]
+    pool: Data | None
     first: doubts.Look
     team: Processes
     store: Store
@@ -52,7 +54,9 @@ class Run:
         return {
             "battery": [[label, repr(entry)] for (label, _), entry in zip(self.labels, self.battery, strict=True)],
             "data": fingerprint(self.data.x, self.data.y),
-            "model": fingerprint(self.first.predicted, *state(self.model)),
+            "model": fingerprint(*(state(self.model) or [self.first.predicted])),
+            "pool": None if self.pool is None else fingerprint(as_images(self.pool).x, as_images(self.pool).y),
+            "versions": versions(),
             "cascade": self.cascade,
             "batch_size": self.batch_size,
             "seed": self.seed,
@@ -60,7 +64,7 @@ class Run:
 
     def report(self, remarks: list[str], name: str | None) -> Report:
         """Every attack in turn. `remarks` are warnings from before, `name` is the battery's."""
-        report = Report(self.clean, self.worst, {"name": name} | self.config() | {"versions": versions()})
+        report = Report(self.clean, self.worst, {"name": name} | self.config() | {"data set": repr(self.data)})
         for number, (entry, (label, column)) in enumerate(zip(self.battery, self.labels, strict=True)):
             seen = self.standing[column] if self.cascade and not entry.distances else self.clean
             outcomes = self._all(number, seen.nonzero().squeeze(1))
@@ -72,9 +76,12 @@ class Run:
             if hasattr(entry.threat, "distance"):
                 report.distances[label] = torch.where(self.clean, distance, 0.0)
             report.samples[label] = self._pictures(outcomes)
-            report.info["attacks"][label] = {"attack": repr(entry.attack), "threat": repr(entry.threat)} | total(
-                outcomes
-            )
+            what = {
+                "attack": repr(entry.attack),
+                "threat": repr(entry.threat),
+                "closest": closest(self.attacks[number]),
+            }
+            report.info["attacks"][label] = what | total(outcomes)
             report.info["threats"][column] = repr(entry.counts_for)
             report.info["radii"][column] = radius(entry.counts_for)
             self.standing[column] = self.standing[column] & ~broken
@@ -103,7 +110,6 @@ class Run:
         """The attack on one batch, in all its runs, and what the judge says of it."""
         entry, began = self.battery[number], time.perf_counter()
         x, y = self.data.float(index), self.data.y[index.to(self.data.device)]
-        label = self.labels[number][0]
         tally = Tally(x)
         seen = Counted(self.model, self.first.connected, self.bar.passed)
         for run in range(entry.runs):
@@ -111,11 +117,15 @@ class Run:
             if not len(at):
                 break
             attempt, delta = perform(
-                self.attacks[number], seen, x[at], y[at], seeds_of(label, index[at.cpu()], self.seed, run).to(x.device)
+                self.attacks[number], seen, x[at], y[at], seeds_of(entry, index[at.cpu()], self.seed, run).to(x.device)
             )
             verdict = judge(self.model, entry.threat, x[at], y[at], attempt.found, delta)
-            tally.add(at, attempt, verdict, getattr(self.attacks[number], "minimal", False))
-        counts = tally.counts | {"forward": seen.forwards, "backward": seen.backwards}
+            tally.add(at, attempt, verdict, closest(self.attacks[number]))
+        counts = tally.counts | {
+            "failed": int((tally.failed & ~tally.broken).sum()),
+            "forward": seen.forwards,
+            "backward": seen.backwards,
+        }
         counts["seconds"] = time.perf_counter() - began
         kept = self._worth(index, tally)
         broken, distance = tally.broken.cpu(), tally.distance.cpu()
@@ -155,7 +165,8 @@ class Tally:
         self.loss = torch.full((len(x),), -torch.inf, device=x.device)
         self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
-        self.counts: dict[str, float] = {"nan": 0, "box": 0, "outside": 0, "failed": 0}
+        self.counts: dict[str, float] = dict.fromkeys(FAULTS, 0)
+        self.failed = torch.ones(len(x), dtype=torch.bool, device=x.device)  # in every run
         self.why = ""
 
     def add(self, at: Tensor, attempt: Attempt, verdict: Verdict, minimal: bool) -> None:
@@ -167,7 +178,9 @@ class Tally:
         self.distance[at] = torch.minimum(self.distance[at], verdict.distance)
         for name, count in verdict.faults.items():
             self.counts[name] += 0 if minimal and name == "outside" else count
-        self.counts["failed"] += int(attempt.failed.sum())
+        for name, count in attempt.empty.items():
+            self.counts[name] += count
+        self.failed[at] &= attempt.failed
         self.why = attempt.why or self.why
 
 
@@ -182,15 +195,21 @@ def state(model: Model) -> list[Tensor]:
     return list(owner.state_dict().values()) if isinstance(owner, torch.nn.Module) else []
 
 
-def seeds_of(label: str, index: Tensor, seed: int, run: int = 0) -> Tensor:
-    """int64 seeds of those examples, for that run of that attack: the same whatever else is in the battery."""
-    return noise.fold(noise.of_index(index, seed, zlib.crc32(label.encode())), run)
+def seeds_of(entry: Entry, index: Tensor, seed: int, run: int = 0) -> Tensor:
+    """int64 seeds of those examples, for that run of that entry: the same whatever else is in the battery."""
+    tag = zlib.crc32(f"{entry.name} {entry.threat!r}".encode())
+    return noise.fold(noise.of_index(index, seed, tag), run)
+
+
+def closest(attack: Attack) -> bool:
+    """Does it look for the closest point, rather than within a radius?"""
+    return bool(getattr(attack, "minimal", False))
 
 
 def total(outcomes: list[Outcome]) -> dict[str, object]:
     """Work and faults of an attack over all its batches."""
     sums: dict[str, object] = {}
-    for name in ("forward", "backward", "seconds", "nan", "box", "outside", "failed"):
+    for name in ("forward", "backward", "seconds", "failed", *FAULTS):
         sums[name] = sum(o.counts[name] for o in outcomes)
     sums["why"] = next((o.why for o in outcomes if o.why), "")
     return sums

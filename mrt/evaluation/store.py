@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,6 +48,9 @@ class Store:
         if self.folder is None:
             return False
         path = self.folder / CONFIG
+        begun = [name for name in (*FILES, PARTS) if (self.folder / name).exists()]
+        if begun and not path.is_file():
+            raise ValueError(f"{self.folder} holds {begun[0]} of something else; choose another folder")
         if path.is_file():
             then = json.loads(path.read_text("utf-8"))
             differ = [key for key in config if then.get(key) != config[key]]
@@ -54,7 +58,7 @@ class Store:
                 raise ValueError(
                     f"{self.folder} holds an evaluation that differs in {', '.join(differ)}; choose another folder"
                 )
-        elif first:
+        elif first:  # the others wait for the first in `gathered`
             written(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
         return all((self.folder / name).is_file() for name in FILES)
 
@@ -83,16 +87,19 @@ class Store:
 
 def written(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """The file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is none
+            beside.unlink()
 
 
 def fingerprint(*tensors: Tensor) -> str:

@@ -1,83 +1,124 @@
-"""Reports as tables for a terminal."""
+"""Reports as tables for a terminal, and the rows that a page shows as well."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from mrt.evaluation.metrics import optimal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mrt.evaluation.report import Report
 
+LAST = ("union", "average", "min", "n")  # columns behind those of the threats
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row to compare: percentages by column, and the size of each threat, so that sizes are not mixed up."""
+
+    title: str
+    values: Mapping[str, float]
+    radii: Mapping[str, tuple[float, ...]]
+
 
 def of(report: Report) -> Table:
     """One report: each attack, each threat, the union."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
+    from rich.text import Text
 
-    cascade = "each attack sees what stands" if report.info["cascade"] else "every attack sees every example"
-    attacks, threats, sure = report.attacks, report.threats, report.intervals
-    table = Table(title=f"{report.n} examples, {cascade}", title_justify="left")
-    table.add_column("")
-    for name in ("still correct", "95% interval", "broken by it", "passes/example", "seconds"):
+    attacks, sure = report.attacks, report.intervals
+    table = Table(title=title(report), title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", no_wrap=True)
+    for name in ("left", "95% interval", "broken", "passes each"):
         table.add_column(name, justify="right")
     table.add_row("clean", *_share(report.clean, sure["clean"]), end_section=True)
-    for column, accuracy in threats.items():
+    for column, accuracy in report.threats.items():
         for label in (a for a, c in report.columns.items() if c == column):
             work = report.info["attacks"][label]
             seen = max(int(report.ran[label].sum()), 1)
-            broken = int((report.ran[label] & ~report.masks[label]).sum())
             cost = f"{work['forward'] / seen:,.0f}+{work['backward'] / seen:,.0f}"
-            row = (f"{100 * attacks[label]:.1f}%", "", str(broken), cost, f"{work['seconds']:.1f}")
-            table.add_row(f"  {label}", *row, style="dim")
-        table.add_row(column, *_share(accuracy, sure[column]), end_section=True)
+            row = (*_share(attacks[label], sure[label]), broken(report, label), cost)
+            table.add_row(Text(f"  {label}"), *row, style="dim")
+        name = f"{column} {size(report.info['radii'][column])}"
+        table.add_row(name, *_share(accuracy, sure[column]), end_section=True)
     table.add_row("union", *_share(report.union, sure["union"]), style="bold")
     table.add_row("average", *_share(report.average, sure["average"]))
     return table
 
 
-def beside(reports: Sequence[tuple[str, Report]], published: Sequence[tuple[str, dict[str, float]]] = ()) -> Table:
-    """Several reports as rows, published rows (percent) below them."""
-    from rich.table import Table
+def title(report: Report) -> str:
+    """How many examples, and who saw them."""
+    cascade = "each attack saw what the earlier ones on its threat left"
+    return f"{report.n} examples; " + (cascade if report.info["cascade"] else "every attack saw every correct example")
 
-    table = Table()
-    table.add_column("")
-    for name in columns(reports, published):
+
+def broken(report: Report, label: str) -> str:
+    """What the attack broke of what it was given, and on how much it failed."""
+    count, seen = int((report.ran[label] & ~report.masks[label]).sum()), int(report.ran[label].sum())
+    failed = int(report.info["attacks"][label]["failed"])
+    return f"{count} of {seen}" + (f", failed on {failed}" if failed else "")
+
+
+def rhos(report: Report) -> list[str]:
+    """A line for each search for the closest point."""
+    lines = []
+    for label, rho in report.rhos.items():
+        span = f"mean distance {rho.mean:.4g} ({rho.low:.4g} to {rho.high:.4g}), median {rho.median:.4g}"
+        lines.append(f"{label}: {span}, n {rho.n}, none found on {100 * rho.failed:.1f}%")
+    return lines
+
+
+def size(radii: Sequence[float]) -> str:
+    """A threat's radii: 0.3; 30,3."""
+    return ",".join(f"{r:.4g}" for r in radii)
+
+
+def beside(lines: Sequence[Line]) -> Table:
+    """Several rows side by side."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("", overflow="fold", min_width=16)
+    names = columns(lines)
+    for name in names:
         table.add_column(name, justify="right")
-    for title, values in rows(reports, published):
-        table.add_row(title, *values)
+    for line in lines:
+        table.add_row(Text(line.title), *cells(line, names))
     return table
 
 
-def columns(reports: Sequence[tuple[str, Report]], published: Sequence[tuple[str, dict[str, float]]]) -> list[str]:
-    """clean, the threats of any report, then union and average."""
-    threats = [name for _, report in reports for name in report.threats]
-    threats += [name for _, row in published for name in row if name not in ("clean", "union", "average")]
-    return ["clean", *dict.fromkeys(threats), "union", "average", "n"]
-
-
-def rows(
-    reports: Sequence[tuple[str, Report]], published: Sequence[tuple[str, dict[str, float]]] = ()
-) -> list[tuple[str, list[str]]]:
-    """(title, cells) of the reports, of the best per threat where there are several, and of published rows."""
-    from mrt.evaluation.metrics import optimal
-
-    names, lines = columns(reports, published), []
-    for title, report in reports:
+def lines_of(reports: Sequence[tuple[str, Report]]) -> list[Line]:
+    """A row for each report, and one of the best per threat where several share examples and threats."""
+    lines = []
+    for name, report in reports:
         held = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
-        lines.append((title, {name: 100 * share for name, share in held.items()} | {"n": report.n}))
-    if len(reports) > 1 and set.intersection(*(set(r.threats) for _, r in reports)):
+        held |= {} if report.info["cascade"] else {"min": report.minimum}
+        radii = {column: tuple(r) for column, r in report.info["radii"].items()}
+        lines.append(Line(name, {k: 100 * v for k, v in held.items()} | {"n": report.n}, radii))
+    if len(reports) > 1 and all(r.info[k] == reports[0][1].info[k] for _, r in reports for k in ("data", "threats")):
         best = optimal([report for _, report in reports])
         held = {**best.threats, "union": best.union, "average": best.average}
-        lines.append(("best per threat", {name: 100 * share for name, share in held.items()}))
-    lines += published
-    return [(title, [_cell(name, values) for name in names]) for title, values in lines]
+        lines.append(Line("best per threat", {k: 100 * v for k, v in held.items()} | {"n": best.n}, lines[0].radii))
+    return lines
 
 
-def _cell(name: str, values: dict[str, float]) -> str:
-    if name not in values:
-        return ""
-    return str(values[name]) if name == "n" else f"{values[name]:.1f}"
+def columns(lines: Sequence[Line]) -> list[str]:
+    """clean, each threat with its size ("l1 10"), then union, average, min, n: those that any row has."""
+    threats = [f"{name} {size(line.radii[name])}" for line in lines for name in line.values if name in line.radii]
+    return ["clean", *dict.fromkeys(threats), *(name for name in LAST if any(name in line.values for line in lines))]
+
+
+def cells(line: Line, names: Sequence[str]) -> list[str]:
+    """The row's entries in those columns."""
+    named = {f"{k} {size(line.radii[k])}" if k in line.radii else k: v for k, v in line.values.items()}
+    return [("" if n not in named else f"{named[n]:.0f}" if n == "n" else f"{named[n]:.1f}") for n in names]
 
 
 def _share(share: float, interval: tuple[float, float]) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from typing import Any
+from typing import Any, cast
 
 import mrt_art
 import mrt_autoattack
@@ -187,6 +187,8 @@ def test_a_target_that_makes_no_sense_is_refused(attack: Any) -> None:
 
 BAD: list[tuple[Any, str]] = [
     (lambda: mrt_foolbox.attack("BoundryAttack", L2), "did you mean BoundaryAttack"),
+    (lambda: mrt_foolbox.attack(cast(Any, mrt_foolbox), L2), "such as 'L2PGD'"),
+    (lambda: mrt_art.attack(cast(Any, 3), L2), "such as 'SquareAttack'"),
     (lambda: mrt_foolbox.attack("BoundaryAttack", L2, step=3), "no setting 'step'"),
     (lambda: mrt_foolbox.attack("L2PGD", LINF), "searches an L2 distance ball"),
     (lambda: mrt_foolbox.attack("DDNAttack", RT), "threat of type Linf"),
@@ -195,7 +197,7 @@ BAD: list[tuple[Any, str]] = [
     (lambda: mrt_foolbox.attack("SpatialAttack", RT, grid=True), "no setting 'grid'"),
     (lambda: mrt_art.attack("Square", LINF), "did you mean SquareAttack"),
     (lambda: mrt_art.attack("SquareAttack", LINF, steps=3), "no setting 'steps'"),
-    (lambda: mrt_art.attack("SquareAttack", LINF, eps=0.1), "no setting 'eps'"),
+    (lambda: mrt_art.attack("SquareAttack", LINF, eps=0.1), "eps of SquareAttack follows"),
     (lambda: mrt_art.attack("SquareAttack", L0), "Linf, L2 or L1"),
     (lambda: mrt_art.attack("PixelAttack", L2), "type L0"),
     (lambda: mrt_art.attack("SpatialTransformation", L2), "RotationTranslation"),

@@ -63,7 +63,7 @@ class Scaled(nn.Module):
         return logits
 
 
-@pytest.mark.filterwarnings("ignore:gradient masking")
+@pytest.mark.filterwarnings("ignore:gradient masking", "ignore:.*found nothing on most")
 @pytest.mark.parametrize(
     ("name", "threat"), [("L2CarliniWagnerAttack", mrt.L2(8.0)), ("EADAttack", mrt.L1(64.0))], ids=["C&W", "EAD"]
 )
@@ -231,6 +231,64 @@ def test_a_missing_package_is_named(code: str, missing: str) -> None:
     subprocess.run([sys.executable, "-c", script], check=True, env={**os.environ, "PYTHONPATH": paths})
 
 
+def test_foolbox_models_hide_a_module_in_train_mode() -> None:
+    """Foolbox keeps the module in a closure; ours finds it, warns, evaluates it in eval mode and leaves it alone."""
+    x, y = torch.rand(8, 1, 8, 8, generator=torch_seed(0)), torch.arange(8)
+    with pytest.warns(UserWarning, match="training mode"):
+        host = foolbox.PyTorchModel(small_net((1, 8, 8), 10).train(), bounds=(0, 1), device="cpu")
+    module = mrt_foolbox.as_model(host).module  # type: ignore[attr-defined]
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    foolbox.attacks.LinfPGD(steps=1)(host, x, y, epsilons=0.1)
+    mended(any(not torch.equal(v, before[k]) for k, v in module.state_dict().items()), "Foolbox")
+    module.load_state_dict(before)
+    module.zero_grad(set_to_none=True)
+    battery = (mrt.Entry("pgd", mrt.Foreign("foolbox", "LinfPGD"), LINF), mrt.Entry("ours", mrt.PGD(LINF), LINF))
+    with pytest.warns(UserWarning, match="train mode"):
+        report = mrt.evaluate(host, (x, y), battery, progress=False)
+    from_foolbox("LinfPGD", LINF)(host, x, y)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items()) and module.training
+    assert all(p.grad is None for p in module.parameters())
+    assert report.clean == float((module.eval()(x).argmax(1) == y).double().mean())
+
+
+def test_foolbox_pointwise_starts_from_salt_and_pepper() -> None:
+    """From another image, as the other walks start, it ends with many more changes."""
+    x, y = correct(12)
+    raw = foolbox.attacks.PointwiseAttack()(fmodel(digits_net()), x, y, epsilons=None)[0]
+    found = from_foolbox("PointwiseAttack", mrt.L0(64), pool=POOL).attempt(digits_net(), x, y, rng=torch.arange(12))
+    counts = [mrt.L0(64).distance(x, image).double().mean() for image in (raw, found.found)]
+    assert not found.failed.any() and counts[1] <= 1.3 * counts[0]
+
+
+def test_foolbox_keeps_the_closest_of_several_radii() -> None:
+    x, y = correct(20)
+    near = from_foolbox("FGSM", LINF, epsilons=(0.02, 0.05, 0.1, 0.2)).attempt(digits_net(), x, y).found
+    for i, row in enumerate(x):
+        fooling = [e for e in (0.02, 0.05, 0.1, 0.2) if fooled(row, y[i], e)]
+        expected = fooling[0] if fooling else 0.2
+        assert float(LINF.distance(x, near)[i]) <= expected + 1e-6 and (
+            not fooling or digits_net()(near[i : i + 1]).argmax() != y[i]
+        )
+
+
+def fooled(x: Tensor, y: Tensor, eps: float) -> bool:
+    x_adv = from_foolbox("FGSM", mrt.Linf(eps))(digits_net(), x[None], y[None])
+    return bool(digits_net()(x_adv).argmax() != y)
+
+
+def test_what_the_hosts_are_asked_for() -> None:
+    """Settings that follow from the threat."""
+    assert from_foolbox("HopSkipJumpAttack", LINF).host().constraint == "linf"
+    assert from_foolbox("HopSkipJumpAttack", L2).host().constraint == "l2"
+    assert from_foolbox("InversionAttack", mrt.L1(3.0)).host().distance is foolbox.distances.l1
+    assert from_art("AutoProjectedGradientDescent", LINF)._step() == pytest.approx(0.4)
+    assert from_art("ProjectedGradientDescent", LINF, max_iter=20)._step() == pytest.approx(2.5 * 0.2 / 20)
+    fab = mrt_autoattack.resolve("fab", L2).host(digits_net(), torch.device("cpu"), 0)  # type: ignore[arg-type]
+    assert fab.attacks_to_run == ["fab"] and fab.fab.n_restarts == 5
+    one = mrt_autoattack.resolve("fab-t", L2).host(digits_net(), torch.device("cpu"), 0)  # type: ignore[arg-type]
+    assert one.fab.n_restarts == 1 and one.seed == 0 and one.norm == "L2" and one.epsilon == 0.7
+
+
 def test_foolbox_writes_parameter_gradients() -> None:
     net, x, y = small_net((1, 8, 8), 10).eval(), torch.rand(3, 1, 8, 8), torch.tensor([1, 2, 3])
     foolbox.attacks.LinfPGD(steps=2)(fmodel(net), x, y, epsilons=0.1)
@@ -284,35 +342,23 @@ def test_foolbox_shifts_by_fewer_pixels_than_it_says_and_ours_by_as_many() -> No
     assert rt.contains(x, x_adv, delta).all() and model(x_adv).argmax(1).item() == 1
 
 
-@pytest.mark.filterwarnings("ignore:torch.meshgrid")
-@pytest.mark.parametrize("angle", [-30.0, 0.0, 17.0])
-@pytest.mark.parametrize("shift", [(0.0, 0.0), (2.0, -1.0)])
-def test_foolbox_motions_are_the_same_motions_in_our_terms(angle: float, shift: tuple[float, float]) -> None:
-    from mrt_foolbox.incoming import _ours
-
-    x = smooth(12)
-    theirs = foolbox.attacks.spatial_attack.rotate_and_shift(eagerpy.astensor(x), shift, angle).raw
-    ours = mrt.RotationTranslation(180, 10).apply(x, _ours(*shift, angle, x)[None])
-    assert (ours - theirs).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize(("angle", "shift"), [(-30.0, (0, 0)), (0.0, (2, -1)), (17.0, (1, 2))])
-def test_art_motions_are_the_same_motions_in_our_terms(angle: float, shift: tuple[int, int]) -> None:
-    from mrt_art.incoming import _ours
-
-    x = smooth(16)
-    attack = evasion.SpatialTransformation(PyTorchClassifier(nn.Flatten(), nn.MSELoss(), (1, 16, 16), 2))
-    theirs = torch.from_numpy(attack._perturb(x.numpy(), *shift, angle))
-    delta = torch.tensor([_ours(*shift, angle)])
-    ours = mrt.RotationTranslation(180, 10).apply(x, delta)
-    inner = (..., slice(4, 12), slice(4, 12))  # ART interpolates with splines; edges differ
-    assert (ours - theirs)[inner].abs().max() < 0.03
+@pytest.mark.parametrize("rt", [mrt.RotationTranslation(30, 1), mrt.RotationTranslation(6, 1)])
+def test_spatial_attacks_search_our_motions(rt: mrt.RotationTranslation) -> None:
+    """With the same grid they break what our own grid breaks."""
+    x, y = correct(30)
+    grid = mrt.RTGrid(rt, grid=(3, 3, 5))(digits_net(), x, y)
+    expected = digits_net()(grid).argmax(1) != y
+    settings = {"num_rotations": 5, "num_translations": 3}
+    for make, rows in ((from_foolbox("SpatialAttack", rt, **settings), 30), (ART_GRID(rt, settings), 8)):
+        delta = make.search(digits_net(), x[:rows], y[:rows])
+        x_adv = make(digits_net(), x[:rows], y[:rows])
+        assert rt.contains(x[:rows], x_adv, delta).all()
+        assert torch.equal(digits_net()(x_adv).argmax(1) != y[:rows], expected[:rows])
+    assert expected.any() and (rt.degrees > 6 or not expected.all())
 
 
-def smooth(size: int) -> Tensor:
-    """A blob off the centre, zero at the edges."""
-    u, v = torch.meshgrid(torch.arange(size).float(), torch.arange(size).float(), indexing="ij")
-    return torch.exp(-((u - 0.4 * size) ** 2 + (v - 0.55 * size) ** 2) / (0.06 * size**2))[None, None]
+def ART_GRID(rt: mrt.RotationTranslation, settings: dict[str, Any]) -> Any:
+    return from_art("SpatialTransformation", rt, **settings)
 
 
 def test_art_spatial_chooses_one_motion_for_the_whole_batch_and_keeps_it() -> None:
@@ -482,7 +528,7 @@ def test_autoattack_crashes_below_four_classes(classes: int) -> None:
     attack = mrt_autoattack.attack(LINF, queries=30)
     attempt = attack.attempt(net, x, y, rng=torch.arange(6))
     assert not attempt.failed.any() and LINF.contains(x, attempt.found).all()
-    with pytest.warns(UserWarning, match="four classes"):
+    with pytest.raises(ValueError, match="four classes"):
         mrt_autoattack.attack(LINF, attacks=("apgd-t",))(net, x, y)
 
 

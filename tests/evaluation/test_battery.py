@@ -66,6 +66,107 @@ def test_the_paper_batteries_hold_what_the_papers_list() -> None:
     assert "aa.apgd-ce-l1" not in {label for label, _ in labels(NAMES["mng-ac"](ALL))}
 
 
+SETTINGS = {
+    "tramer-boneh": {
+        "pgd-100-linf": "PGD(threat=Linf(eps=0.3), steps=100, loss='margin', restarts=40)",
+        "pgd-1000-linf": "PGD(threat=Linf(eps=0.3), steps=1000, loss='margin')",
+        "foolbox.hopskipjump-linf": "HopSkipJumpAttack steps=64",
+        "slide-l1":
+            "SLIDE(threat=L1(eps=10.0), steps=100, step_size=0.5, loss='margin', restarts=40, random_start=True)",
+        "slide-1000-l1":
+            "SLIDE(threat=L1(eps=10.0), steps=1000, step_size=2.55, loss='margin', random_start=True)",
+        "foolbox.ead-l1":
+            "EADAttack binary_search_steps=9 decision_rule='L1' initial_stepsize=0.01 regularization=0.01 steps=1000",
+        "foolbox.pointwise-l1": "PointwiseAttack",
+        "pgd-100-l2": "PGD(threat=L2(eps=2.0), steps=100, loss='margin', restarts=40)",
+        "foolbox.cw-l2": "L2CarliniWagnerAttack binary_search_steps=9 steps=1000 stepsize=0.005",
+        "foolbox.boundary-l2": "BoundaryAttack steps=5000",
+    },
+    "msd": {
+        "pgd-linf": "PGD(threat=Linf(eps=0.3), steps=100, step_size=0.01, restarts=10, random_start=False)",
+        "pgd-l2": "PGD(threat=L2(eps=2.0), steps=200, step_size=0.1, restarts=10)",
+        "pgd-l1": "SLIDE(threat=L1(eps=10.0), steps=100, step_size=1, restarts=10, keep=(5, 20))",
+        "foolbox.cw-l2": "L2CarliniWagnerAttack binary_search_steps=5 steps=200 stepsize=0.025",
+        "foolbox.boundary-l2": "BoundaryAttack steps=5000",
+        "foolbox.deepfool-l2": "L2DeepFoolAttack steps=100",
+        "foolbox.ddn-l2": "DDNAttack steps=100",
+        "foolbox.salt-and-pepper-l0": "SaltAndPepperNoiseAttack across_channels=False steps=1000",
+    },
+    "mng-ac": {
+        "pgd-linf": "PGD(threat=Linf(eps=0.3), steps=50, step_size=0.0375)",
+        "pgd-l2": "PGD(threat=L2(eps=2.0), steps=50, step_size=0.390625, random_start=True)",
+        "slide-l1": "SLIDE(threat=L1(eps=10.0), steps=100, step_size=1, random_start=True)",
+        "foolbox.pgd-linf": "LinfPGD steps=40",
+        "foolbox.pgd-l2": "L2PGD steps=50",
+        "foolbox.cw-l2": "L2CarliniWagnerAttack binary_search_steps=5 steps=200",
+        "foolbox.ead-l1": "EADAttack binary_search_steps=5 decision_rule='L1' steps=1000",
+        "foolbox.bb-linf": "LinfinityBrendelBethgeAttack steps=1000",
+        "foolbox.gaussian-l2": "L2RepeatedAdditiveGaussianNoiseAttack repeats=100",
+        "aa.square-l2": "square queries=5000",
+    },
+    "l2l-da": {
+        "fgsm-linf": "FGSM(threat=Linf(eps=0.3))",
+        "pgd-10-linf": "PGD(threat=Linf(eps=0.3), steps=10, step_size=0.075)",
+        "pgd-100-linf": "PGD(threat=Linf(eps=0.3), steps=100, step_size=0.025)",
+        "cw-100-linf": "CWLinf(threat=Linf(eps=0.3), step_size=0.001)",
+        "cw-1000-linf": "CWLinf(threat=Linf(eps=0.3), steps=1000, step_size=0.001)",
+    },
+    "pgn": {
+        "mim-l2": "MIM(threat=L2(eps=2.0), steps=100, step_size=0.06)",
+        "foolbox.deepfool-l2": "L2DeepFoolAttack steps=100",
+        "foolbox.cw-l2": "L2CarliniWagnerAttack binary_search_steps=5 initial_const=0.01 steps=100 stepsize=0.005",
+    },
+    "quick": {
+        "apgd-ce-linf": "APGD(threat=Linf(eps=0.3))",
+        "apgd-ce-l1": "APGD(threat=L1(eps=10.0), restarts=5)",
+        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9)",
+    },
+    "standard": {"aa.square-linf": "square queries=5000", "aa.apgd-t-l1": "apgd-t"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_settings_are_the_papers(name: str) -> None:
+    """At MNIST's radii, against the numbers of each paper's evaluation, written out once more."""
+    battery = NAMES[name]((mrt.Linf(0.3), mrt.L2(2.0), mrt.L1(10.0)))
+    held = {label: told(entry.attack) for (label, _), entry in zip(labels(battery), battery, strict=True)}
+    assert {label: held[label] for label in SETTINGS[name]} == SETTINGS[name]
+
+
+def told(attack: Any) -> str:
+    """A foreign attack's name and settings; of ours what is not the default."""
+    if isinstance(attack, mrt.Foreign):
+        return " ".join([attack.name, *(f"{key}={value!r}" for key, value in attack.settings)])
+    default = {f.name: f.default for f in dataclasses.fields(attack)}
+    given = {f.name: getattr(attack, f.name) for f in dataclasses.fields(attack)}
+    changed = [f"{key}={short(value)}" for key, value in given.items() if value != default[key]]
+    return f"{type(attack).__name__}({', '.join(changed)})"
+
+
+def short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{type(value).__name__}(eps={value.eps})" if hasattr(value, "eps") else repr(value)
+
+
+def test_msds_grids_reach_the_radius_in_twenty_steps() -> None:
+    battery = dict(zip((label for label, _ in labels(NAMES["msd"](UNION))), NAMES["msd"](UNION), strict=True))
+    attack = battery["foolbox.fgsm-linf"].attack
+    assert isinstance(attack, mrt.Foreign)
+    grid = cast(Any, dict(attack.settings)["epsilons"])
+    assert len(grid) == 20 and grid[-1] == pytest.approx(0.2) and grid[0] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_are_only_asked_of_what_is_random(name: str) -> None:
+    """Two runs of an entry with several give different results; ours have restarts of their own."""
+    for entry in NAMES[name](UNION, budget=0.1):
+        if entry.runs > 1:
+            assert isinstance(entry.attack, mrt.Foreign) and entry.attack.name in (
+                "L2RepeatedAdditiveGaussianNoiseAttack", "PointwiseAttack", "SaltAndPepperNoiseAttack",
+            )  # fmt: skip
+
+
 def test_the_budget_scales_steps_and_not_radii() -> None:
     full, small = NAMES["tramer-boneh"](UNION), NAMES["tramer-boneh"](UNION, budget=0.1)
     assert [e.threat for e in full] == [e.threat for e in small]

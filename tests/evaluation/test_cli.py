@@ -27,7 +27,7 @@ def weights(tmp_path: Path) -> str:
     return str(tmp_path / "net.pt")
 
 
-THREE = ("--threats", "linf=0.2", "l2=0.7", "l1=2.0", "--n", "24", "--budget", "0.05", "--no-progress")
+THREE = ("--threats", "linf=0.2", "l2=0.7", "l1=2.0", "--images", "24", "--budget", "0.05", "--no-progress")
 
 
 def test_evaluate_then_report(weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,9 +55,8 @@ def test_the_line_of_the_issue_tracker(tmp_path: Path) -> None:
         "from tests.support import digits_net\n\ndef factory():\n    return digits_net()\n"
     )
     paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters"), str(tmp_path)])
-    command = (
-        "evaluate mine.nets:factory --data digits --threats linf=0.2 --battery standard --budget 0.01 --n 6 --out out"
-    )
+    command = "evaluate mine.nets:factory --data digits --threats linf=0.2 --battery standard --out out"
+    command += " --budget 0.01 --images 6"
     done = subprocess.run(
         [sys.executable, "-m", "mrt.cli", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": paths},
@@ -83,6 +82,7 @@ def test_a_battery_from_a_file_and_data_from_files(
     ("text", "threat"),
     [
         ("linf=0.2", mrt.Linf(0.2)),
+        ("linf=8/255", mrt.Linf(8 / 255)),
         ("l2=1", mrt.L2(1.0)),
         ("l1=2e0", mrt.L1(2.0)),
         ("l0=12", mrt.L0(12)),
@@ -98,7 +98,7 @@ BAD: list[tuple[list[str], str]] = [
     (["evaluate", "{net}", "--threats", "linv=0.2"], "must be one of 'linf'"),
     (["evaluate", "{net}", "--threats", "linf=-1"], "eps"),
     (["evaluate", "{net}", "--threats", "linf=1,2"], "fewer numbers"),
-    (["evaluate", "{net}"], "needs threats"),
+    (["evaluate", "{net}"], "needs --threats"),
     (["evaluate", "{net}", "--battery", "quik", "--threats", "l2=1"], "battery must be one of"),
     (["evaluate", "{net}", "--battery", "{misspelt}"], "did you mean BoundaryAttack"),
     (["evaluate", "{net}", "--battery", "{net}"], "is no battery"),
@@ -109,11 +109,31 @@ BAD: list[tuple[list[str], str]] = [
     (["evaluate", "{net}", "--data", "mnist", "--root", "{missing}", "--threats", "l2=1"], "is missing"),
     (["evaluate", "{net}", "--data", "{large}", "--threats", "l2=1"], "8x8|1, 8, 8"),
     (["evaluate", "{net}", "--split", "trian", "--threats", "l2=1"], "split"),
-    (["evaluate", "{net}", "--n", "0", "--threats", "l2=1"], "n must be"),
+    (["evaluate", "{net}", "--images", "0", "--threats", "l2=1"], "images must be"),
+    (["evaluate", "{net}", "--threats", "linf=51"], "units of"),
+    (["evaluate", "{net}", "--threats", "l2=1/0"], "written linf=0.2"),
+    (["evaluate", "{net}", "--threats", "l2=1", "--device", "gpu"], "device must be"),
+    (["evaluate", "{net}", "--threats", "l2=1", "--pool", "-5"], "pool must be"),
+    (["evaluate", "{net}", "--battery", "{good}", "--threats", "l2=1"], "threats="),
+    (["evaluate", "{net}", "--battery", "{good}", "--budget", "0.5"], "budget="),
+    (["evaluate", "{truncated}", "--threats", "l2=1"], "truncated.pt"),
+    (["evaluate", "{linear}", "--factory", "mrt.models:LeNet5", "--threats", "l2=1"], "not those of"),
     (["evaluate", "{net}", "--budget", "0", "--threats", "l2=1"], "budget"),
     (
-        ["evaluate", "{net}", "--threats", "l2=1", "--n", "4", "--budget", "0.02", "--no-progress", "--out", "{net}/x"],
-        "Not a directory",
+        [
+            "evaluate",
+            "{net}",
+            "--threats",
+            "l2=1",
+            "--images",
+            "4",
+            "--budget",
+            "0.02",
+            "--no-progress",
+            "--out",
+            "{net}/x",
+        ],
+        "cannot write there",
     ),
     (["report", "{missing}"], "holds no finished report"),
     (["report"], "folders"),
@@ -129,7 +149,15 @@ def test_errors_are_one_line(
     np.savez(tmp_path / "large.npz", x=np.zeros((3, 1, 9, 9), np.float32), y=np.zeros(3, np.int64))
     entry = mrt.Entry("a", mrt.Foreign("foolbox", "BoundryAttack"), mrt.L2(1.0))
     mrt.write_battery((entry,), tmp_path / "misspelt.json")
-    names = {"net": weights, "missing": tmp_path / "missing", "broken": tmp_path / "broken.pt"}
+    mrt.write_battery((mrt.Entry("a", mrt.PGD(mrt.L2(1.0)), mrt.L2(1.0)),), tmp_path / "good.json")
+    (tmp_path / "truncated.pt").write_bytes(Path(weights).read_bytes()[:3000])
+    names: dict[str, Any] = {"truncated": tmp_path / "truncated.pt", "good": tmp_path / "good.json"}
+    names |= {
+        "linear": tmp_path / "other.pt",
+        "net": weights,
+        "missing": tmp_path / "missing",
+        "broken": tmp_path / "broken.pt",
+    }
     names |= {"large": tmp_path / "large.npz", "misspelt": tmp_path / "misspelt.json"}
     assert cli.main([a.format(**names) for a in arguments]) == 2
     said = capsys.readouterr().err.strip()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import mrt
+from mrt.evaluation.judge import judge
 from mrt.protocols import Threat
 from tests.support import UNION, digits, digits_net, small_net, torch_seed
 
@@ -67,7 +68,8 @@ def test_numbers_follow_from_the_masks() -> None:
             union &= stands
         assert torch.equal(report.robust, union) and report.union == pytest.approx(float(union.double().mean()))
         assert report.average == pytest.approx(sum(report.threats.values()) / 3)
-        assert report.minimum == min(report.attacks.values())
+        if not cascade:
+            assert report.minimum == min(report.attacks.values())
 
 
 def test_the_cascade_changes_no_column() -> None:
@@ -156,13 +158,89 @@ def test_distances_worst_images_and_pictures() -> None:
         assert threat.contains(samples.x, samples.x_adv).all()
 
 
+def test_the_judge_against_its_definition() -> None:
+    """Broken, distances beyond the radius, losses: by hand on points at known places."""
+    x, y = digits(40)
+    right = digits_net()(x).argmax(1) == y
+    x, y = x[right][:12], y[right][:12]
+    strong = mrt.PGD(mrt.Linf(0.6), steps=20)(digits_net(), x, y)
+    assert (digits_net()(strong).argmax(1) != y).all()
+    points = torch.where((torch.arange(12) % 2 == 0)[:, None, None, None], strong, x)
+    verdict = judge(digits_net(), mrt.Linf(0.2), x, y, points, None)
+    far = (strong - x).abs().flatten(1).amax(1)
+    assert (far > 0.2).all() and not verdict.broken.any() and verdict.faults == {"nan": 0, "box": 0, "outside": 6}
+    assert torch.allclose(verdict.distance[::2], far[::2].double()) and verdict.distance[1::2].isinf().all()
+    assert verdict.loss[::2].isneginf().all() and (verdict.loss[1::2] >= 0).all()
+    verdict = judge(digits_net(), mrt.Linf(0.7), x, y, points, None)
+    assert torch.equal(verdict.broken, torch.arange(12) % 2 == 0) and verdict.loss[0] > verdict.loss[1]
+
+
+def test_the_smallest_distance_and_the_worst_image_of_several_runs() -> None:
+    """A scripted attack returns given points one after another."""
+    x, y = digits(40)
+    right = digits_net()(x).argmax(1) == y
+    x, y = x[right][:6], y[right][:6]
+    points = [mrt.PGD(mrt.Linf(e), steps=20, best="loss")(digits_net(), x, y) for e in (0.5, 0.3, 0.6)]
+    calls: list[int] = []
+
+    def script(x: Tensor, y: Tensor) -> Tensor:
+        calls.append(1)
+        return points[len(calls) - 1]
+
+    entry = mrt.Entry("a", Says(mrt.Linf(0.7), script), mrt.Linf(0.7), 3, distances=True)
+    report = mrt.evaluate(digits_net(), (x, y), (entry,), **QUICK)
+    distances, losses = [], []
+    for point in points:
+        logits = digits_net()(point)
+        loss = torch.nn.functional.cross_entropy(logits, y, reduction="none")
+        fooled = logits.argmax(1) != y
+        distances.append(torch.where(fooled, (point - x).abs().flatten(1).amax(1), torch.inf))
+        losses.append(torch.where(fooled, loss + 1e6, loss))
+    assert torch.allclose(report.distances["a-linf"], torch.stack(distances).amin(0).double())
+    best = torch.stack(losses).argmax(0)
+    assert torch.equal(report.worst, torch.stack(points)[best, torch.arange(6)]) and len(set(best.tolist())) >= 1
+    assert best.tolist() != [0] * 6 or distances[0].isfinite().all()
+
+
+def test_an_attack_that_sets_train_mode_changes_no_verdict() -> None:
+    net, x = small_net((1, 8, 8), 10).eval(), torch.rand(30, 1, 8, 8, generator=torch_seed(0))
+    y = net(x).argmax(1)
+
+    def meddle(x: Tensor, y: Tensor) -> Tensor:
+        net.train()
+        return x
+
+    report = mrt.evaluate(net, (x, y), (says(meddle),), **QUICK)
+    assert report.union == 1.0 and not net.training
+
+
+def test_seeds_do_not_depend_on_the_rest_of_the_battery() -> None:
+    x, y = digits(30)
+    one = mrt.Entry("pgd", mrt.PGD(UNION[0], steps=1), UNION[0])
+    other = mrt.Entry("pgd", mrt.PGD(mrt.Linf(0.1), steps=1), mrt.Linf(0.1))
+    alone = mrt.evaluate(digits_net(), (x, y), (one,), **QUICK)
+    beside = mrt.evaluate(digits_net(), (x, y), (other, one), **QUICK)
+    assert torch.equal(alone.masks["pgd-linf"], beside.masks["pgd-linf@0.2"])
+    assert torch.equal(alone.distances["pgd-linf"], beside.distances["pgd-linf@0.2"])
+    renamed = mrt.evaluate(digits_net(), (x, y), (mrt.Entry("b", one.attack, UNION[0]),), **QUICK)
+    assert not torch.equal(renamed.worst, alone.worst)
+
+
+def test_work_is_counted() -> None:
+    x, y = digits(20)
+    entry = mrt.Entry("pgd", mrt.PGD(UNION[0], steps=5, best="loss"), UNION[0])
+    report = mrt.evaluate(digits_net(), (x, y), (entry,), batch_size=8, **QUICK)
+    work, seen = report.info["attacks"]["pgd-linf"], int(report.correct.sum())
+    assert work["backward"] == 5 * seen and work["forward"] == 6 * seen
+
+
 def test_runs_see_what_stands_and_distances_see_all() -> None:
     x, y = digits(30)
     seen: list[int] = []
 
     def count(x: Tensor, y: Tensor) -> Tensor:
         seen.append(len(x))
-        return mrt.PGD(UNION[0], steps=1, random_start=True)(digits_net(), x, y)
+        return mrt.PGD(UNION[0], steps=1)(digits_net(), x, y, rng=torch.arange(len(x)) + 1000 * len(seen))
 
     entry = says(count)
     report = mrt.evaluate(digits_net(), (x, y), (mrt.Entry("a", entry.attack, UNION[0], 4),), **QUICK)
@@ -239,6 +317,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"battery": "quik"}, "battery must be one of"),
     ({"battery": "quick", "threats": None}, "needs threats"),
     ({"battery": "quick", "threats": (0.3,)}, "no named battery"),
+    ({"battery": "quick", "threats": mrt.Linf(0.3)}, "threats must be a non-empty tuple"),
+    ({"battery": small(), "budget": 0.5}, "budget="),
     ({"battery": ()}, "battery"),
     ({"battery": (3,)}, "Entry"),
     ({"battery": small(), "threats": UNION}, "threats="),

@@ -63,8 +63,12 @@ def test_unlucky_examples_cost_no_other(unlucky: tuple[int, ...]) -> None:
     assert attempt.why == "AssertionError: start failed"
     expected = torch.where(attempt.failed[:, None, None, None], x, (x + 0.1).clamp(0, 1))
     assert torch.equal(attempt.found, expected)
-    with pytest.warns(UserWarning, match=f"{len(unlucky)} of 7 examples.*start failed"):
-        host(answer)(digits_net(), x, y)
+    if len(unlucky) == 7:  # not bad luck, but a mistake
+        with pytest.raises(ValueError, match="failed on all 7 examples"):
+            host(answer)(digits_net(), x, y)
+    else:
+        with pytest.warns(UserWarning, match=f"{len(unlucky)} of 7 examples.*start failed"):
+            host(answer)(digits_net(), x, y)
 
 
 def test_answers_that_are_none_are_taken_out() -> None:
@@ -81,6 +85,21 @@ def test_answers_that_are_none_are_taken_out() -> None:
     assert torch.equal(closest.found[:3], x[:3]) and torch.equal(closest.found[3], fools[3])
     within = host(answer)(digits_net(), x, y)
     assert mrt.Linf(0.2).contains(x, within).all() and torch.equal(within[0], x[0])
+
+
+def test_a_point_beyond_the_box_is_clipped_and_one_within_rounding_of_fooling_is_kept() -> None:
+    x, y = digits(3)
+    y = digits_net()(x).argmax(1)
+    out = host(lambda seen, task: task.x + 0.3, mrt.Linf(0.5))(digits_net(), x, y)
+    assert torch.equal(out, (x + 0.3).clamp(0, 1))
+
+    def model(z: Tensor) -> Tensor:  # class 1 as soon as the first pixel moves at all
+        moved = (z[:, 0, 0, 0] > 0.25).float()
+        return torch.stack([0.5 - moved, moved - 0.5], 1)
+
+    x = torch.full((2, 1, 8, 8), 0.25)
+    attempt = host(lambda seen, task: task.x + 2e-7, minimal=True).attempt(model, x, torch.zeros(2).long())
+    assert (attempt.found > 0.25).all()
 
 
 def test_a_black_image_that_is_the_input_stays() -> None:
@@ -104,8 +123,15 @@ def test_a_search_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
         while True:
             seen(task.x)
 
-    attempt = host(answer).attempt(digits_net(), x, y)
+    calls: list[int] = []
+
+    def model(z: Tensor) -> Any:
+        calls.append(1)
+        return digits_net()(z)
+
+    attempt = host(answer).attempt(model, x, y)
     assert attempt.failed.all() and "no end after 50 calls" in attempt.why
+    assert len(calls) <= 55  # and is not begun again for each half
 
 
 def test_what_a_host_may_hand_the_model() -> None:

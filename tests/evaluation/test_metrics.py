@@ -77,7 +77,10 @@ def test_a_reports_metrics() -> None:
         report.rho("pgd-l2")
     with pytest.raises(ValueError, match="attack"):
         report.rho("cw-l2")
-    curve = report.curve("l2", torch.tensor([0.0, 0.7 * (1 + 1e-6)]))
+    for threat, size in (("l2", 0.7), ("linf", 0.2)):  # at its own radius the curve is the column
+        assert report.curve(threat, [size])[0] == pytest.approx(report.threats[threat])
+        assert report.curve(threat, torch.tensor([size]))[0] == pytest.approx(report.threats[threat])
+    curve = report.curve("l2", [0.0, 0.7])
     assert curve[0] == pytest.approx(report.clean) and curve[1] == pytest.approx(report.threats["l2"])
     with pytest.raises(ValueError, match="threat"):
         report.curve("l1", torch.tensor([0.0]))
@@ -101,5 +104,25 @@ def test_optimal_values_are_the_best_model_per_threat() -> None:
     assert all(r.union <= best.union for r in reports.values())
     own = mrt.optimal(reports)
     assert own.threats == {name: reports[name].threats[name] for name in reports}
-    with pytest.raises(ValueError, match="reports"):
-        mrt.optimal([])
+    assert best.n == 40 and best.intervals["l2"] == metrics.interval(best.threats["l2"], 40)
+    other = mrt.evaluate(nets["l2"], digits(39), battery, progress=False)
+    for wrong, message in (([], "reports"), ([reports["l2"], other], "data"), ({"l9": other}, "l9")):
+        with pytest.raises(ValueError, match=message):
+            mrt.optimal(wrong)
+
+
+def test_the_averages_interval_is_wilsons_for_its_spread() -> None:
+    values = torch.tensor([0.0, 1 / 3, 2 / 3, 1.0, 1.0, 1 / 3])
+    mean, spread = float(values.mean()), float(values.var(correction=0))
+    assert metrics.mean_interval(values) == pytest.approx(metrics.interval(mean, 6 * mean * (1 - mean) / spread))
+    for share in (torch.zeros(10), torch.ones(10), torch.tensor([1.0, 0.0, 1.0])):
+        assert metrics.mean_interval(share) == pytest.approx(metrics.interval(float(share.mean()), len(share)))
+    spread_less = metrics.mean_interval(torch.full((30,), 0.5))
+    assert spread_less[0] < 0.5 < spread_less[1]
+
+
+def test_rhos_interval_is_the_normal_one() -> None:
+    distances = torch.tensor([1.0, 2.0, 4.0, 5.0])
+    half = 1.959964 * float(distances.std()) / 2
+    rho = metrics.rho(distances)
+    assert (rho.low, rho.high) == pytest.approx((3 - half, 3 + half))

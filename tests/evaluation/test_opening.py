@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,29 @@ def test_a_pickle_bomb_is_refused_and_never_runs(tmp_path: Path, suffix: str) ->
     assert not mark.exists() and "\n" not in str(error.value)
 
 
+def test_a_bomb_inside_an_exported_program_is_refused_and_never_runs(tmp_path: Path) -> None:
+    """In the place of each member in turn that the reader of torch.export would unpickle."""
+    net, x = small_net((1, 8, 8), 10).eval(), torch.rand(2, 1, 8, 8)
+    torch.export.save(torch.export.export(net, (x,)), tmp_path / "net.pt2")
+    bomb, mark = io.BytesIO(), tmp_path / "exploded"
+    torch.save(Bomb(mark), bomb)
+    with zipfile.ZipFile(tmp_path / "net.pt2") as held:
+        members = {name: held.read(name) for name in held.namelist()}
+    for name in members:
+        with zipfile.ZipFile(tmp_path / "bomb.pt2", "w") as archive:
+            for other, content in members.items():
+                archive.writestr(other, bomb.getvalue() if other == name else content)
+        with contextlib.suppress(ValueError):
+            load_model(str(tmp_path / "bomb.pt2"))
+        assert not mark.exists(), name
+    with zipfile.ZipFile(tmp_path / "bomb.pt2", "w") as archive:
+        for other, content in members.items():
+            archive.writestr(other, bomb.getvalue() if "sample_inputs" in other else content)
+    with pytest.raises(ValueError, match="not run") as error:
+        load_model(str(tmp_path / "bomb.pt2"))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x03\x04broken zip"])
 @pytest.mark.parametrize("suffix", [".pt", ".pt2"])
 def test_an_unreadable_file_is_one_line(tmp_path: Path, content: bytes, suffix: str) -> None:
@@ -118,6 +144,29 @@ def test_a_checkpoint_cannot_name_any_class(tmp_path: Path) -> None:
     torch.save({"mrt": 1, "model": "os", "settings": {}, "weights": {}}, tmp_path / "net.pt")
     with pytest.raises(ValueError, match="must be one of"):
         load_model(str(tmp_path / "net.pt"))
+
+
+@pytest.mark.parametrize(
+    "held",
+    [{"settings": {}}, {"settings": {"width": 8, "depth": 2}, "weights": {}}, {"weights": {3: 4}, "settings": {}}],
+)
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path, held: dict[str, Any]) -> None:
+    torch.save({"mrt": 1, "model": "DigitsCNN", **held}, tmp_path / "net.pt")
+    with pytest.raises(ValueError, match=r"net\.pt") as error:
+        load_model(str(tmp_path / "net.pt"))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [lambda z: {"logits": z}, lambda z: z.numpy(), lambda z: z[:, 0]])
+def test_an_answer_that_is_no_logits_is_named(make: Any) -> None:
+    with pytest.raises(ValueError, match="must return"):
+        mrt.evaluate(lambda x: make(digits_net()(x)), digits(4), BATTERY, progress=False)
+
+
+def test_a_model_for_other_images_says_so() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval()
+    with pytest.raises(ValueError, match=r"fails on images of shape \(1, 9, 9\)"):
+        mrt.evaluate(net, (torch.rand(3, 1, 9, 9), torch.zeros(3).long()), BATTERY, progress=False)
 
 
 def test_robustbench_is_asked_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

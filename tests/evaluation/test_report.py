@@ -7,6 +7,7 @@ import json
 import re
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_a_report_loads_as_it_was_saved(report: mrt.Report, tmp_path: Path) -> N
     loaded = mrt.Report.load(tmp_path)
     report.warnings.pop()
     assert str(loaded) == f"{report}\nwarning: a warning" or loaded.warnings[-1] == "a warning"
-    for name in ("clean", "union", "average", "minimum", "threats", "attacks", "intervals", "columns", "n"):
+    for name in ("clean", "union", "average", "threats", "attacks", "intervals", "columns", "n"):
         assert getattr(loaded, name) == getattr(report, name), name
     for name in ("masks", "ran", "distances"):
         for label, values in getattr(report, name).items():
@@ -59,7 +60,7 @@ def test_the_json_holds_what_a_reader_needs(report: mrt.Report, tmp_path: Path) 
     assert attacks["apgd-ce-l1"]["attack"].startswith("APGD(") and attacks["apgd-ce-l1"]["forward"] > 0
     assert attacks["apgd-ce-l1"]["backward"] > 0 and attacks["grid-rt"]["backward"] == 0
     assert attacks["apgd-ce-l1"]["seconds"] > 0
-    assert held["rho"]["foolbox.<b>cw & co-l2"]["n"] > 0
+    assert list(held["rho"]) == ["foolbox.<b>cw & co-l2"] and held["rho"]["foolbox.<b>cw & co-l2"]["n"] > 0
     with np.load(tmp_path / "arrays.npz") as arrays:
         assert {"correct", "robust", "worst", "mask/apgd-ce-l1", "distance/apgd-ce-l1"} <= set(arrays.files)
         assert arrays["worst"].shape == (50, 1, 8, 8)
@@ -145,55 +146,83 @@ def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> Non
     other = mrt.evaluate(
         digits_net(steps=60, eps=0.2), digits(50), mrt.batteries.quick(UNION, budget=0.05), progress=False
     )
-    rows = dict(tables.rows([("a", report), ("b", other)], published.rows(["msd-mnist"], [])))
-    names = tables.columns([("a", report), ("b", other)], published.rows(["msd-mnist"], []))
-    assert names == ["clean", "linf", "l2", "l1", "rt", "union", "average", "n"]
-    assert rows["b"][names.index("rt")] == "" and rows["a"][-1] == "50"
-    assert float(rows["best per threat"][1]) == pytest.approx(
-        100 * max(report.threats["linf"], other.threats["linf"]), abs=0.06
-    )
-    assert rows["Maini et al. 2020, MNIST: MSD"][:6] == ["98.3", "62.7", "67.9", "65.0", "", "58.4"]
-    text = page.render([("a", report), ("b", other)], published.rows(["msd-mnist"], []))
+    several, paper = tables.lines_of([("a", report), ("b", other)]), published.lines(["msd-mnist"], [])
+    names = tables.columns([*several, *paper])
+    sizes = ["linf 0.2", "l2 0.7", "l1 2", "rt 30,2", "linf 0.3", "l2 2", "l1 10"]
+    assert names == ["clean", *sizes, "union", "average", "n"]
+    rows = {line.title: tables.cells(line, names) for line in (*several, *paper)}
+    assert rows["b"][names.index("rt 30,2")] == "" and rows["a"][-1] == "50" and rows["a"][names.index("l2 2")] == ""
+    assert "best per threat" not in rows  # they differ in their threats
+    alike = mrt.evaluate(digits_net(), digits(50), mrt.batteries.quick(UNION, budget=0.05), progress=False)
+    best = tables.lines_of([("b", other), ("c", alike)])[-1]
+    assert best.title == "best per threat"
+    assert best.values["linf"] == 100 * max(alike.threats["linf"], other.threats["linf"])
+    row = rows["Maini et al. 2020, MNIST: MSD"]
+    assert row == ["98.3", "", "", "", "", "62.7", "67.9", "65.0", "58.4", "", ""]
+    text = page.render([("a", report), ("b", other)], paper)
     Checker().feed(text)
     assert "Side by side" in text and "Maini et al. 2020, MNIST: MSD" in text
 
 
 def test_published_rows_come_where_battery_and_radii_agree() -> None:
     class Info:
-        def __init__(self, name: str, *threats: object) -> None:
-            self.info = {"name": name, "threats": {str(i): repr(t) for i, t in enumerate(threats)}}
+        def __init__(self, name: str, **radii: float) -> None:
+            self.info = {"name": name, "radii": {k: [v] for k, v in radii.items()}}
 
-    mnist = (mrt.Linf(0.3), mrt.L2(2.0), mrt.L1(10.0))
-    assert len(published.rows([], [Info("msd", *mnist)])) == 6  # type: ignore[list-item]
-    assert published.rows([], [Info("quick", *mnist)]) == []  # type: ignore[list-item]
-    assert published.rows([], [Info("msd", mrt.Linf(0.2), *mnist[1:])]) == []  # type: ignore[list-item]
+    def lines(*names: str, report: Any = None) -> int:
+        return len(published.lines(names, [] if report is None else [report]))
+
+    assert lines(report=Info("msd", linf=0.3, l2=2.0, l1=10.0)) == 6
+    assert lines(report=Info("mng-ac", linf=0.03137, l2=0.50196, l1=7.843)) == 15  # as a person would type 8/255
+    assert lines(report=Info("quick", linf=0.3, l2=2.0, l1=10.0)) == 0
+    assert lines(report=Info("msd", linf=0.2, l2=2.0, l1=10.0)) == 0
+    assert lines(report=Info("msd", linf=0.3, l2=2.0)) == 0
+    assert lines("msd") == 12 and lines("msd-mnist") == 6
     with pytest.raises(ValueError, match="published must be one of"):
-        published.rows(["msd"], [])
+        published.lines(["msdd"], [])
+
+
+def test_l2l_das_minimum_stands_in_a_column_of_its_own() -> None:
+    battery = mrt.batteries.l2l_da((mrt.Linf(0.1),), budget=0.01)
+    whole = mrt.evaluate(digits_net(), digits(20), battery, cascade=False, progress=False)
+    part = mrt.evaluate(digits_net(), digits(20), battery, progress=False)
+    assert whole.minimum == min(whole.attacks.values()) >= whole.threats["linf"]
+    with pytest.raises(ValueError, match="cascade=False"):
+        assert part.minimum
+    lines = [tables.lines_of([("x", r)])[0] for r in (whole, part)]
+    assert lines[0].values["min"] == 100 * whole.minimum and "min" not in lines[1].values
+    paper = published.lines(["l2l-da-mnist"], [])
+    assert paper[-1].values == {"clean": 98.47, "min": 94.61}
+    assert part.summary()["minimum"] is None and whole.summary()["minimum"] == whole.minimum
 
 
 def test_published_averages_and_unions_are_consistent() -> None:
     """A mean of columns is their mean, and a union lies under every column."""
     for name, table in published.PUBLISHED.items():
-        for title, row in table.named():
-            columns = [v for k, v in row.items() if k not in ("clean", "union", "average")]
+        for line in table.lines():
+            title, row = line.title, line.values
+            columns = [v for k, v in row.items() if k in line.radii]
             if "average" in row:
                 assert row["average"] == pytest.approx(sum(columns) / len(columns), abs=0.4), (name, title)
             if "union" in row:
                 assert row["union"] <= min(columns) + 0.25, (name, title)
 
 
-@pytest.mark.parametrize("damage", ["missing", "json", "arrays", "label"])
+@pytest.mark.parametrize("damage", ["missing", "json", "arrays", "cut", "label"])
 def test_a_damaged_report_is_named(report: mrt.Report, tmp_path: Path, damage: str) -> None:
     report.save(tmp_path)
     if damage == "missing":
         (tmp_path / "report.json").unlink()
     elif damage == "json":
         (tmp_path / "report.json").write_text("{")
+    elif damage == "cut":
+        held = (tmp_path / "arrays.npz").read_bytes()
+        (tmp_path / "arrays.npz").write_bytes(held[: len(held) // 2])
     elif damage == "arrays":
         (tmp_path / "arrays.npz").write_bytes(b"nothing")
     else:
-        held = json.loads((tmp_path / "report.json").read_text())
-        held["columns"]["other"] = "l1"
-        (tmp_path / "report.json").write_text(json.dumps(held))
+        text = json.loads((tmp_path / "report.json").read_text())
+        text["columns"]["other"] = "l1"
+        (tmp_path / "report.json").write_text(json.dumps(text))
     with pytest.raises(ValueError, match=f"{tmp_path.name} holds (no finished|a damaged) report"):
         mrt.Report.load(tmp_path)
