@@ -208,6 +208,7 @@ class Report:
         from mrt.evaluation import tables
 
         text = io.StringIO()
+        text.write(f"{tables.title(self)}\n")
         Console(file=text, width=min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)).print(tables.of(self))
         text.writelines(f"{line}\n" for line in tables.rhos(self))
         return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)

@@ -32,7 +32,7 @@ def of(report: Report) -> Table:
     from rich.text import Text
 
     attacks, sure = report.attacks, report.intervals
-    table = Table(title=title(report), title_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for name in ("left", "95% interval", "broken", "passes each"):
         table.add_column(name, justify="right")
@@ -68,8 +68,9 @@ def rhos(report: Report) -> list[str]:
     """A line for each search for the closest point."""
     lines = []
     for label, rho in report.rhos.items():
-        span = f"mean distance {rho.mean:.4g} ({rho.low:.4g} to {rho.high:.4g}), median {rho.median:.4g}"
-        lines.append(f"{label}: {span}, n {rho.n}, none found on {100 * rho.failed:.1f}%")
+        sure = f" ({rho.low:.4g} to {rho.high:.4g})" if rho.n > 1 else ""
+        found = f"mean distance {rho.mean:.4g}{sure}, median {rho.median:.4g}, n {rho.n}"
+        lines.append(f"{label}: {found}, none found on {100 * rho.failed:.1f}%")
     return lines
 
 
