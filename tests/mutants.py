@@ -96,7 +96,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/judge.py", "(logits.argmax(1) == y) & ~logits.isnan().any(1)", "(logits.argmax(1) == y)", DOUBTS),
     ("evaluation/judge.py", "torch.where(inside, loss, -torch.inf)", "loss", EVALUATE),
     ("evaluation/judge.py", "torch.where(wrong, far, distance)", "torch.where(wrong & inside, far, distance)", EVALUATE),
-    ("evaluation/judge.py", "0 * x.flatten(1)", "x.flatten(1)", DOUBTS),
+    ("evaluation/judge.py", "0 * x.flatten(1)", "x.flatten(1)", EVALUATE),
     ("evaluation/run.py", "if self.cascade and not entry.distances", "if self.cascade", EVALUATE),
     ("evaluation/run.py", "torch.where(self.clean, distance, 0.0)", "distance", EVALUATE),
     ("evaluation/run.py", "self.standing[column] = self.standing[column] & ~broken", "pass", EVALUATE),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mrt
-from mrt.evaluation.judge import judge
+from mrt.evaluation.judge import Counted, judge
 from mrt.protocols import Threat
 from tests.support import UNION, digits, digits_net, small_net, torch_seed
 
@@ -224,6 +224,29 @@ def test_seeds_do_not_depend_on_the_rest_of_the_battery() -> None:
     assert torch.equal(alone.distances["pgd-linf"], beside.distances["pgd-linf@0.2"])
     renamed = mrt.evaluate(digits_net(), (x, y), (mrt.Entry("b", one.attack, UNION[0]),), **QUICK)
     assert not torch.equal(renamed.worst, alone.worst)
+
+
+def test_distances_see_all_even_late_in_a_cascade() -> None:
+    ddn = mrt.Foreign("foolbox", "DDNAttack", (("steps", 10),))
+    first = mrt.Entry("pgd", mrt.PGD(UNION[1], steps=10), UNION[1])
+    battery = (first, mrt.Entry("ddn", ddn, UNION[1], distances=True), mrt.Entry("late", mrt.PGD(UNION[1]), UNION[1]))
+    report = mrt.evaluate(digits_net(), digits(30), battery, **QUICK)
+    assert not report.masks["pgd-l2"][report.correct].all()
+    assert torch.equal(report.ran["foolbox.ddn-l2"], report.correct)
+    assert torch.equal(report.ran["late-l2"], report.masks["pgd-l2"] & report.masks["foolbox.ddn-l2"])
+
+
+def test_a_model_without_a_gradient_is_given_one_of_zero() -> None:
+    def step(x: Tensor) -> Tensor:
+        return (x > 0.5).float().flatten(1)[:, :4]
+
+    x, passed = torch.rand(6, 1, 8, 8, generator=torch_seed(0)), []
+    seen = Counted(step, connected=False, watch=passed.append)
+    point = x.clone().requires_grad_()
+    logits = seen(point)
+    (grad,) = torch.autograd.grad(logits.sum(), point)
+    assert torch.equal(logits, step(x)) and not grad.any()
+    assert (seen.forwards, seen.backwards, passed) == (6, 6, [6])
 
 
 def test_work_is_counted() -> None:
