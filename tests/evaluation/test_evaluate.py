@@ -240,7 +240,7 @@ def test_a_model_without_a_gradient_is_given_one_of_zero() -> None:
     def step(x: Tensor) -> Tensor:
         return (x > 0.5).float().flatten(1)[:, :4]
 
-    x, passed = torch.rand(6, 1, 8, 8, generator=torch_seed(0)), []
+    x, passed = torch.rand(6, 1, 8, 8, generator=torch_seed(0)), list[int]()
     seen = Counted(step, connected=False, watch=passed.append)
     point = x.clone().requires_grad_()
     logits = seen(point)
