@@ -109,7 +109,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/run.py", "better[tally.broken.cpu().nonzero().squeeze(1)[:PICTURES]] = True", "pass", EVALUATE),
     ("evaluation/run.py", "sorted(gathered, key=lambda pair: pair[0])", "gathered", RESUME),
     ("evaluation/report.py", "        return torch.stack([self.correct, *self.stands.values()]).all(0)", "        return torch.stack([*self.stands.values()]).any(0)", EVALUATE),
-    ("evaluation/report.py", "            standing[column] &= self.masks[label] | ~self.ran[label]\n        return standing", "            standing[column] &= self.masks[label]\n        return standing", EVALUATE),
+    ("evaluation/report.py", "            standing[column] &= self.masks[label]\n        return standing", "            standing[column] |= self.masks[label]\n        return standing", EVALUATE),
     ("evaluation/metrics.py", "Z * Z / (4 * n * n)", "Z * Z / (2 * n * n)", METRICS),
     ("evaluation/metrics.py", "distances.double()[None] > radii", "distances.double()[None] >= radii", METRICS),
     ("evaluation/metrics.py", "max(report.threats[name] for report in several)", "min(report.threats[name] for report in several)", METRICS),

@@ -69,10 +69,11 @@ class Report:
 
     @property
     def stands(self) -> dict[str, Tensor]:
-        """Per threat, which examples withstood all its attacks."""
+        """Per threat, which examples withstood all its attacks. What an attack was not given does not stand after it,
+        since it had fallen before."""
         standing = {column: self.correct.clone() for column in self.columns.values()}
         for label, column in self.columns.items():
-            standing[column] &= self.masks[label] | ~self.ran[label]
+            standing[column] &= self.masks[label]
         return standing
 
     @property
@@ -102,7 +103,7 @@ class Report:
         left = {}
         for label, column in self.columns.items():
             if self.info["cascade"]:
-                standing[column] &= self.masks[label] | ~self.ran[label]
+                standing[column] &= self.masks[label]
                 left[label] = _share(standing[column])
             else:
                 left[label] = _share(self.masks[label])

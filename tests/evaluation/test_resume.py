@@ -33,6 +33,7 @@ SCRIPT = """if True:
     battery = (*mrt.batteries.quick(UNION, budget=0.05),
         mrt.Entry("square", mrt.Foreign("autoattack", "square", (("queries", 40),)), UNION[1]),
         mrt.Entry("boundary", mrt.Foreign("foolbox", "BoundaryAttack", (("steps", 5),)), UNION[1], distances=True),
+        mrt.Entry("fgm", mrt.FGM(UNION[1]), UNION[1], distances=True),
         mrt.Entry("pointwise", mrt.Foreign("foolbox", "PointwiseAttack"), mrt.L0(5), 2, column=UNION[2]))
     print("ready", flush=True)
     mrt.evaluate(net, digits(56), battery, batch_size=6, out=sys.argv[2], progress=False)
