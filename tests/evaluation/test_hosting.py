@@ -150,6 +150,19 @@ def test_what_a_host_may_hand_the_model() -> None:
     assert layouts == [(torch.float32, True)] and not seen.training
 
 
+def test_gradients_come_back_contiguous() -> None:
+    """A model in channels_last layout gives gradients in that layout, which some hosts cannot view."""
+    x = torch.rand(2, 3, 4, 4, generator=torch_seed(0)).requires_grad_()
+    weight = torch.rand(4, 4, 3, generator=torch_seed(1))
+
+    def model(z: Tensor) -> Tensor:
+        score = (z.permute(0, 2, 3, 1) * weight).flatten(1).sum(1)
+        return torch.stack([score, -score], 1)
+
+    plain, sheltered = (torch.autograd.grad(f(x)[:, 0].sum(), x)[0] for f in (model, Seen(model)))
+    assert not plain.is_contiguous() and sheltered.is_contiguous() and torch.equal(plain, sheltered)
+
+
 def draws() -> list[Any]:
     return [random.random(), float(np.random.rand()), float(torch.rand(1)), np.random.RandomState().rand(),
             np.random.RandomState().rand(), np.random.RandomState(5).rand()]  # fmt: skip
@@ -194,13 +207,14 @@ def begin(x: Tensor, y: Tensor, pool: Any = None, model: Any = None, **call: Any
 def test_starts_are_the_nearest_of_another_class_that_the_model_gets_right() -> None:
     x, y = digits(12)
     y = digits_net()(x).argmax(1)
-    pool = digits(200, "train")
+    others = digits(200, "train")
+    pool = torch.cat([others[0], x]), torch.cat([others[1], (y + 1) % 10])  # the images themselves, under false labels
     points, ready = begin(x, y, pool)
     assert ready.all()
     usable = digits_net()(pool[0]).argmax(1) == pool[1]
     for i in range(12):  # the plain twin
         distances = [
-            float((x[i] - pool[0][j]).norm()) if usable[j] and pool[1][j] != y[i] else float("inf") for j in range(200)
+            float((x[i] - pool[0][j]).norm()) if usable[j] and pool[1][j] != y[i] else float("inf") for j in range(212)
         ]
         assert float((x[i] - points[i]).norm()) == pytest.approx(min(distances), rel=1e-4)
     target = (y + 3) % 10
