@@ -75,8 +75,10 @@ def test_a_gradient_free_attack_in_the_battery_is_the_control() -> None:
         blind = mrt.Entry("blind", mrt.Foreign("foolbox", name, settings), UNION[1])
         told = warned(net, digits(60), (weak, blind), pool=digits(200, "train"))
         assert any(re.search(r"foolbox\.blind-l2 broke \d+ of \d+", text) for text in told), told
-    strong = mrt.Entry("pgd", mrt.PGD(UNION[1], steps=40), UNION[1])
-    assert warned(net, digits(60), (strong, blind), pool=digits(200, "train")) == []
+    strong = mrt.Entry("strong", mrt.PGD(UNION[1], steps=40), UNION[1])
+    for battery in ((strong, blind), (strong, weak, blind)):  # one that sees is enough
+        for cascade in (True, False):
+            assert warned(net, digits(60), battery, pool=digits(200, "train"), cascade=cascade) == []
 
 
 class Noisy(nn.Module):

@@ -177,6 +177,14 @@ def test_the_judge_against_its_definition() -> None:
     assert torch.equal(verdict.broken, torch.arange(12) % 2 == 0) and verdict.loss[0] > verdict.loss[1]
 
 
+def test_rounding_beyond_the_radius_is_no_distance_beyond_it() -> None:
+    x = torch.full((1, 1, 8, 8), 0.25)
+    x_adv, y = x + 2.0 * (1 + 1.5e-6) / 64, (digits_net()(x).argmax(1) + 1) % 10
+    assert float(mrt.L1(2.0).distance(x, x_adv)) > 2.0
+    verdict = judge(digits_net(), mrt.L1(2.0), x, y, x_adv, None)
+    assert verdict.broken.all() and verdict.distance.tolist() == [2.0]
+
+
 def test_the_smallest_distance_and_the_worst_image_of_several_runs() -> None:
     """A scripted attack returns given points one after another."""
     x, y = digits(40)

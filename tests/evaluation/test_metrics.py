@@ -68,6 +68,7 @@ def test_a_reports_metrics() -> None:
         mrt.Entry("ddn", foreign, UNION[1], distances=True),
         mrt.Entry("pgd", mrt.PGD(UNION[1], steps=20), UNION[1]),
         mrt.Entry("pgd", mrt.PGD(UNION[0], steps=20), UNION[0]),
+        mrt.Entry("slide", mrt.SLIDE(UNION[2], steps=20, random_start=True), UNION[2]),
     )
     report = mrt.evaluate(digits_net(), (x, y), battery, progress=False)
     distances = report.distances["foolbox.ddn-l2"]
@@ -77,13 +78,13 @@ def test_a_reports_metrics() -> None:
         report.rho("pgd-l2")
     with pytest.raises(ValueError, match="attack"):
         report.rho("cw-l2")
-    for threat, size in (("l2", 0.7), ("linf", 0.2)):  # at its own radius the curve is the column
+    for threat, size in (("l2", 0.7), ("linf", 0.2), ("l1", 2.0)):  # at its own radius the curve is the column
         assert report.curve(threat, [size])[0] == pytest.approx(report.threats[threat])
         assert report.curve(threat, torch.tensor([size]))[0] == pytest.approx(report.threats[threat])
     curve = report.curve("l2", [0.0, 0.7])
     assert curve[0] == pytest.approx(report.clean) and curve[1] == pytest.approx(report.threats["l2"])
     with pytest.raises(ValueError, match="threat"):
-        report.curve("l1", torch.tensor([0.0]))
+        report.curve("l0", torch.tensor([0.0]))
     sure = report.intervals
     assert sure["l2"] == metrics.interval(report.threats["l2"], 60)
     low, high = sure["average"]
