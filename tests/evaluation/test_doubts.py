@@ -71,14 +71,13 @@ def test_a_gradient_free_attack_in_the_battery_is_the_control() -> None:
     """A gradient attack that cannot move beside a search without gradients that can."""
     net = digits_net()
     weak = mrt.Entry("pgd", mrt.PGD(UNION[1], steps=1, step_size=1e-6), UNION[1])
-    for name, settings in (("PointwiseAttack", ()), ("BoundaryAttack", (("steps", 400),))):
+    for name, settings in (("PointwiseAttack", ()), ("BoundaryAttack", (("steps", 200),))):
         blind = mrt.Entry("blind", mrt.Foreign("foolbox", name, settings), UNION[1])
         told = warned(net, digits(60), (weak, blind), pool=digits(200, "train"))
         assert any(re.search(r"foolbox\.blind-l2 broke \d+ of \d+", text) for text in told), told
     strong = mrt.Entry("strong", mrt.PGD(UNION[1], steps=40), UNION[1])
-    for battery in ((strong, blind), (strong, weak, blind)):  # one that sees is enough
-        for cascade in (True, False):
-            assert warned(net, digits(60), battery, pool=digits(200, "train"), cascade=cascade) == []
+    told = warned(net, digits(60), (strong, weak, blind), pool=digits(200, "train"), cascade=False)
+    assert told == []  # one that sees is enough
 
 
 class Noisy(nn.Module):
