@@ -143,7 +143,7 @@ def test_a_cascade_that_begins_without_gradients_hides_no_masking() -> None:
 def test_a_failing_attack_is_no_control() -> None:
     """An attack that never looked cannot vouch for the others: the random search is tried all the same."""
     weak = mrt.Entry("pgd", mrt.PGD(mrt.L2(1.5), steps=1, step_size=1e-6), mrt.L2(1.5))
-    failing = mrt.Entry("df", mrt.Foreign("foolbox", "L2CarliniWagnerAttack", (("steps", "many"),)), mrt.L2(1.5))
+    failing = mrt.Entry("df", mrt.Foreign("foolbox", "BoundaryAttack", (("steps", "many"),)), mrt.L2(1.5))
     told = warned(digits_net(), digits(40), (weak, failing))
     assert any("random search" in text for text in told) and any("foolbox.df-l2 failed on" in text for text in told), (
         told
