@@ -40,7 +40,7 @@ def main() -> None:
     test, pool = mrt.data.digits("test").take(args.images), mrt.data.digits("train").take(300)
     l2, l1 = mrt.L2(0.7), mrt.L1(2.0)
 
-    boundary = mrt_foolbox.attack("BoundaryAttack", l2, pool=pool, steps=500)
+    boundary = mrt_foolbox.attack("BoundaryAttack", l2, pool=pool, steps=200)
     battery = (
         mrt.Entry("ddn", mrt_foolbox.attack("DDNAttack", l2), l2, distances=True),
         mrt.Entry("boundary", boundary, l2, distances=True),

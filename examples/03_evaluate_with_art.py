@@ -56,7 +56,7 @@ def main() -> None:
     print(report)
 
     union = mrt_autoattack.Union(model, (linf,), verbose=False)
-    x_adv, answers = union.run_standard_evaluation(test.x[:8], test.y[:8])
+    x_adv, answers = union.run_standard_evaluation(test.x[:4], test.y[:4])
     print(f"AutoAttack on the union leaves {100 * union.report.union:.0f}% of {len(answers)}")
 
 

@@ -31,10 +31,10 @@ SCRIPT = """if True:
     torch.manual_seed(0)
     net = mrt.load_model(sys.argv[1])
     battery = (*mrt.batteries.quick(UNION, budget=0.05),
-        mrt.Entry("square", mrt.Foreign("autoattack", "square", (("queries", 40),)), UNION[1]),
-        mrt.Entry("boundary", mrt.Foreign("foolbox", "BoundaryAttack", (("steps", 5),)), UNION[1], distances=True),
+        mrt.Entry("square", mrt.Foreign("autoattack", "square", (("queries", 60),)), UNION[1]),
         mrt.Entry("fgm", mrt.FGM(UNION[1]), UNION[1], distances=True),
-        mrt.Entry("pointwise", mrt.Foreign("foolbox", "PointwiseAttack"), mrt.L0(5), 2, column=UNION[2]))
+        mrt.Entry("l0", mrt.GreedyL0(mrt.L0(3)), mrt.L0(3), column=UNION[2]),
+        mrt.Entry("noise", mrt.PGD(UNION[0], steps=2), UNION[0], 3, distances=True))
     print("ready", flush=True)
     mrt.evaluate(net, digits(56), battery, batch_size=6, out=sys.argv[2], progress=False)
     print("done", flush=True)"""
