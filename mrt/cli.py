@@ -101,6 +101,8 @@ class Evaluate:
         how |= {"threats": given, "budget": self.budget, "out": self.out}
         model = load_model(self.model, self.factory, self.device)
         report = evaluate(model, data, battery, pool=pool, **how)
+        if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
+            return
         print(report)
         if self.out is not None:
             print(f"pictures and curves: {self.out / 'index.html'}")
