@@ -242,6 +242,15 @@ def test_fooling_beats_a_larger_loss_and_ties_keep_the_earlier() -> None:
     assert beats(*new, *old).tolist() == [True, False, True, False, False]
 
 
+def test_pictures_are_kept_of_images_that_are_not_the_worst() -> None:
+    """The closest points have small losses beside those of a full-strength attack before them."""
+    ddn = mrt.Foreign("foolbox", "DDNAttack", (("steps", 30),))
+    strong = mrt.Entry("pgd", mrt.PGD(UNION[0], steps=20, best="loss"), UNION[0])
+    report = mrt.evaluate(digits_net(), digits(30), (strong, mrt.Entry("ddn", ddn, UNION[1])), **QUICK)
+    broken = int((report.ran["foolbox.ddn-l2"] & ~report.masks["foolbox.ddn-l2"]).sum())
+    assert len(report.samples["foolbox.ddn-l2"].index) == min(4, broken) == 4
+
+
 def test_distances_see_all_even_late_in_a_cascade() -> None:
     ddn = mrt.Foreign("foolbox", "DDNAttack", (("steps", 10),))
     first = mrt.Entry("pgd", mrt.PGD(UNION[1], steps=10), UNION[1])
