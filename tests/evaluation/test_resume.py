@@ -19,6 +19,7 @@ import torch
 
 import mrt
 from mrt.evaluation import store
+from mrt.processes import Processes
 from tests.matrix_smoke import ROOT
 from tests.support import UNION, digits, digits_net
 
@@ -118,6 +119,20 @@ def test_two_processes_give_the_report_of_one(weights: Path, undisturbed: Path, 
     run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     finished(weights, tmp_path / "out", *run)
     same(tmp_path / "out", undisturbed)
+
+
+def test_batches_are_put_together_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the order in which processes hand them over."""
+    few = (mrt.Entry("fgsm", mrt.FGSM(mrt.Linf(0.06)), mrt.Linf(0.06)),)
+    call: dict[str, Any] = {"battery": few, "batch_size": 4, "progress": False}
+    expected = mrt.evaluate(digits_net(), digits(40), **call)
+    given = Processes.gathered
+    monkeypatch.setattr(
+        Processes, "gathered", lambda team, v: [v[::-1]] if isinstance(v, list) and len(v) > 1 else given(team, v)
+    )
+    report = mrt.evaluate(digits_net(), digits(40), **call)
+    index = expected.samples["fgsm-linf"].index
+    assert len(index) == 4 and int(index[-1]) >= 4 and torch.equal(report.samples["fgsm-linf"].index, index)
 
 
 BATTERY = mrt.batteries.quick(UNION[:1], budget=0.05)
