@@ -104,12 +104,16 @@ def _names(kinds: list[Threat]) -> dict[Threat, str]:
     names = {}
     for threat in distinct:
         alike = [t for t in distinct if t.name == threat.name]
-        radii = [getattr(threat, name) for name in getattr(threat, "RADII", ())]
-        suffix = ",".join(f"{r:g}" for r in radii) or str(alike.index(threat) + 1)
+        suffix = ",".join(f"{r:g}" for r in radii(threat)) or str(alike.index(threat) + 1)
         names[threat] = threat.name if len(alike) == 1 else f"{threat.name}@{suffix}"
         if list(names.values()).count(names[threat]) > 1:
             names[threat] += f"#{alike.index(threat) + 1}"
     return names
+
+
+def radii(threat: Threat) -> list[float]:
+    """The numbers that give a threat its size, as in linf@0.1."""
+    return [float(getattr(threat, name)) for name in getattr(threat, "RADII", ())]
 
 
 def checked(battery: Any) -> Battery:

@@ -129,7 +129,7 @@ def _masking(report: Report, run: Run) -> list[str]:
                 asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
                 count = _probed(run, _square(threat), stood)
             elif not count and unseen.any():  # a cascade that began without gradients: would they have done it?
-                asked = int(unseen[unseen.nonzero()[:PROBED]].sum())
+                asked = min(int(unseen.sum()), PROBED)
                 count = asked - _probed(run, Entry("apgd", APGD(threat), threat), unseen)
         if count >= max(LEAST, SHARE * asked):
             text = f"gradient masking, or too few steps: in {threat!r} {who} broke {count} of {asked} examples that"

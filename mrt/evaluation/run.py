@@ -11,14 +11,14 @@ from torch import Tensor
 
 from mrt.data.images import Data, Images, as_images
 from mrt.evaluation import doubts
-from mrt.evaluation.battery import Battery, Entry, labels
+from mrt.evaluation.battery import Battery, Entry, labels, radii
 from mrt.evaluation.hosting import Attempt
 from mrt.evaluation.judge import Counted, Verdict, answers, judge, perform
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report, Samples, versions
 from mrt.evaluation.store import Outcome, Store, fingerprint
 from mrt.processes import Processes
-from mrt.protocols import Attack, Model, Threat
+from mrt.protocols import Attack, Model
 from mrt.threats import noise
 
 FAULTS = ("nan", "black", "box", "outside")
@@ -83,7 +83,7 @@ class Run:
             }
             report.info["attacks"][label] = what | total(outcomes)
             report.info["threats"][column] = repr(entry.counts_for)
-            report.info["radii"][column] = radius(entry.counts_for)
+            report.info["radii"][column] = radii(entry.counts_for)
             self.standing[column] = self.standing[column] & ~broken
             self.bar.done(label, report.attacks[label])
         report.warnings += [*remarks, *self.first.warnings, *doubts.of(report, self)]
@@ -213,8 +213,3 @@ def total(outcomes: list[Outcome]) -> dict[str, object]:
         sums[name] = sum(o.counts[name] for o in outcomes)
     sums["why"] = next((o.why for o in outcomes if o.why), "")
     return sums
-
-
-def radius(threat: Threat) -> list[float]:
-    """The numbers that give a threat its size, as for linf@0.1."""
-    return [float(getattr(threat, name)) for name in getattr(threat, "RADII", ())]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mrt import checks
+from mrt.evaluation.battery import radii
 from mrt.evaluation.report import Report
 from mrt.evaluation.tables import Line
 from mrt.protocols import Threat
@@ -26,12 +27,12 @@ class Table:
 
     def lines(self) -> list[Line]:
         """A row to set beside reports for each of the table's."""
-        radii = {t.name: tuple(float(getattr(t, r)) for r in t.RADII) for t in self.threats}  # type: ignore[attr-defined]
+        sizes = {t.name: tuple(radii(t)) for t in self.threats}
         found = []
         for name, values in self.rows:
             title = f"{self.source}: {name}" + (" (recalled)" if name in self.recalled else "")
             pairs = zip(self.columns, values, strict=True)
-            found.append(Line(title, {column: value for column, value in pairs if value is not None}, radii))
+            found.append(Line(title, {column: value for column, value in pairs if value is not None}, sizes))
         return found
 
 
@@ -173,8 +174,8 @@ def lines(names: Sequence[str], reports: Sequence[Report]) -> list[Line]:
 
 def _fits(table: Table, report: Report) -> bool:
     """Same battery, and the table's threats at its radii, to three digits."""
-    radii = table.lines()[0].radii
+    sizes = table.lines()[0].radii
     held = report.info["radii"]
-    if report.info["name"] != table.battery or set(held) != set(radii):
+    if report.info["name"] != table.battery or set(held) != set(sizes):
         return False
-    return all(abs(a - b) <= 1e-3 * b for name in radii for a, b in zip(held[name], radii[name], strict=True))
+    return all(abs(a - b) <= 1e-3 * b for name in sizes for a, b in zip(held[name], sizes[name], strict=True))
