@@ -51,9 +51,7 @@ def evaluate(
     checks.count("batch_size", batch_size)
     checks.count("seed", seed, low=0)
     if isinstance(battery, str):
-        checks.choice("battery", battery, tuple(batteries.NAMES))
-        if threats is None:
-            raise ValueError(f"battery={battery!r} needs threats=(Linf(0.3), L2(2.0), L1(10.0)), say; got none")
+        batteries.named(battery, threats, budget=budget)  # refused, if at all, before the model runs
     elif threats is not None or budget != 1:
         raise ValueError("threats= and budget= belong to a battery given by name; an Entry(...) holds its own")
     f, remarks = as_model(model)
