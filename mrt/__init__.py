@@ -11,7 +11,6 @@ from mrt.attacks import (
     SLIDE,
     AffineAttack,
     CWLinf,
-    Fast,
     GreedyL0,
     OneAtRandom,
     RTGrid,
@@ -30,11 +29,16 @@ from mrt.evaluation import (
     save_model,
     write_battery,
 )
+from mrt.protocols import Fast
+from mrt.strategies import EAT, SAT, TRADES, Adversarial, Alternate, Average, MSDTraining, Standard, Worst
 from mrt.threats import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation
+from mrt.training import SGD, Adam, Constant, Cosine, Drops, Piecewise, Run, Triangular, Validation, fit
 
 __all__ = [
-    "APGD", "FGM", "FGSM", "L0", "L1", "L2", "MIM", "MSD", "PGD", "SLIDE", "Affine", "AffineAttack", "AnyOf",
-    "CWLinf", "Entry", "Fast", "Foreign", "GreedyL0", "Linf", "OneAtRandom", "RTGrid", "RTWorstOf", "Report",
-    "RotationTranslation", "WorstOf", "batteries", "data", "evaluate", "load_model", "models", "optimal",
-    "read_battery", "save_model", "write_battery",
+    "APGD", "EAT", "FGM", "FGSM", "L0", "L1", "L2", "MIM", "MSD", "PGD", "SAT", "SGD", "SLIDE", "TRADES", "Adam",
+    "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf", "Average", "CWLinf", "Constant", "Cosine",
+    "Drops", "Entry", "Fast", "Foreign", "GreedyL0", "Linf", "MSDTraining", "OneAtRandom", "Piecewise", "RTGrid",
+    "RTWorstOf", "Report", "RotationTranslation", "Run", "Standard", "Triangular", "Validation", "Worst", "WorstOf",
+    "batteries", "data", "evaluate", "fit", "load_model", "models", "optimal", "read_battery", "save_model",
+    "write_battery",
 ]  # fmt: skip

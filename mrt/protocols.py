@@ -1,16 +1,20 @@
 """The interfaces of `mrt`. Read this first: everything else is a value that fits one of them.
 
 A *threat* says what may change in an input and is the only place that knows a norm, a radius or the pixel box.
-An *attack* searches a threat for the worst input. A *model* is any callable from images in [0, 1] to logits.
+An *attack* searches a threat for the worst input. A *strategy* says what loss training descends. A *model* is any
+callable from images in [0, 1] to logits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from mrt import checks
 
 Model = Callable[[Tensor], Tensor]
 """float32 (N, C, H, W) in [0, 1] -> logits (N, K). Normalisation belongs inside it (`models.Normalized`)."""
@@ -106,3 +110,63 @@ class Spatial(Attack, Protocol):
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
         """The worst delta found per example."""
+
+
+@dataclass(frozen=True)
+class Fast:
+    """How attacks and training run the model. Off by default; perturbations, their gradients and losses stay in float32
+    throughout.
+
+    `precision="bfloat16"` runs the model under autocast. `compile`, `graph` and `reuse` are names for what is still to
+    come: asking for them is an error.
+    """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    graph: bool = False
+    reuse: bool = False
+
+    def __post_init__(self) -> None:
+        checks.choice("precision", self.precision, ("float32", "bfloat16"))
+        for name in ("compile", "graph", "reuse"):
+            if getattr(self, name) is not False:
+                raise ValueError(f"Fast({name}=True) does not exist yet: only precision can be chosen")
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """All that the training loop tells a strategy."""
+
+    index: int
+    """Of this update, from 0 to total - 1."""
+    total: int
+    epoch: float
+    """Epochs done before this update, and `lr`, the learning rate of this very update."""
+    lr: float
+    x_raw: Tensor
+    """x before augmentation."""
+    seeds: Tensor
+    """int64 (N,), one per example and epoch: noise drawn from them depends neither on batch mates nor on the number of
+    processes."""
+    shared_seed: int
+    """The same on all processes, another at every update: what one draw for the whole batch is made from."""
+    fast: Fast
+    mean: Callable[[Tensor], Tensor]
+    """The mean over processes. A strategy with an optimizer of its own calls it on its gradients."""
+
+
+class Strategy(Protocol):
+    """What loss to descend, as a frozen dataclass of settings; a plain function qualifies."""
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor | Iterator[Tensor]:
+        """A scalar, for one update; or an iterator of scalars, each asked for after the update that the one before it
+        led to. The model arrives in train mode and leaves in it."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A strategy with a state of its own: running errors, a generator and its optimizer."""
+
+    def start(self, model: nn.Module, x: Tensor, y: Tensor) -> nn.Module:
+        """The state, as a module that is called as a Strategy; x and y are the first batch. Called once, before a
+        checkpoint's weights are put into it (what is no tensor belongs in its get_extra_state)."""

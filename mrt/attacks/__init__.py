@@ -4,7 +4,6 @@ from mrt.attacks.affine import AffineAttack
 from mrt.attacks.apgd import APGD
 from mrt.attacks.combine import OneAtRandom, WorstOf
 from mrt.attacks.cw import CWLinf
-from mrt.attacks.gradient import Fast
 from mrt.attacks.l0 import GreedyL0
 from mrt.attacks.momentum import MIM
 from mrt.attacks.msd import MSD
@@ -13,6 +12,6 @@ from mrt.attacks.slide import SLIDE
 from mrt.attacks.spatial import RTGrid, RTWorstOf
 
 __all__ = [
-    "APGD", "FGM", "FGSM", "MIM", "MSD", "PGD", "SLIDE", "AffineAttack", "CWLinf", "Fast", "GreedyL0", "OneAtRandom",
+    "APGD", "FGM", "FGSM", "MIM", "MSD", "PGD", "SLIDE", "AffineAttack", "CWLinf", "GreedyL0", "OneAtRandom",
     "RTGrid", "RTWorstOf", "WorstOf",
 ]  # fmt: skip

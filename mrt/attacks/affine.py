@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import input_grad
-from mrt.attacks.iterative import default_step
+from mrt.attacks.gradient import BatchNormMode, input_grad
+from mrt.attacks.iterative import check_run, default_step
 from mrt.attacks.losses import named
 from mrt.attacks.spatial import moved
 from mrt.attacks.task import Best, Task, open_task, restarted
-from mrt.protocols import Ball, Model, Rng
+from mrt.protocols import Ball, Fast, Model, Rng
 from mrt.threats import noise
 from mrt.threats.affine import Affine
 from mrt.threats.radii import perturbed
@@ -37,6 +37,8 @@ class AffineAttack:
     loss: str = field(default="ce", kw_only=True)
     weights: tuple[float, ...] | None = field(default=None, kw_only=True)
     random_start: bool = field(default=True, kw_only=True)
+    bn: BatchNormMode = field(default="eval", kw_only=True)
+    fast: Fast = field(default=Fast(), kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.threat, Affine):
@@ -45,6 +47,7 @@ class AffineAttack:
             checks.count(name, getattr(self, name))
         named(self.loss)
         checks.flag("random_start", self.random_start)
+        check_run(self)
         if self.weights is not None:
             given = checks.several("weights", self.weights, "shares of the budget")
             weights = tuple(checks.number("weights", w, high=1) for w in given)
@@ -75,8 +78,8 @@ class AffineAttack:
         if call[5] is not None:
             raise ValueError("an affine attack has no single point to begin from; call it without start=")
         runs = self.restarts * (self.k if self.threat.moves else 1)
-        with open_task(self.threat, named(self.loss), call) as task:
-            return restarted(task, runs, "broken", self._run).point
+        with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
+            return restarted(task, runs, "broken", self._run, self.bn).point
 
     def _run(self, task: Task[Affine]) -> Best:
         """One draw of the shares and, where the image moves, of the motion; then the balls take turns."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,29 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mrt import checks
-from mrt.protocols import Model
+from mrt.protocols import Fast, Model
 
 BatchNormMode = Literal["eval", "batch"]
-
-
-@dataclass(frozen=True)
-class Fast:
-    """How an attack runs the model. Off by default; perturbations, gradients and losses stay in float32 throughout.
-
-    `precision="bfloat16"` runs the model under autocast. `compile`, `graph` and `reuse` are names for what is still to
-    come: asking for them is an error.
-    """
-
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-    graph: bool = False
-    reuse: bool = False
-
-    def __post_init__(self) -> None:
-        checks.choice("precision", self.precision, ("float32", "bfloat16"))
-        for name in ("compile", "graph", "reuse"):
-            if getattr(self, name) is not False:
-                raise ValueError(f"Fast({name}=True) does not exist yet: only precision can be chosen")
 
 
 @contextmanager

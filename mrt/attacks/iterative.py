@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import BatchNormMode, Fast
+from mrt.attacks.gradient import BatchNormMode
 from mrt.attacks.losses import named
 from mrt.attacks.task import Best, Policy, Task, open_task, restarted
-from mrt.protocols import Ball, Model, Rng
+from mrt.protocols import Ball, Fast, Model, Rng
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Iterative(ABC):
     """
 
     KINDS: ClassVar[tuple[type, ...]] = ()  # of balls that it can search; empty for all
+    POLICIES: ClassVar[tuple[str, ...]] = ("broken", "loss")  # that its loop knows
 
     threat: Ball
     steps: int = field(default=10, kw_only=True)
@@ -39,7 +40,7 @@ class Iterative(ABC):
 
     def __post_init__(self) -> None:
         need_ball(self, self.threat, *self.KINDS)
-        check_settings(self)
+        check_settings(self, self.POLICIES)
         if self.step_size is not None:
             checks.number("step_size", self.step_size, open_low=True)
 
@@ -73,15 +74,22 @@ def need_ball(attack: object, threat: object, *kinds: type) -> None:
         )
 
 
-def check_settings(attack: Any) -> None:
+def check_settings(attack: Any, policies: tuple[str, ...]) -> None:
     """ValueError on a setting out of range, among those that iterative attacks share."""
     for name in ("steps", "restarts"):
         object.__setattr__(attack, name, checks.count(name, getattr(attack, name)))
     named(attack.loss)
-    checks.choice("best", attack.best, ("broken", "loss"))
-    checks.choice("bn", attack.bn, ("eval", "batch"))
+    checks.choice("best", attack.best, policies)
+    if attack.best == "last" and attack.restarts > 1:
+        raise ValueError(f"best='last' judges nothing, so it has one run; got restarts={attack.restarts}")
     if attack.random_start is not None:
         checks.flag("random_start", attack.random_start)
+    check_run(attack)
+
+
+def check_run(attack: Any) -> None:
+    """ValueError unless the settings of `crafting` are."""
+    checks.choice("bn", attack.bn, ("eval", "batch"))
     if not isinstance(attack.fast, Fast):
         raise ValueError(f"fast must be a Fast(...); got {attack.fast!r}")
 

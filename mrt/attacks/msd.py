@@ -9,13 +9,13 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.attacks import keep as sparsity
-from mrt.attacks.gradient import BatchNormMode, Fast, input_grad
+from mrt.attacks.gradient import BatchNormMode, input_grad
 from mrt.attacks.iterative import check_settings, default_step, need_ball
 from mrt.attacks.keep import Keep
 from mrt.attacks.losses import named
 from mrt.attacks.reference import ReferenceMSD
 from mrt.attacks.task import Best, Policy, Task, open_task, restarted
-from mrt.protocols import Ball, Model, Rng
+from mrt.protocols import Ball, Fast, Model, Rng
 from mrt.threats import AnyOf
 
 
@@ -46,7 +46,7 @@ class MSD:
         object.__setattr__(self, "threats", checks.several("threats", given, "balls (Linf, L2, L1)"))
         for ball in self.threats:
             need_ball(self, ball)
-        check_settings(self)
+        check_settings(self, ("broken", "loss"))
         sparsity.check(self.keep)
         if self.step_size is not None:
             sizes = tuple(self.step_size) if isinstance(self.step_size, (tuple, list)) else (self.step_size,)

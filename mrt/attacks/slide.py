@@ -30,6 +30,7 @@ class SLIDE(Iterative):
     """
 
     KINDS = (L1,)
+    POLICIES = ("broken", "loss", "last")
 
     steps: int = field(default=20, kw_only=True)
     keep: Keep = field(default=0.99, kw_only=True)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from mrt import checks
+from mrt.attacks.gradient import BatchNormMode
+from mrt.attacks.iterative import check_run
 from mrt.attacks.losses import ce
 from mrt.attacks.task import Best, Task, open_task
-from mrt.protocols import Model, Rng, Threat
+from mrt.protocols import Fast, Model, Rng, Threat
 from mrt.threats import noise
 from mrt.threats.spatial import RotationTranslation
 
@@ -59,10 +61,13 @@ class RTWorstOf:
 
     threat: RotationTranslation = field(default=RotationTranslation())
     k: int = field(default=10, kw_only=True)
+    bn: BatchNormMode = field(default="eval", kw_only=True)
+    fast: Fast = field(default=Fast(), kw_only=True)
 
     def __post_init__(self) -> None:
         need_rt(self, self.threat)
         checks.count("k", self.k)
+        check_run(self)
 
     def __call__(
         self,
@@ -84,7 +89,7 @@ class RTWorstOf:
         def draws(task: Task[RotationTranslation]) -> Iterable[Tensor]:
             return (task.threat.sample(task.x, noise.fold(task.seeds, j)) for j in range(self.k))
 
-        return worst_motion(self.threat, call, draws, stop=False)
+        return worst_motion(self.threat, call, draws, stop=False, bn=self.bn, fast=self.fast)
 
 
 def worst_motion(
@@ -92,12 +97,13 @@ def worst_motion(
     call: tuple[Any, ...],
     candidates: Callable[[Task[RotationTranslation]], Iterable[Tensor]],
     stop: bool,
+    **how: Any,
 ) -> Tensor:
     """(N, 3): per example the candidate that fools the model, then that of largest cross-entropy. With `stop`, examples
-    leave the search once one has fooled the model."""
+    leave the search once one has fooled the model. `how` is that of `crafting`."""
     if call[5] is not None:
         raise ValueError("a search of motions has no point to begin from; call it without start=")
-    with open_task(threat, ce, call) as task:
+    with open_task(threat, ce, call, **how) as task:
         best, now, rows = Best("broken"), task, None
         for turn, delta in enumerate(candidates(task)):
             if stop and turn and turn % REST == 0:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import BatchNormMode, Fast, crafting
+from mrt.attacks.gradient import BatchNormMode, crafting
 from mrt.attacks.losses import Goal, Loss
-from mrt.protocols import Model, Rng, Threat
+from mrt.protocols import Fast, Model, Rng, Threat
 from mrt.threats import noise
 
-Policy = Literal["broken", "loss"]
+Policy = Literal["broken", "loss", "last"]
 T = TypeVar("T", bound=Threat)
 
 
@@ -59,7 +59,7 @@ class Task(Generic[T]):
 
 class Best:
     """The best point offered per example. "broken": misclassified beats correct, then the larger loss; "loss": the
-    larger loss. Ties keep the earlier."""
+    larger loss. Ties keep the earlier. "last" is for a loop that judges nothing and ends with `take`."""
 
     point: Tensor
     loss: Tensor
@@ -93,6 +93,11 @@ class Best:
             self.point, self.loss, self.broken, self._owned = point, loss, broken, False
         elif len(won):
             self._write(won if rows is None else rows[won], point[won], loss[won], broken[won])
+
+    def take(self, point: Tensor) -> Best:
+        """That point, unjudged."""
+        self.point = point
+        return self
 
     def _write(self, to: Tensor, point: Tensor, loss: Tensor, broken: Tensor) -> None:
         """Replace those rows, in memory that no caller holds."""

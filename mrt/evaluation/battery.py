@@ -14,7 +14,7 @@ from mrt import checks
 from mrt.config import decode, encode
 from mrt.data.images import Data
 from mrt.evaluation.hosting import Hosted
-from mrt.protocols import Attack, Threat
+from mrt.protocols import Attack, Fast, Threat
 
 Host = Literal["foolbox", "art", "autoattack"]
 PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}
@@ -144,6 +144,6 @@ def read(path: Path | str, allow: tuple[str, ...] = ()) -> Battery:
         raise ValueError(f"{path}: {error}") from error
 
 
-KNOWN = {kind.__name__: kind for kind in (Entry, Foreign, attacks.Fast)}
+KNOWN = {kind.__name__: kind for kind in (Entry, Foreign, Fast)}
 KNOWN |= {name: getattr(module, name) for module in (attacks, threats) for name in module.__all__}
 KNOWN = {name: kind for name, kind in KNOWN.items() if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")}

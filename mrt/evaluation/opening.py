@@ -148,7 +148,7 @@ def save_model(model: nn.Module, path: Path | str, **settings: Any) -> None:
 
 
 def _weights(path: Path, factory: str | None) -> nn.Module:
-    held = _unpickled(path)
+    held = unpickled(path)
     if isinstance(held, dict) and held.get("mrt") == 1:
         checks.choice(f"the model of {path}", held.get("model"), tuple(mrt.models.__all__))
         make: Callable[..., Any] = getattr(mrt.models, held["model"])
@@ -174,7 +174,7 @@ def _fill(model: Any, weights: Any, what: str) -> nn.Module:
     return model
 
 
-def _unpickled(path: Path) -> Any:
+def unpickled(path: Path) -> Any:
     """What torch.save wrote, as far as it is tensors, numbers, strings and containers of these."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import mrt
-from mrt.attacks.gradient import Fast, crafting, input_grad
+from mrt.attacks.gradient import crafting, input_grad
+from mrt.protocols import Fast
 from mrt.attacks.losses import ce
 from tests.support import UNION, images, small_net
 

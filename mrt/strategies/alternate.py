@@ -1,0 +1,29 @@
+"""One attack after the other (Tramer and Boneh's code, which calls it worse than AVG and MAX)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mrt.attacks.gradient import BatchNormMode
+from mrt.protocols import Step
+from mrt.strategies.adversaries import Adversary, attacks, check, crafted
+
+
+@dataclass(frozen=True)
+class Alternate:
+    """Update t trains on attack t mod n. For as many updates of each kind as a single-attack run, train n times as
+    long."""
+
+    threats: tuple[Adversary, ...]
+    steps: int = field(default=10, kw_only=True)
+    bn: BatchNormMode = field(default="eval", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check(self, "threats")
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        number = step.index % len(self.threats)
+        return cross_entropy(model(crafted(attacks(self, step)[number], number, model, x, y, step)), y)

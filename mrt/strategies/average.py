@@ -1,0 +1,46 @@
+"""AVG training (Tramer and Boneh 2019, section 4), in its three published meanings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mrt import checks
+from mrt.attacks.gradient import BatchNormMode
+from mrt.protocols import Step
+from mrt.strategies.adversaries import Adversary, attacks, check, crafted, crafted_by_all
+
+How = Literal["mean", "concatenate", "sequential"]
+
+
+@dataclass(frozen=True)
+class Average:
+    """AVG: min E mean_i CE(f(A_i(x)), y).
+
+    "mean" takes one step on the mean of the losses (MNG-AC's baseline). "concatenate" passes all n batches through the
+    model as one, which BatchNorm can tell (T&B; MSD's code on MNIST). "sequential" takes n steps, each attack made
+    against what the step before it left (MSD's code on CIFAR-10).
+    """
+
+    threats: tuple[Adversary, ...]
+    steps: int = field(default=10, kw_only=True)
+    how: How = field(default="mean", kw_only=True)
+    bn: BatchNormMode = field(default="eval", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check(self, "threats")
+        checks.choice("how", self.how, get_args(How))
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor | Iterator[Tensor]:
+        if self.how == "sequential":  # a generator: each is made when it is asked for
+            each = enumerate(attacks(self, step))
+            return (cross_entropy(model(crafted(attack, j, model, x, y, step)), y) for j, attack in each)
+        batches = crafted_by_all(self, model, x, y, step)
+        if self.how == "concatenate":
+            return cross_entropy(model(torch.cat(batches)), y.repeat(len(batches)))
+        return torch.stack([cross_entropy(model(x_adv), y) for x_adv in batches]).mean()

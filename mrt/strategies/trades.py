@@ -1,0 +1,73 @@
+"""TRADES (Zhang et al. 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax
+
+from mrt import checks
+from mrt.attacks import keep as sparsity
+from mrt.attacks.gradient import BatchNormMode, crafting
+from mrt.attacks.iterative import default_step
+from mrt.attacks.keep import Keep
+from mrt.attacks.pgd import ascend
+from mrt.attacks.task import open_task
+from mrt.protocols import Ball, Step
+from mrt.strategies.adversaries import Adversary, adversary, check, crafted
+from mrt.threats import noise
+
+START = 1e-3  # scale of the Gaussian noise about x that the search begins from: at x itself the gradient is zero
+
+
+@dataclass(frozen=True)
+class TRADES:
+    """min E CE(f(x), y) + beta max KL(f(x) || f(x')), x' in the threat.
+
+    In a ball the search ascends the divergence itself, by `steps` of step_size (None: 2.5 eps / steps), in l1 on
+    `keep` entries. For any other threat, and for a ready attack, x' is what the attack finds against the labels.
+    """
+
+    threat: Adversary
+    beta: float = field(default=6.0, kw_only=True)
+    steps: int = field(default=10, kw_only=True)
+    step_size: float | None = field(default=None, kw_only=True)
+    keep: Keep = field(default=0.99, kw_only=True)
+    bn: BatchNormMode = field(default="eval", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check(self, "threat")
+        object.__setattr__(self, "beta", checks.number("beta", self.beta))
+        if self.step_size is not None:
+            checks.number("step_size", self.step_size, open_low=True)
+        sparsity.check(self.keep)
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        if isinstance(self.threat, Ball):
+            x_adv = self.farthest(self.threat, model, x, y, step)
+        else:
+            x_adv = crafted(adversary(self.threat, self.steps, self.bn, step.fast), 0, model, x, y, step)
+        clean = model(x)
+        return cross_entropy(clean, y) + self.beta * divergence(clean, model(x_adv)).mean()
+
+    def farthest(self, ball: Ball, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        """x' in the ball, far from x in the model's answers."""
+        with torch.no_grad(), crafting(model, bn=self.bn, fast=step.fast) as f:
+            clean = f(x).float()
+        near = (x + START * noise.normal(step.seeds, *x.shape[1:])).clamp(0, 1)
+        call = (model, x, y, None, step.seeds, near)
+        size = default_step(self.step_size, ball.eps, self.steps)
+        with open_task(ball, lambda z, *_: divergence(clean, z), call, bn=self.bn, fast=step.fast) as task:
+
+            def many(number: int) -> Tensor:
+                return sparsity.drawn(self.keep, x[0].numel(), task.noise(number))
+
+            return ascend(task, task.begin(False), self.steps, size, "last", many).point
+
+
+def divergence(clean: Tensor, other: Tensor) -> Tensor:
+    """KL(softmax clean || softmax other), (N,)."""
+    p, q = log_softmax(clean, 1), log_softmax(other, 1)
+    return (p.exp() * (p - q)).sum(1)

@@ -1,0 +1,112 @@
+"""The front door: `fit`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from mrt import checks
+from mrt.data import CropFlip
+from mrt.data.images import Data
+from mrt.evaluation.opening import device_of, pixels
+from mrt.processes import processes
+from mrt.protocols import Fast, Stateful, Strategy
+from mrt.training import checkpoint
+from mrt.training.folder import RunFolder
+from mrt.training.loop import Loop
+from mrt.training.observers import generators_restored
+from mrt.training.optimizers import SGD, Adam
+from mrt.training.progress import Progress
+from mrt.training.schedules import Schedule
+from mrt.training.settings import chosen
+from mrt.training.validation import Validation
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A training run that has ended. `ema`: the averaged weights, `best`: those of the best held-out union, if asked
+    for. `metrics`: a row per epoch. `finished`: it had ended before this call, which trained nothing."""
+
+    model: nn.Module
+    ema: nn.Module | None
+    best: nn.Module | None
+    metrics: list[dict[str, float]]
+    path: Path | None
+    finished: bool
+
+
+def fit(
+    model: nn.Module,
+    strategy: Strategy | Stateful,
+    data: Data,
+    *,
+    epochs: float | None = None,
+    iterations: int | None = None,
+    batch_size: int = 128,
+    optimizer: SGD | Adam | torch.optim.Optimizer = SGD(),  # noqa: B008
+    schedule: Schedule | LRScheduler | None = None,
+    ema: float | None = None,
+    clip: float | None = None,
+    validation: Data | Validation | None = None,
+    out: Path | str | None = None,
+    checkpoint_every: int = 1000,
+    crop: CropFlip = CropFlip(),  # noqa: B008
+    seed: int = 0,
+    fast: Fast = Fast(),  # noqa: B008
+    channels_last: bool = False,
+    device: str | None = None,
+    progress: bool = True,
+    info: Mapping[str, Any] | None = None,
+) -> Run:
+    """Train `model` in place by what `strategy` says, for so many epochs or iterations; it ends in eval mode.
+
+    `schedule` None is Triangular() for SGD(...) and Adam(...), nothing for a live torch optimizer; torch's schedulers
+    step once an epoch, OneCycleLR and CyclicLR once an update. `ema` is the decay of an average of the weights, slower
+    at first; `clip` a bound on the gradient's norm; `validation` is judged under attack after each epoch and picks the
+    best weights; `crop` is what augmented data get; `fast` also runs the training passes in bfloat16. The rest of an
+    epoch that does not fill a batch is left out. The global random generators are set from `seed` and put back.
+
+    With `out`, a folder, the same call goes on after a kill, to the bit on a CPU with as many threads, or finds the run
+    finished; checkpoints are written every epoch and every so many updates. `info` is kept in config.json. Under
+    torchrun the processes share each batch; see `training.distributed`.
+    """
+    for name, value in (("progress", progress), ("channels_last", channels_last)):
+        checks.flag(name, value)
+    images, _ = pixels(data)
+    images = images.to(device_of(model, device))
+    how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
+    how |= {"clip": clip, "validation": validation, "checkpoint_every": checkpoint_every, "crop": crop, "seed": seed}
+    how |= {"fast": fast, "channels_last": channels_last}
+    with processes() as team, generators_restored():
+        settings = chosen(model, strategy, images, epochs, iterations, team.count, **how)
+        config = settings.config(model, images, info)
+        folder = None if out is None else RunFolder(Path(out), team.first)
+        with nullcontext() if folder is None else folder.owned():
+            if folder is not None:
+                folder.open(config)
+            if channels_last:
+                model.to(memory_format=torch.channels_last)
+            loop = Loop(model.train(), images, settings, team, folder)
+            checkpoint.restore(loop)
+            finished = loop.index == settings.total
+            with Progress(progress and team.first, settings.total, loop.index) as bar:
+                loop.run(bar)
+    path = None if folder is None else folder.path
+    return Run(model.eval(), loop.ema, best_of(loop), loop.rows, path, finished)
+
+
+def best_of(loop: Loop) -> nn.Module | None:
+    """The model with the best weights, None where none were chosen."""
+    if loop.validation is None:
+        return None
+    best = copy.deepcopy(loop.model).eval()
+    best.load_state_dict(loop.best_weights if loop.folder is None else loop.folder.best())
+    return best

@@ -1,0 +1,132 @@
+"""A run on disk: config.json, metrics.jsonl, checkpoint.pt, best.pt. Whole files at every moment, one owner at a
+time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrt.evaluation.opening import unpickled
+from mrt.evaluation.store import written
+
+CONFIG, METRICS, CHECKPOINT, BEST, LOCK = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt", ".lock"
+FREE = ("environment",)  # what may differ between the calls of one run
+
+
+class RunFolder:
+    """The folder of one run, written to by the first process alone."""
+
+    def __init__(self, path: Path, first: bool) -> None:
+        self.path, self.first = path, first
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """ValueError if a live process trains here already. A killed one leaves nothing behind: the system takes its
+        lock away."""
+        if not self.first:
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / LOCK, "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                owner = lock.read() or "unknown"
+                raise ValueError(f"{self.path} is in use by process {owner}, which is alive") from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    def open(self, config: dict[str, Any]) -> None:
+        """Begin a run, or go on with the same one. ValueError if the folder holds anything else."""
+        path = self.path / CONFIG
+        config = json.loads(json.dumps(config))
+        if path.is_file():
+            then = _json(path)
+            keys = [key for key in {**config, **then} if key not in FREE and then.get(key) != config.get(key)]
+            if keys:
+                told = "; ".join(f"{key} was {then.get(key)!r}, is {config.get(key)!r}" for key in keys)
+                raise ValueError(f"{self.path} holds another run: {told}. Choose another folder")
+            return
+        others = [name for name in (METRICS, CHECKPOINT, BEST, "report.json") if (self.path / name).exists()]
+        if others:
+            raise ValueError(f"{self.path} holds {others[0]} of something else; choose another folder")
+        if self.first:
+            written(path, lambda file: file.write(f"{json.dumps(config, indent=1)}\n".encode()))
+
+    def load(self) -> dict[str, Any] | None:
+        """The last checkpoint, None before the first."""
+        path = self.path / CHECKPOINT
+        return _known(path, unpickled(path)) if path.is_file() else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """The checkpoint, in place of the one before."""
+        if self.first:
+            _plain("checkpoint", state)
+            written(self.path / CHECKPOINT, lambda file: torch.save({"mrt_run": 1, **state}, file))
+
+    def best(self) -> dict[str, Any]:
+        """The best weights so far."""
+        weights: dict[str, Any] = unpickled(self.path / BEST)
+        return weights
+
+    def save_best(self, weights: dict[str, Any]) -> None:
+        if self.first:
+            written(self.path / BEST, lambda file: torch.save(weights, file))
+
+    def cut(self, rows: int) -> list[dict[str, float]]:
+        """The first `rows` rows of the metrics, which are all that stay in the file."""
+        path = self.path / METRICS
+        lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
+        if len(lines) < rows:
+            raise ValueError(f"{path} has {len(lines)} rows where the checkpoint knows {rows}; it was changed")
+        if self.first and len(lines) > rows:
+            written(path, lambda file: file.write("".join(lines[:rows]).encode()))
+        return [json.loads(line) for line in lines[:rows]]
+
+    def append(self, row: dict[str, float]) -> None:
+        """One more row."""
+        if self.first:
+            path = self.path / METRICS
+            try:
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+            except OSError as error:
+                raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        held: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no run's configuration: {error}") from error
+    return held
+
+
+def _known(path: Path, held: Any) -> dict[str, Any]:
+    if not isinstance(held, dict) or held.get("mrt_run") != 1:
+        raise ValueError(f"{path} is no checkpoint of a run")
+    return held
+
+
+def _plain(where: str, value: Any) -> None:
+    """ValueError unless torch.load(weights_only=True) will read it back."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _plain(f"{where}.{key}", part)
+    elif isinstance(value, (list, tuple)):
+        for i, part in enumerate(value):
+            _plain(f"{where}[{i}]", part)
+    elif value is not None and not isinstance(value, (bool, int, float, str, torch.Tensor)):
+        raise ValueError(
+            f"{where} is a {type(value).__name__}; a checkpoint holds tensors, numbers, strings, lists and dicts"
+        )

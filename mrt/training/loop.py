@@ -1,0 +1,206 @@
+"""The only training loop. It knows nothing of the strategy it runs."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
+
+from mrt.data import Batch, gather, order
+from mrt.data.images import Images
+from mrt.processes import Processes
+from mrt.protocols import Stateful, Step
+from mrt.threats import noise
+from mrt.training import checkpoint
+from mrt.training.distributed import Together
+from mrt.training.folder import RunFolder
+from mrt.training.observers import average, counted, seed_everything
+from mrt.training.progress import Progress
+from mrt.training.settings import Settings
+from mrt.training.validation import held, judged
+
+ATTACK, SHARED = 4, 5  # what seeds are for
+BY_UPDATE = (OneCycleLR, CyclicLR)  # torch schedulers that count updates; the others count epochs
+
+
+class Loop:
+    """A training run as it goes along."""
+
+    def __init__(
+        self, model: nn.Module, data: Images, settings: Settings, team: Processes, folder: RunFolder | None
+    ) -> None:
+        self.model, self.data, self.settings, self.team, self.folder = model, data, settings, team, folder
+        self.together = Together(team, data.device)
+        self.together.same(model)
+        self.optimizer, self.scheduler = settings.made(model)
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
+        self.visits: tuple[int, Tensor] | None = None
+        self.index, self.rows, self.best = 0, list[dict[str, float]](), -1.0
+        self.best_weights: dict[str, Tensor] = {}
+        self.sums = {"loss": 0.0, "updates": 0, "forward": 0, "backward": 0, "seconds": 0.0}
+        self.strategy: Any = settings.strategy
+        if isinstance(self.strategy, Stateful):
+            seed_everything(settings.seed, 0, 0)  # the same state on every process
+            batch = self.batch()
+            self.strategy = self.strategy.start(model, batch.x, batch.y)
+            self.together.same(self.strategy)
+        self.validation = None if settings.validation is None else held(settings.validation.data, data)
+
+    def run(self, bar: Progress) -> None:
+        """Every update that is left."""
+        with counted(self.model, self.sums):
+            while self.index < self.settings.total:
+                began = time.perf_counter()
+                loss = self.update()
+                self.sums["seconds"] += time.perf_counter() - began
+                self.index += 1
+                done = self.index == self.settings.total
+                bar.update(self.index / self.settings.per_epoch, loss)
+                ended = done or self.index % self.settings.per_epoch == 0
+                if ended:
+                    self.end_epoch(bar, done)
+                if self.folder is not None and (ended or self.index % self.settings.checkpoint_every == 0):
+                    self.check_weights()
+                    self.folder.save(checkpoint.of(self))
+
+    def update(self) -> float:
+        """One batch: the strategy's loss or losses, a step of the optimizer after each; their mean."""
+        seed_everything(self.settings.seed, self.index + 1, self.team.rank)
+        schedule = self.settings.schedule
+        if schedule is not None and not isinstance(schedule, LRScheduler):
+            factor = schedule((self.index + 1) / self.settings.total)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+        batch = self.batch()
+        values = [self.descend(loss) for loss in self.losses(batch, self.step(batch))]
+        if not values:
+            raise ValueError("the strategy returned no loss at all; it must return a scalar, or an iterator of scalars")
+        if isinstance(self.scheduler, BY_UPDATE):
+            self.scheduler.step()
+        if self.ema is not None:
+            average(self.ema, self.model, min(self.settings.ema or 0.0, (1 + self.index) / (10 + self.index)))
+        self.sums["loss"] += sum(values) / len(values)
+        self.sums["updates"] += 1
+        return sum(values) / len(values)
+
+    def batch(self) -> Batch:
+        """This process's part of the next batch."""
+        s = self.settings
+        epoch, number = divmod(self.index, s.per_epoch)
+        if self.visits is None or self.visits[0] != epoch:
+            self.visits = epoch, order(len(self.data), seed=s.seed, epoch=epoch)
+        index = self.visits[1][number * s.batch_size :][: s.batch_size]
+        batch = gather(self.data, index[self.team.rank :: self.team.count], seed=s.seed, epoch=epoch, crop=s.crop)
+        if not s.channels_last:
+            return batch
+        x, x_raw = (t.contiguous(memory_format=torch.channels_last) for t in (batch.x, batch.x_raw))
+        return Batch(x, batch.y, batch.index, x_raw)
+
+    def step(self, batch: Batch) -> Step:
+        """What the strategy is told."""
+        s, here = self.settings, torch.tensor([self.index])
+        return Step(
+            index=self.index,
+            total=s.total,
+            epoch=self.index / s.per_epoch,
+            lr=float(self.optimizer.param_groups[0]["lr"]),
+            x_raw=batch.x_raw,
+            seeds=noise.of_index(batch.index, s.seed, self.index // s.per_epoch, ATTACK),
+            shared_seed=int(noise.of_index(here, s.seed, SHARED)),
+            fast=s.fast,
+            mean=self.together.mean,
+        )
+
+    def losses(self, batch: Batch, step: Step) -> Iterator[Tensor]:
+        """One after the other, each made in autocast and checked."""
+        low = self.settings.fast.precision == "bfloat16"
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=low):
+            found = self.strategy(self.model, batch.x, batch.y, step)
+        if isinstance(found, Tensor):
+            found = iter([found])
+        while True:
+            with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=low):
+                loss = next(found, None)
+            if loss is None:
+                return
+            if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+                given = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+                detached = " without a gradient" if isinstance(loss, Tensor) and not loss.requires_grad else ""
+                raise ValueError(f"a strategy must return a scalar that depends on the weights; got {given}{detached}")
+            yield loss
+
+    def descend(self, loss: Tensor) -> float:
+        """One step down; FloatingPointError before the weights change if there is no number to descend."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        value = float(self.together.average(self.model, loss))
+        if not math.isfinite(value):
+            raise FloatingPointError(self.diverged(f"the loss is {value}"))
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        return value
+
+    def diverged(self, what: str) -> str:
+        """An error's text."""
+        rate, kept = self.optimizer.param_groups[0]["lr"], ""
+        if self.folder is not None and self.folder.load() is not None:
+            kept = f"; the last good checkpoint is in {self.folder.path}"
+        return (
+            f"{what} at update {self.index} (epoch {self.index / self.settings.per_epoch:.2f}, lr {rate:.3g}): "
+            f"a lower rate, a warm-up or clip= may help{kept}"
+        )
+
+    def end_epoch(self, bar: Progress, done: bool) -> None:
+        """A row of metrics, with held-out accuracy if it is time, and the best weights by its union."""
+        if self.scheduler is not None and not isinstance(self.scheduler, BY_UPDATE):
+            self.scheduler.step()
+        s, sums = self.settings, self.sums
+        self.check_weights()
+        row: dict[str, float] = {"epoch": self.index / s.per_epoch, "step": self.index}
+        row |= {"loss": sums["loss"] / sums["updates"], "lr": float(self.optimizer.param_groups[0]["lr"])}
+        row |= {key: sums[key] / sums["updates"] for key in ("forward", "backward")}
+        row["seconds"] = sums["seconds"]
+        if s.validation is not None and (done or round(self.index / s.per_epoch) % s.validation.every == 0):
+            bar.judging()
+            row |= self.judge()
+        self.rows.append(row)
+        if self.folder is not None:
+            self.folder.append(row)
+        self.sums.update(loss=0.0, updates=0, forward=0, backward=0, seconds=0.0)
+        bar.epoch(row)
+
+    def judge(self) -> dict[str, float]:
+        """Held-out accuracies; the weights are kept if their union is the best so far."""
+        if self.validation is None:
+            return {}
+        began = time.perf_counter()
+        found = judged(self.judged_model, self.validation, self.settings.attacks, self.settings.seed, self.team)
+        if found["union"] > self.best:
+            self.best = found["union"]
+            self.keep_best()
+        return found | {"seconds_judging": time.perf_counter() - began}
+
+    @property
+    def judged_model(self) -> nn.Module:
+        """The averaged weights where there are any."""
+        return self.model if self.ema is None else self.ema
+
+    def keep_best(self) -> None:
+        weights = self.judged_model.state_dict()
+        if self.folder is not None:
+            self.folder.save_best(weights)
+        else:
+            self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
+
+    def check_weights(self) -> None:
+        """FloatingPointError if they are no numbers any more."""
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise FloatingPointError(self.diverged("the weights are no finite numbers any more"))

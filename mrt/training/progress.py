@@ -1,0 +1,50 @@
+"""What a person sees while a model trains."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+class Progress:
+    """A bar over all updates with the running loss and the time left, on stderr; one line for each epoch."""
+
+    def __init__(self, on: bool, total: int, done: int) -> None:
+        self.on, self.total, self.began = on, total, done
+
+    def __enter__(self) -> Progress:
+        if self.on:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bars
+
+            text, bar, count = TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn()
+            times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+            self.bars: Any = Bars(text, bar, count, *times, console=Console(file=sys.stderr), transient=True)
+            self.task = self.bars.add_task("training", total=self.total, completed=self.began)
+            self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.on:
+            self.bars.stop()
+
+    def update(self, epoch: float, loss: float) -> None:
+        """An update is done."""
+        if self.on:
+            self.bars.update(self.task, advance=1, description=f"epoch {epoch:.2f}, loss {loss:.4f}")
+
+    def judging(self) -> None:
+        """The held-out images are being attacked."""
+        if self.on:
+            self.bars.update(self.task, description="judging held-out images")
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """A row of metrics is done."""
+        if self.on:
+            kept = {k: v for k, v in row.items() if k not in ("epoch", "step", "loss", "lr", "forward", "backward")}
+            seconds = kept.pop("seconds")
+            kept.pop("seconds_judging", None)
+            told = "".join(f"  {name} {100 * share:.1f}" for name, share in kept.items())
+            head = f"epoch {row['epoch']:g}  loss {row['loss']:.4f}  lr {row['lr']:.2g}  {seconds:.1f} s"
+            self.bars.console.print(head + told, highlight=False, markup=False)

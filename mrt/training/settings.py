@@ -1,0 +1,127 @@
+"""All that `fit` was asked for, checked before anything is written or trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from mrt import checks
+from mrt.config import encode
+from mrt.data import CropFlip
+from mrt.data.images import Images
+from mrt.evaluation.report import versions
+from mrt.evaluation.store import fingerprint
+from mrt.protocols import Attack, Fast, Stateful
+from mrt.training.optimizers import SGD, Adam
+from mrt.training.schedules import Schedule, Triangular
+from mrt.training.validation import Validation
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """Of one run. `total` updates, `per_epoch` of them an epoch; examples that do not fill a batch wait for another
+    epoch's order."""
+
+    strategy: Any
+    optimizer: SGD | Adam | torch.optim.Optimizer
+    schedule: Schedule | LRScheduler | None
+    total: int
+    per_epoch: int
+    batch_size: int
+    ema: float | None
+    clip: float | None
+    validation: Validation | None
+    attacks: dict[str, Attack]
+    checkpoint_every: int
+    crop: CropFlip
+    seed: int
+    fast: Fast
+    channels_last: bool
+
+    def made(self, model: nn.Module) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+        """The optimizer, and torch's scheduler if that is what decides on its rate."""
+        live = self.optimizer if isinstance(self.optimizer, torch.optim.Optimizer) else self.optimizer.make(model)
+        return live, self.schedule if isinstance(self.schedule, LRScheduler) else None
+
+    def config(self, model: nn.Module, data: Images, info: Mapping[str, Any] | None) -> dict[str, Any]:
+        """What config.json holds."""
+        plain = ("total", "batch_size", "ema", "clip", "checkpoint_every", "seed", "channels_last")
+        settings = {name: getattr(self, name) for name in plain}
+        settings |= {name: _told(getattr(self, name)) for name in ("strategy", "optimizer", "schedule", "crop", "fast")}
+        shapes = {name: list(p.shape) for name, p in model.named_parameters()}
+        settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
+        settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(data.x, data.y)}}
+        if self.validation is not None:
+            judges = {name: _told(attack) for name, attack in self.attacks.items()}
+            settings["validation"] = {"every": self.validation.every, "attacks": judges}
+        shape_hash = fingerprint(torch.frombuffer(bytearray(repr(shapes).encode()), dtype=torch.uint8))
+        return {**settings, "shapes": shape_hash, "info": dict(info or {}), "environment": versions()}
+
+
+def chosen(
+    model: Any, strategy: Any, data: Images, epochs: float | None, iterations: int | None, count: int, **given: Any
+) -> Settings:
+    """The settings, or a ValueError that names what was given and what is allowed. `count`: of processes."""
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be an nn.Module, whose weights can be trained; got {type(model).__name__}")
+    if isinstance(strategy, type) or not (callable(strategy) or isinstance(strategy, Stateful)):
+        raise ValueError(f"strategy must be one such as Adversarial(Linf(0.3)), or a function; got {strategy!r}")
+    batch = min(checks.count("batch_size", given["batch_size"]), len(data))
+    if batch % count:
+        raise ValueError(f"batch_size (here {batch}) must be a multiple of the {count} processes that share it")
+    per_epoch = len(data) // batch
+    if (epochs is None) == (iterations is None):
+        raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
+    if iterations is None:
+        total = max(round(checks.number("epochs", epochs, open_low=True) * per_epoch), 1)
+    else:
+        total = checks.count("iterations", iterations)
+    if given["ema"] is not None and checks.number("ema", given["ema"], open_low=True, high=1) == 1:
+        raise ValueError("ema must be a decay between 0 and 1, both excluded; got 1")
+    if given["clip"] is not None:
+        checks.number("clip", given["clip"], open_low=True)
+    checks.count("seed", given["seed"], low=0)
+    checks.count("checkpoint_every", given["checkpoint_every"])
+    checks.flag("channels_last", given["channels_last"])
+    validation = given.pop("validation")
+    if validation is not None and not isinstance(validation, Validation):
+        validation = Validation(validation)
+    attacks = {} if validation is None else validation.attacks(strategy)
+    given |= {"batch_size": batch, "schedule": _schedule(given["optimizer"], given["schedule"])}
+    return Settings(
+        strategy=strategy, total=total, per_epoch=per_epoch, validation=validation, attacks=attacks, **given
+    )
+
+
+def _schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
+    """The schedule, by default a triangle for an optimizer made here, and none for a live one, whose rate is its
+    owner's."""
+    live = isinstance(optimizer, torch.optim.Optimizer)
+    if not live and not isinstance(optimizer, (SGD, Adam)):
+        raise ValueError(f"optimizer must be SGD(...), Adam(...) or a torch optimizer; got {optimizer!r}")
+    if schedule is None:
+        return None if live else Triangular()
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise ValueError("ReduceLROnPlateau waits for a metric that the loop does not give; use another schedule")
+    if isinstance(schedule, LRScheduler):
+        if not live or schedule.optimizer is not optimizer:
+            raise ValueError("a torch scheduler needs its own torch optimizer: pass that as optimizer=")
+        return schedule
+    if isinstance(schedule, type) or not callable(schedule):
+        raise ValueError(f"schedule must be one such as Triangular(), or a torch scheduler; got {schedule!r}")
+    return schedule  # type: ignore[no-any-return]
+
+
+def _told(value: Any) -> Any:
+    """As JSON: settings whole, live objects and functions by their names."""
+    if value is None or (is_dataclass(value) and not isinstance(value, type)):
+        return encode(value)
+    if isinstance(value, torch.optim.Optimizer):
+        return {"live": type(value).__name__, "defaults": {k: repr(v) for k, v in value.defaults.items()}}
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    return {"live": f"{kind.__module__}:{kind.__qualname__}"}
