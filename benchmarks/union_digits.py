@@ -2,7 +2,7 @@
 
     python -m benchmarks.union_digits --out runs/union [--radii A B] [--workers 2] [--result benchmarks/results/FILE.json]
 
-Every method gets GRID settings, of which union accuracy on 260 held-out training images decides (mean of two seeds,
+Every method gets GRID settings, of which union accuracy on 260 held-out training images decides (two seeds,
 APGD-CE of 100 steps; test images are not looked at). Then three fresh seeds train on all 1300 and are judged on test
 images by `mrt.evaluate(..., "quick")`: APGD-CE and APGD-T (9 targets), 100 steps, each norm; the first seed also by
 AutoAttack's standard version on the first few images. All methods have 20 epochs of batch 64, Adam, and a rate that

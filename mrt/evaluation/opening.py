@@ -7,7 +7,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from unittest import mock
 
 import numpy as np
@@ -104,7 +104,7 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None)
     other file holds weights, as `mrt.save_model` or `torch.save(model.state_dict())` wrote them; the latter need
     `factory`, a name such as `mrt.models:MadryCNN` that makes the network. Pickled code in a file is never run.
     """
-    path, place = Path(spec), _device(device)
+    path, place = Path(spec), device_named(device)
     if spec.startswith("robustbench:"):
         model = _robustbench(spec.partition(":")[2])
     elif path.is_file() and path.suffix == ".pt2":
@@ -120,7 +120,7 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None)
     return model
 
 
-def _device(name: str | None) -> torch.device:
+def device_named(name: str | None) -> torch.device:
     """The device of that name, if there is one; cuda before cpu for None."""
     try:
         rank = os.environ.get("LOCAL_RANK", "0") if torch.cuda.is_available() else ""
@@ -137,14 +137,20 @@ def made(path: str, **settings: Any) -> Any:
     return found if isinstance(found, nn.Module) or not callable(found) else found(**settings)
 
 
-def save_model(model: nn.Module, path: Path | str, **settings: Any) -> None:
+def save_model(model: nn.Module, path: Path | str | BinaryIO, **settings: Any) -> None:
     """Weights with what makes their network: its class, an export of `mrt.models`, and that class's settings, e.g.
     save_model(net, "net.pt", width=8)."""
     name = type(model).__name__
     if getattr(mrt.models, name, None) is not type(model):
         raise ValueError(f"save_model keeps networks of mrt.models; use torch.save(model.state_dict()) for {name}")
-    _fill(getattr(mrt.models, name)(**settings), model.state_dict(), "settings")
+    fill(getattr(mrt.models, name)(**settings), model.state_dict(), "settings")
     torch.save({"mrt": 1, "model": name, "settings": settings, "weights": model.state_dict()}, path)
+
+
+def weights_in(path: Path) -> Any:
+    """The state dict in a file of `save_model`'s or of torch.save's."""
+    held = unpickled(path)
+    return held["weights"] if isinstance(held, dict) and held.get("mrt") == 1 else held
 
 
 def _weights(path: Path, factory: str | None) -> nn.Module:
@@ -156,13 +162,13 @@ def _weights(path: Path, factory: str | None) -> nn.Module:
             model = make(**held["settings"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} does not say how to make its {held['model']}: {error}") from error
-        return _fill(model, held.get("weights"), str(path))
+        return fill(model, held.get("weights"), str(path))
     if factory is None:
         raise ValueError(f"{path} holds weights alone: name what makes the network, --factory package.module:factory")
-    return _fill(made(factory), held, str(path))
+    return fill(made(factory), held, str(path))
 
 
-def _fill(model: Any, weights: Any, what: str) -> nn.Module:
+def fill(model: Any, weights: Any, what: str) -> nn.Module:
     """The model with those weights."""
     if not isinstance(model, nn.Module) or not isinstance(weights, dict):
         raise ValueError(f"{what}: expected a module and a dict of weights; got {type(model)} and {type(weights)}")

@@ -3,8 +3,10 @@
 from mrt.training.fit import Run, fit
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.schedules import Constant, Cosine, Drops, Piecewise, Triangular
+from mrt.training.tune import Tuned, ratios, tune
 from mrt.training.validation import Validation
 
 __all__ = [
-    "SGD", "Adam", "Constant", "Cosine", "Drops", "Piecewise", "Run", "Triangular", "Validation", "fit",
+    "SGD", "Adam", "Constant", "Cosine", "Drops", "Piecewise", "Run", "Triangular", "Tuned", "Validation",
+    "fit", "ratios", "tune",
 ]  # fmt: skip

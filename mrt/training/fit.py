@@ -20,6 +20,8 @@ from mrt.evaluation.opening import device_of, pixels
 from mrt.processes import processes
 from mrt.protocols import Fast, Stateful, Strategy
 from mrt.training import checkpoint
+from mrt.training.board import Board
+from mrt.training.board import check as need_board
 from mrt.training.folder import RunFolder
 from mrt.training.loop import Loop
 from mrt.training.observers import generators_restored
@@ -58,6 +60,7 @@ def fit(
     validation: Data | Validation | None = None,
     out: Path | str | None = None,
     checkpoint_every: int = 1000,
+    tensorboard: bool = False,
     crop: CropFlip = CropFlip(),  # noqa: B008
     seed: int = 0,
     fast: Fast = Fast(),  # noqa: B008
@@ -75,11 +78,13 @@ def fit(
     epoch that does not fill a batch is left out. The global random generators are set from `seed` and put back.
 
     With `out`, a folder, the same call goes on after a kill, to the bit on a CPU with as many threads, or finds the run
-    finished; checkpoints are written every epoch and every so many updates. `info` is kept in config.json. Under
-    torchrun the processes share each batch; see `training.distributed`.
+    finished; checkpoints are written every epoch and every so many updates. `info` is kept in config.json,
+    `tensorboard` also writes the metrics there. Under torchrun the processes share each batch: `training.distributed`.
     """
-    for name, value in (("progress", progress), ("channels_last", channels_last)):
+    for name, value in (("progress", progress), ("channels_last", channels_last), ("tensorboard", tensorboard)):
         checks.flag(name, value)
+    if tensorboard:
+        need_board(out)
     images, _ = pixels(data)
     images = images.to(device_of(model, device))
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
@@ -97,8 +102,12 @@ def fit(
             loop = Loop(model.train(), images, settings, team, folder)
             checkpoint.restore(loop)
             finished = loop.index == settings.total
-            with Progress(progress and team.first, settings.total, loop.index) as bar:
-                loop.run(bar)
+            shown = folder.path if folder is not None and tensorboard and team.first else None
+            with (
+                Progress(progress and team.first, settings.total, loop.index) as bar,
+                Board(shown, loop.index) as board,
+            ):
+                loop.run(bar, board)
     path = None if folder is None else folder.path
     return Run(model.eval(), loop.ema, best_of(loop), loop.rows, path, finished)
 

@@ -18,6 +18,7 @@ from mrt.processes import Processes
 from mrt.protocols import Stateful, Step
 from mrt.threats import noise
 from mrt.training import checkpoint
+from mrt.training.board import Board
 from mrt.training.distributed import Together
 from mrt.training.folder import RunFolder
 from mrt.training.observers import average, counted, seed_everything
@@ -53,7 +54,7 @@ class Loop:
             self.together.same(self.strategy)
         self.validation = None if settings.validation is None else held(settings.validation.data, data)
 
-    def run(self, bar: Progress) -> None:
+    def run(self, bar: Progress, board: Board) -> None:
         """Every update that is left."""
         with counted(self.model, self.sums):
             while self.index < self.settings.total:
@@ -65,7 +66,9 @@ class Loop:
                 bar.update(self.index / self.settings.per_epoch, loss)
                 ended = done or self.index % self.settings.per_epoch == 0
                 if ended:
-                    self.end_epoch(bar, done)
+                    row = self.end_epoch(bar, done)
+                    bar.epoch(row)
+                    board.epoch(row)
                 if self.folder is not None and (ended or self.index % self.settings.checkpoint_every == 0):
                     self.check_weights()
                     self.folder.save(checkpoint.of(self))
@@ -158,7 +161,7 @@ class Loop:
             f"a lower rate, a warm-up or clip= may help{kept}"
         )
 
-    def end_epoch(self, bar: Progress, done: bool) -> None:
+    def end_epoch(self, bar: Progress, done: bool) -> dict[str, float]:
         """A row of metrics, with held-out accuracy if it is time, and the best weights by its union."""
         if self.scheduler is not None and not isinstance(self.scheduler, BY_UPDATE):
             self.scheduler.step()
@@ -175,7 +178,7 @@ class Loop:
         if self.folder is not None:
             self.folder.append(row)
         self.sums.update(loss=0.0, updates=0, forward=0, backward=0, seconds=0.0)
-        bar.epoch(row)
+        return row
 
     def judge(self) -> dict[str, float]:
         """Held-out accuracies; the weights are kept if their union is the best so far."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+COUNTS = ("epoch", "step", "loss", "lr", "forward", "backward", "seconds", "seconds_judging")  # no accuracies
+
 
 class Progress:
     """A bar over all updates with the running loss and the time left, on stderr; one line for each epoch."""
@@ -42,9 +44,6 @@ class Progress:
     def epoch(self, row: dict[str, float]) -> None:
         """A row of metrics is done."""
         if self.on:
-            kept = {k: v for k, v in row.items() if k not in ("epoch", "step", "loss", "lr", "forward", "backward")}
-            seconds = kept.pop("seconds")
-            kept.pop("seconds_judging", None)
-            told = "".join(f"  {name} {100 * share:.1f}" for name, share in kept.items())
-            head = f"epoch {row['epoch']:g}  loss {row['loss']:.4f}  lr {row['lr']:.2g}  {seconds:.1f} s"
+            told = "".join(f"  {name} {100 * share:.1f}" for name, share in row.items() if name not in COUNTS)
+            head = f"epoch {row['epoch']:g}  loss {row['loss']:.4f}  lr {row['lr']:.2g}  {row['seconds']:.1f} s"
             self.bars.console.print(head + told, highlight=False, markup=False)

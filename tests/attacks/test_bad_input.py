@@ -43,7 +43,12 @@ CONSTRUCTORS: tuple[tuple[Callable[[], object], str], ...] = (
     (lambda: mrt.PGD(LINF, step_size=0.0), "step_size.*above 0.*0"),
     (lambda: mrt.PGD(LINF, restarts=0), "restarts.*0"),
     (lambda: mrt.PGD(LINF, loss="mse"), "loss.*'ce', 'margin', 'dlr'.*'mse'"),
-    (lambda: mrt.PGD(LINF, best="last"), "best.*'last'"),  # type: ignore[arg-type]
+    (lambda: mrt.PGD(LINF, best="worst"), "best.*'worst'"),  # type: ignore[arg-type]
+    (lambda: mrt.PGD(LINF, best="last", restarts=2), "one run.*restarts=2"),
+    (lambda: mrt.APGD(LINF, best="last"), "best.*'last'"),
+    (lambda: mrt.MSD((LINF,), best="last"), "best.*'last'"),
+    (lambda: mrt.RTWorstOf(bn="train"), "bn.*'train'"),  # type: ignore[arg-type]
+    (lambda: mrt.AffineAttack(mrt.Affine((LINF, mrt.L2(1.0))), fast=True), "Fast.*True"),  # type: ignore[arg-type]
     (lambda: mrt.PGD(LINF, bn="train"), "bn.*'train'"),  # type: ignore[arg-type]
     (lambda: mrt.PGD(LINF, random_start=2), "random_start.*2"),  # type: ignore[arg-type]
     (lambda: mrt.PGD(LINF, fast=True), "fast.*True"),  # type: ignore[arg-type]

@@ -27,6 +27,8 @@ ATTACKS: tuple[Attack, ...] = (
     mrt.PGD(L2, steps=4, loss="margin"),
     mrt.PGD(mrt.L2(0.7, projection="exact"), steps=3),
     mrt.PGD(L1, steps=3, best="loss", restarts=2),
+    mrt.PGD(L2, steps=4, best="last"),
+    mrt.SLIDE(L1, steps=4, best="last"),
     mrt.MIM(LINF, steps=4),
     mrt.SLIDE(L1, steps=4),
     mrt.SLIDE(mrt.L1(2.0, projection="clip"), steps=4, keep=(1, 9)),
@@ -64,7 +66,7 @@ def batch(shape: tuple[int, ...] = (1, 8, 8), n: int = 6, seed: int = 0) -> tupl
 
 
 def test_every_export_is_tested() -> None:
-    assert {type(a).__name__ for a in ATTACKS} | {"Fast"} == set(mrt.attacks.__all__)
+    assert {type(a).__name__ for a in ATTACKS} == set(mrt.attacks.__all__)
     assert set(mrt.attacks.__all__) | set(mrt.threats.__all__) <= set(mrt.__all__)
 
 
@@ -267,6 +269,30 @@ def test_best_of_more_runs_is_no_worse() -> None:
         more = dataclasses.replace(attack, restarts=4)
         few_loss, more_loss = (goal(model(a(model, x, y, rng=torch.arange(9))), y) for a in (attack, more))
         assert (more_loss >= few_loss).all() and (more_loss > few_loss).any()
+
+
+def test_the_end_of_the_path_costs_a_pass_less() -> None:
+    """best="last" is the point that steps + 1 passes would have judged, whatever its loss."""
+    model, (x, y) = RowWise((1, 8, 8)), batch(n=9)
+    calls = []
+
+    def counting(z: Tensor) -> Tensor:
+        calls.append(len(z))
+        answer: Tensor = model(z)
+        return answer
+
+    size = 3.0  # far too long, so that the loss falls on the way
+    last = mrt.PGD(L2, steps=5, step_size=size, best="last")(counting, x, y)
+    assert len(calls) == 5
+    path = x
+    for _ in range(5):
+        point = path.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(nn.functional.cross_entropy(model(point), y, reduction="sum"), point)
+        path = L2.apply(x, L2.step(path - x, grad, x, size))
+    torch.testing.assert_close(last, path)
+    goal = nn.CrossEntropyLoss(reduction="none")
+    best = mrt.PGD(L2, steps=5, step_size=size, best="loss")(model, x, y)
+    assert (goal(model(best), y) > goal(model(last), y)).any()
 
 
 def test_restarts_see_only_what_still_stands() -> None:

@@ -1,35 +1,20 @@
-"""The command line: `mrt evaluate`, `mrt report`; also `python -m mrt.cli`."""
+"""`mrt evaluate`, and `mrt report`, which sets finished evaluations side by side."""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
-import mrt.data
 from mrt import checks
-from mrt.data import Images
+from mrt.cli.parsing import SETS, known_data, load_data, threat
 from mrt.evaluation import Report, batteries, evaluate, load_model, read_battery
 from mrt.evaluation.battery import Battery
-from mrt.protocols import Threat
 from mrt.recipes import published
-from mrt.threats import L0, L1, L2, Linf, RotationTranslation
-
-THREATS: dict[str, Callable[..., Threat]] = {
-    "linf": Linf,
-    "l2": L2,
-    "l1": L1,
-    "l0": lambda count: L0(int(count)),
-    "rt": RotationTranslation,
-}
-SETS: dict[str, Any] = {name: getattr(mrt.data, name) for name in ("mnist", "cifar10", "cifar100", "svhn")}
 
 
 @dataclass
@@ -73,11 +58,7 @@ class Evaluate:
     progress: bool = True
 
     def run(self) -> None:
-        if self.data not in ("digits", *SETS) and not Path(self.data).exists():
-            raise ValueError(
-                f"data must be digits, {', '.join(SETS)}, or a .npz or folder that is there; got {self.data!r}"
-            )
-        data = load_data(self.data, self.root, self.split)
+        data = load_data(known_data(self.data), self.root, self.split)
         data = data if self.images is None else data.take(min(checks.count("images", self.images), len(data)))
         pool = None
         if checks.count("pool", self.pool, low=0) and self.data in ("digits", *SETS):
@@ -134,58 +115,3 @@ class Compare:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self.out.write_text(page.render(reports, rows), "utf-8")
             print(f"page: {self.out}")
-
-
-def threat(text: str) -> Threat:
-    """linf=8/255 as Linf(8 / 255), rt=30,3 as RotationTranslation(30, 3)."""
-    name, _, values = text.partition("=")
-    make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
-    try:
-        numbers = [float(Fraction(value)) for value in values.split(",")]
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"a threat is written linf=0.2 or rt=30,3; got {text!r}") from None
-    if name == "linf" and numbers[0] > 1:
-        raise ValueError(f"radii are in units of [0, 1], as linf=8/255; got {text!r}")
-    try:
-        return make(*numbers)
-    except TypeError:
-        raise ValueError(f"{name} takes fewer numbers; got {text!r}") from None
-
-
-def load_data(name: str, root: Path, split: str) -> Images:
-    """The data set that a command line names."""
-    if name == "digits":
-        return mrt.data.digits(checks.choice("split", split, ("train", "test")))  # type: ignore[arg-type]
-    if name in SETS:
-        images: Images = SETS[name](root, split)
-        return images
-    return mrt.data.npz(name) if Path(name).is_file() else mrt.data.folder(name)
-
-
-Command = Annotated[Evaluate, tyro.conf.subcommand("evaluate")] | Annotated[Compare, tyro.conf.subcommand("report")]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's exit status; what the user got wrong is one line on stderr."""
-    sys.path.insert(0, os.getcwd())  # where package.module:factory may be
-    command: Any = tyro.cli(Command, prog="mrt", args=arguments)
-    warnings.showwarning = _shown
-    try:
-        command.run()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here if it has --out", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """Our own warnings stand under the table already."""
-    if category is not UserWarning:
-        print(f"{category.__name__}: {message}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

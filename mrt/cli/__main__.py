@@ -1,0 +1,5 @@
+import sys
+
+from mrt.cli.main import main
+
+sys.exit(main())

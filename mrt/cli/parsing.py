@@ -1,0 +1,115 @@
+"""What a command line writes as text: threats, data, models, schedules, and whatever else has fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import mrt.data
+import mrt.models
+from mrt import checks
+from mrt.attacks.keep import Keep
+from mrt.config import attribute
+from mrt.data import Images
+from mrt.protocols import Threat
+from mrt.threats import L0, L1, L2, Linf, RotationTranslation
+from mrt.training import Constant, Cosine, Drops, Piecewise, Triangular
+from mrt.training.schedules import Schedule
+
+THREATS: dict[str, Callable[..., Threat]] = {
+    "linf": Linf,
+    "l2": L2,
+    "l1": L1,
+    "l0": lambda count: L0(int(count)),
+    "rt": RotationTranslation,
+}
+SETS: dict[str, Any] = {name: getattr(mrt.data, name) for name in ("mnist", "cifar10", "cifar100", "svhn")}
+
+
+def threat(text: str) -> Threat:
+    """linf=8/255 as Linf(8 / 255), rt=30,3 as RotationTranslation(30, 3)."""
+    name, _, values = text.partition("=")
+    make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
+    try:
+        numbers = [float(Fraction(value)) for value in values.split(",")]
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"a threat is written linf=0.2 or rt=30,3; got {text!r}") from None
+    if name == "linf" and numbers[0] > 1:
+        raise ValueError(f"radii are in units of [0, 1], as linf=8/255; got {text!r}")
+    try:
+        return make(*numbers)
+    except TypeError:
+        raise ValueError(f"{name} takes fewer numbers; got {text!r}") from None
+
+
+def known_data(name: str) -> str:
+    """The name, if it is a data set or a path that is there."""
+    if name not in ("digits", *SETS) and not Path(name).exists():
+        raise ValueError(f"data must be digits, {', '.join(SETS)}, or a .npz or folder that is there; got {name!r}")
+    return name
+
+
+def load_data(name: str, root: Path, split: str) -> Images:
+    """The data set that a command line names."""
+    if name == "digits":
+        return mrt.data.digits(checks.choice("split", split, ("train", "test")))  # type: ignore[arg-type]
+    if name in SETS:
+        images: Images = SETS[name](root, split)
+        return images
+    return mrt.data.npz(name) if Path(name).is_file() else mrt.data.folder(name)
+
+
+MODELS = tuple(name for name in mrt.models.__all__ if name != "Normalized")
+
+
+def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int | float | str]]:
+    """A fresh network of `mrt.models`, or of package.module:factory, and its settings, say width=8."""
+    given = dict(_setting(text) for text in settings)
+    maker = attribute(name) if ":" in name else None
+    if maker is None:
+        plain = {each.lower(): each for each in MODELS}.get(name.replace("-", "").lower(), name)
+        maker = getattr(mrt.models, checks.choice("model", plain, (*MODELS, "package.module:factory")))
+    try:
+        return (maker(**given) if callable(maker) else maker), given
+    except TypeError as error:
+        raise ValueError(f"{name} takes no such settings, {' '.join(settings)!r}: {error}") from error
+
+
+def _setting(text: str) -> tuple[str, int | float | str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"a setting is written name=value; got {text!r}")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+def keep(text: str) -> Keep:
+    """10, 0.99, or 5,20 as a number of entries, a quantile, or a range."""
+    try:
+        ends = tuple(float(v) if "." in v else int(v) for v in text.split(","))
+    except ValueError:
+        raise ValueError(f"keep is written 10, 0.99 or 5,20; got {text!r}") from None
+    return ends[0] if len(ends) == 1 else ends  # type: ignore[return-value]
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "constant": Constant, "cosine": Cosine, "triangular": Triangular,
+    "piecewise": lambda *pairs: Piecewise(pairs), "drops": lambda *pairs: Drops(pairs),
+}  # fmt: skip
+
+
+def schedule(text: str) -> Schedule:
+    """triangular, triangular=0.3, cosine=0.1, constant, drops=0.5:0.1,0.75:0.01, piecewise=0:0,0.4:1,1:0."""
+    name, _, values = text.partition("=")
+    make = SCHEDULES[checks.choice(f"the schedule of {text!r}", name, tuple(SCHEDULES))]
+    try:
+        parts = [tuple(map(float, part.split(":"))) for part in values.split(",")] if values else []
+        return make(*(part if len(part) > 1 else part[0] for part in parts))
+    except TypeError as error:
+        raise ValueError(f"{name} is not written so: {text!r} ({error})") from error

@@ -1,0 +1,208 @@
+"""The run that a command line or a config.json describes, from data to model.pt."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+import mrt.attacks
+import mrt.strategies
+from mrt import checks
+from mrt.attacks.iterative import Iterative
+from mrt.cli import parsing
+from mrt.config import attribute
+from mrt.data import CropFlip, Images
+from mrt.evaluation import save_model
+from mrt.evaluation.opening import device_named, fill, weights_in
+from mrt.evaluation.store import written
+from mrt.protocols import Fast
+from mrt.training import SGD, Adam, Run, Validation, fit, ratios, tune
+from mrt.training.progress import COUNTS
+from mrt.training.tune import split
+
+STRATEGIES = {name.lower(): getattr(mrt.strategies, name) for name in mrt.strategies.__all__}
+STRATEGIES |= {"max": STRATEGIES["worst"], "avg": STRATEGIES["average"], "msd": STRATEGIES.pop("msdtraining")}
+ATTACKS = {name.lower(): getattr(mrt.attacks, name) for name in mrt.attacks.__all__}
+ATTACKS = {name: kind for name, kind in ATTACKS.items() if issubclass(kind, (Iterative, mrt.attacks.FGM))}
+TEXT = {"threat": "linf=8/255, l2=0.5, l1=12, l0=12 or rt=30,3 (degrees, pixels)", "keep": "10, 0.99, or 5,20"}
+TEXT["threats"] = f"each {TEXT['threat']}"
+
+
+@dataclass
+class Options:
+    """Of the run."""
+
+    data: str = "digits"
+    """digits, mnist, cifar10, cifar100, svhn, a FILE.npz, or a folder of class folders."""
+    root: Path = Path("data")
+    """Where mnist, cifar10, cifar100 and svhn are."""
+    images: int | None = None
+    """The first so many training images only."""
+    augment: Literal["none", "crop-flip"] = "none"
+    crop: int = 4
+    """Pixels of reflected border for crop-flip."""
+    model: str = "digits-cnn"
+    """A network of mrt.models, e.g. madry-cnn, preact-resnet18, or package.module:factory, which RUNS ITS CODE."""
+    model_settings: tuple[str, ...] = ()
+    """For example width=8."""
+    weights: Path | None = None
+    """Fine-tune: start from the weights in this file."""
+    epochs: float | None = None
+    iterations: int | None = None
+    batch_size: int = 128
+    """Over all processes."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float | None = None
+    """0.1 for sgd, 0.001 for adam if left out."""
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    """0.0005 for sgd, 0 for adam if left out."""
+    schedule: str = "triangular"
+    """triangular=0.4 (share at the peak), cosine=0.1 (share of warm-up), constant, drops=0.5:0.1,0.75:0.01,
+    piecewise=0:0,0.4:1,1:0 (share:factor)."""
+    ema: float | None = None
+    """Decay of an average of the weights, which then is what is judged and kept."""
+    clip: float | None = None
+    """Bound on the gradient's norm."""
+    holdout: float = 0.0
+    """Share of the training images held out: judged under attack, it picks the best weights."""
+    validate_every: int = 1
+    """Epochs."""
+    validate_threats: tuple[str, ...] = ()
+    """What the held-out images are judged under; the strategy's own threats if left out."""
+    tune: bool = False
+    """msd: first choose the ratio of step sizes by union accuracy on held-out training images (0.2 of them unless
+    --holdout says otherwise), in as many runs as there are candidates."""
+    out: Path | None = None
+    """Run folder: config.json, metrics.jsonl, checkpoint.pt, model.pt. The same command goes on after a kill."""
+    checkpoint_every: int = 1000
+    """Updates; besides, after each epoch."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    tensorboard: bool = False
+    """Also write OUT/tensorboard (needs the tensorboard package)."""
+    seed: int = 0
+    device: str | None = None
+    """cpu or cuda; cuda if there is one."""
+    progress: bool = True
+
+
+def strategy_named(name: str) -> Any:
+    """A class of strategies, or a function, from its name."""
+    if ":" in name:
+        return attribute(name)
+    return STRATEGIES[checks.choice("strategy", name, (*STRATEGIES, "module:Class"))]
+
+
+def train(name: str, settings: dict[str, Any], attack: dict[str, Any], options: Options) -> None:
+    """The run that these describe, from data to model.pt."""
+    strategy = made_strategy(name, settings, attack)
+    told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items() if k not in HERE}
+    command = {"strategy": name, "settings": settings, "attack": attack, "options": told}
+    data, held = data_of(options)
+    how = settings_of_run(options)
+    if options.tune:
+        share = options.holdout or 0.2
+        out = None if options.out is None else options.out / "tune"
+        candidates, more = ratios(strategy), {k: v for k, v in how.items() if k != "out"}
+        found = tune(lambda: fresh(options), candidates, data, share=share, out=out, **more, info={"command": command})
+        strategy = found.strategy
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{found}\nchosen on {share:.0%} of the training images: ratio {strategy.ratio}")
+    validation = None
+    if held is not None:
+        threats = tuple(parsing.threat(text) for text in options.validate_threats) or None
+        validation = Validation(held, threats, every=options.validate_every)
+    run = fit(fresh(options), strategy, data, validation=validation, out=options.out, **how, info={"command": command})
+    if os.environ.get("RANK", "0") == "0":
+        conclude(run, options)
+
+
+HERE = ("out", "device", "progress")  # of this call; the rest makes the run what it is
+
+
+def made_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -> Any:
+    """The strategy, with threats and attacks from their texts."""
+    kind = strategy_named(name)
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    if "keep" in given:
+        given["keep"] = parsing.keep(given["keep"])
+    for key in {"threat", "threats"} & set(given):
+        texts = given[key] if isinstance(given[key], tuple) else [given[key]]
+        if not any(texts):
+            raise ValueError(f"{name} needs --{key}: {TEXT[key]}")
+        found = tuple(attacked(parsing.threat(text), attack, given) for text in texts)
+        given[key] = found if key == "threats" else found[0]
+    return kind(**given) if isinstance(kind, type) else kind
+
+
+def attacked(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> Any:
+    """The threat, or where it is a ball and an attack was named, that attack on it."""
+    if attack["name"] is None or not hasattr(threat, "steepest"):
+        return threat
+    kind = ATTACKS[attack["name"]]
+    own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in attack.items() if k != "name"}
+    own |= {k: strategy[k] for k in ("steps", "bn") if k in kind.__dataclass_fields__ and k in strategy}
+    if "keep" in own:
+        own["keep"] = parsing.keep(own["keep"])
+    return kind(threat, **own)
+
+
+def data_of(options: Options) -> tuple[Images, Images | None]:
+    """Training images, and those held out."""
+    data = parsing.load_data(parsing.known_data(options.data), options.root, "train")
+    data = data if options.images is None else data.take(min(checks.count("images", options.images), len(data)))
+    data = replace(data, augment=options.augment)
+    if not options.holdout:
+        if options.validate_threats:
+            raise ValueError("--validate-threats needs images to judge on: --holdout 0.1, say")
+        return data, None
+    return split(data, options.holdout, options.seed)
+
+
+def fresh(options: Options) -> nn.Module:
+    """The network before training, the same for the same seed."""
+    torch.manual_seed(options.seed)
+    model, _ = parsing.make_model(options.model, options.model_settings)
+    if options.weights is not None:
+        model = fill(model, weights_in(options.weights), str(options.weights))
+    return model.to(device_named(options.device))  # type: ignore[no-any-return]
+
+
+def settings_of_run(options: Options) -> dict[str, Any]:
+    """What `fit` takes."""
+    o = options
+    if o.optimizer == "sgd":
+        decay = 5e-4 if o.weight_decay is None else o.weight_decay
+        optimizer: SGD | Adam = SGD(0.1 if o.lr is None else o.lr, momentum=o.momentum, weight_decay=decay)
+    else:
+        optimizer = Adam(1e-3 if o.lr is None else o.lr, weight_decay=o.weight_decay or 0.0)
+    how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
+    how |= {"optimizer": optimizer, "schedule": parsing.schedule(o.schedule), "ema": o.ema, "clip": o.clip}
+    how |= {"checkpoint_every": o.checkpoint_every, "crop": CropFlip(o.crop), "seed": o.seed}
+    how |= {"fast": Fast(precision=o.precision), "channels_last": o.channels_last, "tensorboard": o.tensorboard}
+    return how | {"progress": o.progress}
+
+
+def conclude(run: Run, options: Options) -> None:
+    """Keep the model, and say where it is."""
+    last = run.metrics[-1]
+    said = "  ".join(f"{k} {100 * last[k]:.1f}" for k in last if k not in COUNTS)
+    state = "had finished before" if run.finished else "finished"
+    print(f"{state}: epoch {last['epoch']:g}, loss {last['loss']:.4f}" + (f", held out: {said}" if said else ""))
+    if run.path is None:
+        return
+    model, path = run.best or run.ema or run.model, run.path / "model.pt"
+    _, settings = parsing.make_model(options.model, options.model_settings)
+    if ":" in options.model:
+        written(path, lambda file: torch.save(model.state_dict(), file))
+    else:
+        written(path, lambda file: save_model(model, file, **settings))
+    factory = f" --factory {options.model}" if ":" in options.model else ""
+    print(f"{'best' if run.best else 'averaged' if run.ema else 'last'} weights: {path}")
+    print(f"judge it: mrt evaluate {path}{factory} --data {options.data} --threats ... --out {run.path / 'judged'}")

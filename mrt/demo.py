@@ -1,0 +1,163 @@
+"""`mrt demo`: six ways of training on the embedded digits, one honest judge, a table and a page. No download."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from contextlib import nullcontext
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mrt import checks
+from mrt.attacks import SLIDE
+from mrt.data import digits
+from mrt.evaluation import Entry, Foreign, Report, evaluate, page, tables
+from mrt.evaluation.battery import Battery
+from mrt.evaluation.store import PARTS, written
+from mrt.models import DigitsCNN
+from mrt.strategies import SAT, Adversarial, MSDTraining, Standard, Worst
+from mrt.threats import L1, L2, Linf
+from mrt.training import Adam, Triangular, fit
+from mrt.training.folder import METRICS
+
+LINF, L2_, L1_ = UNION = (Linf(0.2), L2(0.7), L1(2.0))
+STEPS, EPOCHS, BATCH, RATE, PEAK = 5, 20, 64, 4e-3, 0.3
+QUERIES = 1000  # of Square, for each image that still stands
+SPARSE = SLIDE(L1_, steps=STEPS, keep=(1, 6), best="last")  # 1 to 6 of 64 pixels, as MSD's 5 to 20 of 784
+STRATEGIES: dict[str, Any] = {
+    "natural": Standard(),
+    "linf only": Adversarial(LINF, steps=STEPS),
+    "l2 only": Adversarial(L2_, steps=STEPS),
+    "MAX": Worst((LINF, L2_, SPARSE), steps=STEPS),
+    "SAT": SAT((LINF, L2_, SPARSE), steps=STEPS),
+    "MSD": MSDTraining(UNION, steps=STEPS, keep=(1, 6), ratio=(1.0, 1.0, 1.4)),
+}
+SINGLE, SEVERAL = ("linf only", "l2 only"), ("MAX", "SAT", "MSD")
+
+
+def battery() -> Battery:
+    """AutoAttack's APGD-CE and targeted APGD in full; on survivors Square, and Pointwise for l1."""
+    entries = []
+    for ball in UNION:
+        entries += [Entry(part, Foreign("autoattack", part), ball) for part in ("apgd-ce", "apgd-t")]
+        entries.append(Entry("square", Foreign("autoattack", "square", (("queries", QUERIES),)), ball))
+    return (*entries, Entry("pointwise", Foreign("foolbox", "PointwiseAttack"), L1_))
+
+
+@dataclass
+class Demo:
+    """Train a small network on the embedded digits in six ways and compare what they withstand.
+
+    Natural training, training against one norm, and MAX, SAT and MSD against all three: two to three minutes on two
+    cores. Writes a page of tables and pictures. Killed, the same command goes on.
+    """
+
+    out: Path = Path("runs/demo")
+    images: int = 200
+    """Test images to judge on."""
+    epochs: int = EPOCHS
+    workers: int | None = None
+    """Models that train at the same time, a core each; as many as there are cores if left out."""
+    seed: int = 0
+    progress: bool = True
+
+    def run(self) -> None:
+        checks.count("images", self.images)
+        checks.count("epochs", self.epochs)
+        began = time.time()
+        workers = checks.count("workers", self.workers or min(os.cpu_count() or 1, len(STRATEGIES)))
+        print(f"Training six networks on 1300 digits, {self.epochs} epochs each, {workers} at a time.", flush=True)
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            jobs = {name: pool.submit(one, name, self) for name in reversed(STRATEGIES)}  # the slow ones first
+            with Bars(self) if self.progress else nullcontext() as bars:
+                while wait(jobs.values(), timeout=0.5).not_done:
+                    if bars is not None:
+                        bars.look(jobs)
+                    if failed := [j for j in jobs.values() if j.done() and j.exception()]:
+                        pool.shutdown(cancel_futures=True)
+                        raise failed[0].exception() or RuntimeError
+        seconds = {name: jobs[name].result() for name in STRATEGIES}
+        self.tell(seconds, time.time() - began)
+
+    def folder(self, name: str) -> Path:
+        """Of that model."""
+        return self.out / name.replace(" ", "-")
+
+    def tell(self, seconds: dict[str, float], took: float) -> None:
+        """The table, what follows from it, and where the pictures are."""
+        from rich.console import Console
+
+        reports = [(name, Report.load(self.folder(name) / "judged")) for name in STRATEGIES]
+        lines = [line for line in tables.lines_of(reports) if line.title in STRATEGIES]
+        Console(width=None if sys.stdout.isatty() else 120).print(tables.beside(lines))
+        print(
+            "Percent of test images still classified correctly. Each column is the worst of AutoAttack's APGD-CE and\n"
+            f"APGD-T (9 targets, 100 steps) and, on survivors, Square ({QUERIES} queries) and for l1 Pointwise.\n"
+            "Union: the image withstands all three."
+        )
+        union = {name: 100 * report.union for name, report in reports}
+        best = max(SINGLE, key=union.__getitem__)
+        gains = ", ".join(f"{name} {union[name] - union[best]:+.1f}" for name in SEVERAL)
+        print(f"Union over the better single norm ({best}, {union[best]:.1f}): {gains} points.")
+        times = ", ".join(f"{name} {s:.0f}" for name, s in seconds.items())
+        print(f"Seconds of training: {times}; of everything: {took:.0f}.")
+        path = self.out / "index.html"
+        written(path, lambda file: file.write(page.render(reports).encode()))
+        print(f"Tables and pictures: {path}")
+
+
+def one(name: str, demo: Demo) -> float:
+    """Train and judge one of the networks; the seconds its training took."""
+    torch.set_num_threads(1)
+    torch.manual_seed(demo.seed)
+    how: dict[str, Any] = {"epochs": demo.epochs, "batch_size": BATCH, "seed": demo.seed, "progress": False}
+    how |= {"optimizer": Adam(RATE), "schedule": Triangular(PEAK), "out": demo.folder(name)}
+    run = fit(DigitsCNN(), STRATEGIES[name], digits("train"), **how)
+    judge: dict[str, Any] = {"pool": digits("train"), "out": demo.folder(name) / "judged", "progress": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they stand on the page
+        evaluate(run.model, digits("test").take(min(demo.images, 497)), battery(), **judge)
+    return sum(row["seconds"] for row in run.metrics)
+
+
+class Bars:
+    """A bar for each network, from what its folder holds so far."""
+
+    def __init__(self, demo: Demo) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description:10s}"), BarColumn(30), TextColumn("{task.fields[note]}"))
+        self.bars = Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr), transient=True)
+        self.demo, self.attacks = demo, len(battery())
+        total = demo.epochs + self.attacks
+        self.tasks = {name: self.bars.add_task(name, total=total, note="", start=False) for name in STRATEGIES}
+
+    def __enter__(self) -> Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def look(self, jobs: dict[str, Future[float]]) -> None:
+        """Move the bars."""
+        for name, task in self.tasks.items():
+            folder = self.demo.folder(name)
+            trained = len((folder / METRICS).read_text().splitlines()) if (folder / METRICS).is_file() else 0
+            judged = len(list((folder / "judged" / PARTS).glob("*.npz")))
+            note = f"epoch {trained} of {self.demo.epochs}"
+            if trained >= self.demo.epochs:
+                note = f"attack {judged} of {self.attacks}"
+            if jobs[name].done():
+                trained, judged, note = self.demo.epochs, self.attacks, "done"
+            if folder.exists():
+                self.bars.start_task(task)
+            self.bars.update(task, completed=trained + judged, note=note if folder.exists() else "waiting")

@@ -1,0 +1,85 @@
+"""A strategy's own setting, chosen by union accuracy on a held-out part of the training data; never on test data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mrt import checks
+from mrt.config import encode
+from mrt.data import order
+from mrt.data.images import Data, Images, as_images
+from mrt.evaluation.store import written
+from mrt.strategies import MSDTraining
+from mrt.threats import L1
+from mrt.training.fit import fit
+from mrt.training.validation import Validation
+
+FACTORS = (0.7, 1.0, 1.4, 2.0, 2.8)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The strategy of the best held-out union, and what every one of them reached: clean, each threat, union."""
+
+    strategy: Any
+    scores: tuple[tuple[Any, dict[str, float]], ...]
+
+    def __str__(self) -> str:
+        rows = (f"{'*' if s == self.strategy else ' '} union {100 * r['union']:5.1f}  {s!r}" for s, r in self.scores)
+        return "\n".join(rows)
+
+
+def ratios(strategy: MSDTraining, factors: Sequence[float] = FACTORS) -> list[MSDTraining]:
+    """The same MSD with the l1 ball's step (without one, the last ball's) times each of the factors."""
+    if not isinstance(strategy, MSDTraining):
+        raise ValueError(f"only MSDTraining has a ratio of step sizes to choose; got {strategy!r}")
+    kinds = [isinstance(ball, L1) for ball in strategy.balls]
+    which = kinds.index(True) if True in kinds else len(kinds) - 1
+    base = strategy.ratio or (1.0,) * len(kinds)
+    return [replace(strategy, ratio=tuple(r * f if i == which else r for i, r in enumerate(base))) for f in factors]
+
+
+def tune(
+    make: Callable[[], nn.Module],
+    strategies: Sequence[Any],
+    data: Data,
+    *,
+    share: float = 0.2,
+    steps: int = 100,
+    out: Path | str | None = None,
+    seed: int = 0,
+    **settings: Any,
+) -> Tuned:
+    """Train a fresh model of `make()` by each of `strategies` on 1 - `share` of the data, and judge each on the rest by
+    APGD of so many `steps`. `settings` are those of `fit`; with `out`, a folder for each, and a killed search goes on.
+    """
+    candidates = checks.several("strategies", tuple(strategies), "strategies to choose from")
+    kept, held = split(data, share, seed)
+    scores = []
+    for number, strategy in enumerate(candidates):
+        judge = Validation(held, steps=steps, every=10**9)  # at the end alone
+        folder = None if out is None else Path(out) / str(number)
+        run = fit(make(), strategy, kept, validation=judge, out=folder, seed=seed, **settings)
+        names = ("clean", *judge.attacks(strategy), "union")
+        scores.append((strategy, {name: run.metrics[-1][name] for name in names}))
+    best = max(scores, key=lambda score: score[1]["union"])[0]
+    if out is not None:
+        table = [{"strategy": encode(s), "best": s == best, **row} for s, row in scores]
+        written(Path(out) / "tune.json", lambda file: file.write(f"{json.dumps(table, indent=1)}\n".encode()))
+    return Tuned(best, tuple(scores))
+
+
+def split(data: Data, share: float, seed: int) -> tuple[Images, Images]:
+    """The data without a random `share` of it, and that share."""
+    images = as_images(data)
+    held = round(checks.number("the held-out share", share, open_low=True, high=1) * len(images))
+    if not 0 < held < len(images):
+        raise ValueError(f"a held-out share of {share:g} leaves one side of {len(images)} examples empty")
+    shuffled = order(len(images), seed=seed, epoch=0)
+    return images.take(shuffled[held:]), images.take(shuffled[:held])

@@ -1,0 +1,412 @@
+"""What every strategy promises, and a plain twin for each."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
+
+import mrt
+import mrt.strategies
+from mrt.config import decode, encode
+from mrt.protocols import Stateful, Step
+from mrt.strategies.adversaries import adversary
+from mrt.threats import noise
+from tests.support import UNION, RowWise, images, small_net
+
+LINF, L2, L1 = UNION
+RT = mrt.RotationTranslation(20, 2)
+SEEN = (*UNION, RT)  # "seen" variants train on motions, too
+STRATEGIES: tuple[Any, ...] = (
+    mrt.Standard(),
+    mrt.Adversarial(LINF, steps=3),
+    mrt.Adversarial(mrt.FGSM(LINF)),
+    mrt.Adversarial(mrt.CWLinf(LINF, steps=3)),
+    mrt.Adversarial(RT),
+    mrt.Adversarial(mrt.L0(3)),
+    mrt.Adversarial(mrt.Affine((LINF, L1)), steps=2),
+    mrt.Adversarial(mrt.AnyOf(UNION), steps=2),
+    mrt.Average(SEEN, steps=2),
+    mrt.Average(UNION, steps=2, how="concatenate"),
+    mrt.Average(SEEN, steps=2, how="sequential"),
+    mrt.Worst(SEEN, steps=2),
+    mrt.Alternate(SEEN, steps=2),
+    mrt.MSDTraining(UNION, steps=3, ratio=(1, 1, 1.4)),
+    mrt.MSDTraining(SEEN, steps=2, keep=(0.8, 0.99)),
+    mrt.SAT((LINF, mrt.SLIDE(L1, steps=2, keep=3)), steps=2),
+    mrt.SAT(SEEN, steps=2, bn="batch"),
+    mrt.EAT((LINF, L1, RT), steps=3),
+    mrt.TRADES(LINF, steps=3),
+    mrt.TRADES(L1, steps=3, beta=1.0, keep=5),
+    mrt.TRADES(mrt.AnyOf(UNION), steps=2),
+)
+every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: repr(s)[:60])
+
+
+def a_step(x: Tensor, index: int = 0, **changes: Any) -> Step:
+    seeds = noise.of_index(torch.arange(len(x)), 5, 0)
+    step = Step(index, 10, index / 5, 0.1, x, seeds, 1234 + index, mrt.Fast(), lambda t: t)
+    return replace(step, **changes)
+
+
+def batch(n: int = 12, seed: int = 0, shape: tuple[int, ...] = (1, 8, 8)) -> tuple[Tensor, Tensor]:
+    return images(shape, n, seed), torch.arange(n) % 5
+
+
+def started(strategy: Any, model: nn.Module, x: Tensor, y: Tensor) -> Any:
+    return strategy.start(model, x, y) if isinstance(strategy, Stateful) else strategy
+
+
+def losses_of(found: Tensor | Iterator[Tensor]) -> list[Tensor]:
+    return [found] if isinstance(found, Tensor) else list(found)
+
+
+def test_every_export_is_tested() -> None:
+    assert {type(s).__name__ for s in STRATEGIES} == set(mrt.strategies.__all__) <= set(mrt.__all__)
+
+
+@every_strategy
+def test_strategies_are_values(strategy: Any) -> None:
+    again = eval(repr(strategy), vars(mrt))
+    assert again == strategy and hash(again) == hash(strategy)
+    assert decode(encode(strategy), vars(mrt)) == strategy
+
+
+@every_strategy
+def test_a_scalar_that_depends_on_the_weights_and_nothing_else_changed(strategy: Any) -> None:
+    net, (x, y) = small_net().train(), batch()
+    weights, before = copy.deepcopy(net.state_dict()), x.clone()
+    run = started(strategy, net, x, y)
+    for loss in losses_of(run(net, x, y, a_step(x))):
+        assert loss.shape == () and loss.isfinite()
+        loss.backward()
+    assert all(m.training for m in net.modules())
+    assert all(p.requires_grad and p.grad is not None for p in net.parameters())
+    assert torch.equal(x, before)
+    for name, value in net.state_dict().items():  # BatchNorm saw training batches alone
+        moved = name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        assert moved or torch.equal(value, weights[name]), name
+    passes = {mrt.Average: 4, mrt.TRADES: 2}.get(type(strategy), 1)
+    passes = 1 if getattr(strategy, "how", "") == "concatenate" else passes
+    assert int(net.state_dict()["1.num_batches_tracked"]) - int(weights["1.num_batches_tracked"]) == passes
+
+
+@every_strategy
+def test_the_attack_sees_no_dropout(strategy: Any) -> None:
+    """With dropout that drops nearly everything the examples are those of the network without it."""
+    net, (x, y) = small_net().train(), batch()
+    seen: list[Tensor] = []
+
+    def record(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if module.training:
+            seen.append(given[0].detach().clone())
+
+    net.register_forward_pre_hook(record)
+    found = []
+    for share in (0.0, 0.9):
+        net[3].p = share  # type: ignore[index, union-attr]
+        mine = copy.deepcopy(net)
+        seen.clear()
+        losses_of(started(strategy, mine, x, y)(mine, x, y, a_step(x)))
+        found.append([s.clone() for s in seen])
+    sequential = getattr(strategy, "how", "") == "sequential"  # BatchNorm moves between its attacks, before any dropout
+    assert len(found[0]) == len(found[1]) > 0
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b) or sequential
+
+
+@every_strategy
+def test_noise_belongs_to_the_examples(strategy: Any) -> None:
+    """Two halves of a batch make the examples that the whole makes, so that processes may share it."""
+    net, (x, y) = RowWise((1, 8, 8)).train(), batch()
+    whole = a_step(x)
+
+    def crafted(rows: slice) -> list[Tensor]:
+        seen: list[Tensor] = []
+        handle = net.register_forward_pre_hook(lambda m, g: seen.append(g[0].detach()) if m.training else None)
+        run = started(strategy, net, x[rows], y[rows])
+        losses_of(run(net, x[rows], y[rows], replace(whole, seeds=whole.seeds[rows], x_raw=x[rows])))
+        handle.remove()
+        return seen
+
+    if getattr(strategy, "how", "") == "concatenate":
+        return  # its batches are stacked
+    for all_, one, two in zip(crafted(slice(0, 12)), crafted(slice(0, 6)), crafted(slice(6, 12)), strict=True):
+        torch.testing.assert_close(all_, torch.cat([one, two]))
+
+
+def test_the_attacks_are_the_papers() -> None:
+    bn: Any = {"bn": "batch", "fast": mrt.Fast("bfloat16")}
+    assert adversary(LINF, 7, **bn) == mrt.PGD(LINF, steps=7, best="last", **bn)
+    assert adversary(L2, 7, **bn) == mrt.PGD(L2, steps=7, best="last", **bn)
+    assert adversary(L1, 7, **bn) == mrt.SLIDE(L1, steps=7, best="last", **bn)
+    assert adversary(RT, 7, **bn) == mrt.RTWorstOf(RT, k=10, **bn)
+    assert adversary(mrt.AnyOf(UNION), 7, **bn) == mrt.MSD(UNION, steps=7, **bn)
+    assert adversary(mrt.L0(3), 7) == mrt.GreedyL0(mrt.L0(3))
+    mixed = mrt.AnyOf((LINF, mrt.L0(3)))
+    assert adversary(mixed, 7) == mrt.WorstOf((adversary(LINF, 7), adversary(mrt.L0(3), 7)))
+    ready = mrt.FGM(L2)
+    assert adversary(ready, 7, **bn) is ready
+
+
+def crafted_by(attack: Any, number: int, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+    """The twin's way to an example: the attack with that stream of the batch's seeds."""
+    found: Tensor = attack(model, x, y, rng=noise.fold(step.seeds, number))
+    return found
+
+
+THREE = (mrt.PGD(LINF, steps=2, best="last"), mrt.PGD(L2, steps=2, best="last"), mrt.SLIDE(L1, steps=2, best="last"))
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.05, 1.0, 3.0]))
+@settings(max_examples=15)
+def test_single_worst_and_average_agree_with_loops_over_examples(seed: int, size: float) -> None:
+    model, (x, y) = RowWise((1, 8, 8), seed=seed), batch(8, seed)
+    threats = tuple(t.scaled(size) for t in UNION)
+    three = [adversary(t, 2) for t in threats]
+    step = a_step(x)
+    batches = [crafted_by(attack, j, model, x, y, step) for j, attack in enumerate(three)]
+    losses = torch.stack([cross_entropy(model(b), y, reduction="none") for b in batches])
+    single = mrt.Adversarial(threats[2], steps=2)(model, x, y, step)
+    one = crafted_by(three[2], 0, model, x, y, step)
+    torch.testing.assert_close(single, cross_entropy(model(one), y))
+    per_example = [max(losses[j, i].item() for j in range(3)) for i in range(len(x))]
+    worst = mrt.Worst(threats, steps=2)(model, x, y, step)
+    assert abs(worst.item() - sum(per_example) / len(x)) <= 1e-5 * abs(worst.item()) + 1e-6
+    mean: Any = mrt.Average(threats, steps=2)(model, x, y, step)
+    torch.testing.assert_close(mean, losses.mean(), rtol=1e-5, atol=1e-6)
+    stacked: Any = mrt.Average(threats, steps=2, how="concatenate")(model, x, y, step)
+    torch.testing.assert_close(stacked, mean)
+    assert worst >= mean - 1e-6
+    (grad,) = torch.autograd.grad(worst, [model.weight])
+    rows = losses.argmax(0)
+    mixed = torch.stack([batches[int(j)][i] for i, j in enumerate(rows)])
+    (twin,) = torch.autograd.grad(cross_entropy(model(mixed), y), [model.weight])
+    torch.testing.assert_close(grad, twin)
+
+
+def test_concatenation_shows_in_batchnorm() -> None:
+    net, (x, y) = small_net().train(), batch()
+    net[3].p = 0.0  # type: ignore[index, union-attr]
+    found: list[Any] = []
+    for how in ("mean", "concatenate"):
+        found.append(mrt.Average(UNION, steps=2, how=how)(copy.deepcopy(net), x, y, a_step(x)))  # type: ignore[arg-type]
+    assert abs(found[0].item() - found[1].item()) > 1e-6
+
+
+def test_sequential_attacks_what_the_update_before_left() -> None:
+    model, (x, y) = RowWise((1, 8, 8)), batch()
+    twin, step = copy.deepcopy(model), a_step(x)
+    optimizers = [torch.optim.SGD(m.parameters(), lr=0.5) for m in (model, twin)]
+    found: Any = mrt.Average(THREE, how="sequential")(model, x, y, step)
+    for loss in found:
+        optimizers[0].zero_grad()
+        loss.backward()
+        optimizers[0].step()
+    for j, attack in enumerate(THREE):
+        optimizers[1].zero_grad()
+        cross_entropy(twin(crafted_by(attack, j, twin, x, y, step)), y).backward()
+        optimizers[1].step()
+    assert torch.equal(model.weight, twin.weight)
+
+
+def test_alternate_takes_turns() -> None:
+    model, (x, y) = RowWise((1, 8, 8)), batch()
+    for index in range(7):
+        step = a_step(x, index)
+        own = cross_entropy(model(crafted_by(THREE[index % 3], index % 3, model, x, y, step)), y)
+        assert torch.equal(mrt.Alternate(THREE)(model, x, y, step), own)
+
+
+class Recorder:
+    """An attack that changes nothing, and remembers that it was asked."""
+
+    def __init__(self, name: int, calls: list[int]) -> None:
+        self.name, self.calls, self.threat = name, calls, LINF
+
+    def __call__(self, model: Any, x: Tensor, y: Tensor, **how: Any) -> Tensor:
+        self.calls.append(self.name)
+        return x
+
+
+def test_sat_draws_uniformly_once_for_all_processes() -> None:
+    model, (x, y) = RowWise((1, 8, 8)), batch(2)
+    calls: list[int] = []
+    sat = mrt.SAT(tuple(Recorder(j, calls) for j in range(3)))
+    for seed in range(3000):
+        sat(model, x, y, a_step(x, shared_seed=seed))
+    counts = Counter(calls)
+    assert len(calls) == 3000
+    assert sum((counts[j] - 1000) ** 2 / 1000 for j in range(3)) < 13.8  # chi-square, 2 degrees, 0.1%
+    other = noise.of_index(torch.arange(2), 9)
+    for seed in range(20):  # other examples, same draw
+        sat(model, x.flip(0), y, a_step(x, shared_seed=seed, seeds=other))
+    assert calls[3000:] == calls[:20]
+
+
+def test_eat_draws_by_running_error() -> None:
+    """Against a twin that counts by hand; until every attack has been seen the draw is uniform."""
+
+    class Fixed(nn.Module):
+        """Right on as many examples as the image says."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([1 - x[:, 0, 0, 0], x[:, 0, 0, 0]], 1) * 4
+
+    class Fools(Recorder):
+        def __call__(self, model: Any, x: Tensor, y: Tensor, **how: Any) -> Tensor:
+            self.calls.append(self.name)
+            out = x.clone()
+            out[: (8, 2, 0)[self.name], 0, 0, 0] = 1.0
+            return out
+
+    x, y = torch.zeros(8, 1, 2, 2), torch.zeros(8, dtype=torch.int64)
+    calls: list[int] = []
+    eat = mrt.EAT(tuple(Fools(j, calls) for j in range(3)))
+    state = eat.start(Fixed(), x, y)
+    model = nn.Sequential(Fixed(), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(2))
+        model[1].bias.zero_()
+    seed = 0
+    while len(set(calls)) < 3:
+        assert torch.equal(state.weights, torch.ones(3).double())
+        state(model, x, y, a_step(x, shared_seed=seed))
+        seed += 1
+    assert torch.allclose(state.weights, torch.tensor([1.0, 0.25, 0.0]).double())
+    start = len(calls)
+    for seed in range(seed, seed + 2000):
+        state(model, x, y, a_step(x, shared_seed=seed))
+    counts = Counter(calls[start:])
+    assert counts[2] == 0  # never fooled anything
+    assert abs(counts[0] - 1600) < 4 * (2000 * 0.8 * 0.2) ** 0.5
+    assert torch.equal(state.given, torch.tensor([float(calls.count(j)) for j in range(3)]).double())
+    again = eat.start(model, x, y)
+    again.load_state_dict(state.state_dict())
+    assert torch.equal(again.weights, state.weights)
+
+
+def test_eat_counts_the_processes_together() -> None:
+    x, y = batch(4)
+    model, calls = RowWise((1, 8, 8)), list[int]()
+    state = mrt.EAT((Recorder(0, calls),)).start(model, x, y)
+    state(model, x, y, a_step(x, mean=lambda t: torch.full_like(t, 0.375)))
+    assert float(state.fooled[0]) == 0.375
+
+
+def test_eat_searches_balls_by_apgd_from_x() -> None:
+    eat = mrt.EAT((LINF, L1, RT), steps=6, bn="batch")
+    x, _ = batch(2)
+    how: Any = {"steps": 6, "random_start": False, "best": "loss", "bn": "batch"}
+    assert eat.attacks(a_step(x)) == [mrt.APGD(LINF, **how), mrt.APGD(L1, **how), mrt.RTWorstOf(RT, bn="batch")]
+
+
+@given(st.integers(0, 1000), st.sampled_from([LINF, L2]), st.sampled_from([0.5, 6.0]))
+@settings(max_examples=12)
+def test_trades_agrees_with_its_twin(seed: int, ball: Any, beta: float) -> None:
+    """In float64: ascent on KL from noise of 0.001, then CE + beta KL, with gradients through both of its ends."""
+    model, (x, y) = RowWise((1, 8, 8), seed=seed), batch(6, seed)
+    step = a_step(x)
+    loss = mrt.TRADES(ball, steps=3, beta=beta)(model, x, y, step)
+    double = copy.deepcopy(model).double()
+    wide, clean = x.double(), double(x.double()).detach()
+    x_adv = (wide + 1e-3 * noise.normal(step.seeds, 1, 8, 8).double()).clamp(0, 1)
+    x_adv = ball.apply(wide, ball.project(x_adv - wide, wide))
+    for _ in range(3):
+        x_adv = x_adv.detach().requires_grad_()
+        away = kl_div(log_softmax(double(x_adv), 1), softmax(clean, 1), reduction="sum")
+        (grad,) = torch.autograd.grad(away, x_adv)
+        delta = ball.project(x_adv.detach() - wide + 2.5 * ball.eps / 3 * ball.steepest(grad, x_adv - wide, wide), wide)
+        x_adv = ball.apply(wide, delta)
+    away = kl_div(log_softmax(double(x_adv.detach()), 1), softmax(double(wide), 1), reduction="batchmean")
+    twin = cross_entropy(double(wide), y) + beta * away
+    torch.testing.assert_close(loss.double(), twin, rtol=2e-3, atol=1e-4)
+    grads = [torch.autograd.grad(v, m.weight)[0].double() for v, m in ((loss, model), (twin, double))]
+    assert float((grads[0] - grads[1]).norm() / grads[1].norm()) < 2e-2
+
+
+def test_trades_without_its_term_is_standard() -> None:
+    model, (x, y) = RowWise((1, 8, 8)), batch()
+    step = a_step(x)
+    assert torch.equal(mrt.TRADES(LINF, beta=0.0)(model, x, y, step), mrt.Standard()(model, x, y, step))
+    ready = mrt.PGD(L2, steps=3)
+    x_adv = crafted_by(ready, 0, model, x, y, step)
+    loss = mrt.TRADES(ready, beta=2.0)(model, x, y, step)
+    away = kl_div(log_softmax(model(x_adv), 1), softmax(model(x), 1), reduction="batchmean")
+    torch.testing.assert_close(loss, cross_entropy(model(x), y) + 2 * away)
+
+
+def test_trades_in_l1_keeps_to_its_entries() -> None:
+    x, y = batch()
+    near = mrt.TRADES(L1, steps=1, keep=3).farthest(L1, RowWise((1, 8, 8)), x, y, a_step(x))
+    assert int(((near - x).abs() > 0.05).flatten(1).sum(1).max()) <= 3
+    assert bool(L1.contains(x, near).all())
+
+
+def test_msd_trains_on_the_attack_with_its_ratio() -> None:
+    model, (x, y) = RowWise((1, 8, 8)), batch()
+    step = a_step(x)
+    sizes = tuple(r * 2.5 * b.eps / 4 for r, b in zip((1, 0.5, 1.4), UNION, strict=True))
+    attack = mrt.MSD(UNION, steps=4, step_size=sizes, keep=(1, 6))
+    x_adv = crafted_by(attack, 0, model, x, y, step)
+    mine = mrt.MSDTraining(UNION, steps=4, ratio=(1, 0.5, 1.4), keep=(1, 6))
+    assert mine.attack == attack
+    assert torch.equal(mine(model, x, y, step), cross_entropy(model(x_adv), y))
+    assert mrt.MSDTraining(mrt.AnyOf(UNION)) == mrt.MSDTraining(UNION)  # type: ignore[arg-type]
+
+
+def test_msd_with_motions_is_the_worse_of_both() -> None:
+    model, (x, y) = RowWise((1, 8, 8)), batch()
+    step, motions = a_step(x), mrt.RTWorstOf(RT, k=10)
+    mine = mrt.MSDTraining((LINF, L2, RT), steps=3)
+    both = [crafted_by(mine.attack, 0, model, x, y, step), crafted_by(motions, 1, model, x, y, step)]
+    losses = torch.stack([cross_entropy(model(b), y, reduction="none") for b in both]).amax(0)
+    torch.testing.assert_close(mine(model, x, y, step), losses.mean())
+
+
+@pytest.mark.parametrize("make", [mrt.Adversarial, lambda t, **k: mrt.Worst((t,), **k), mrt.TRADES])
+def test_bn_batch_reaches_the_attack(make: Any) -> None:
+    """Statistics of a shifted batch make another attack than the running ones, which stay where they were."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 5)).train()
+    x, y = batch()
+    seen: list[Tensor] = []
+    net.register_forward_pre_hook(lambda m, g: seen.append(g[0].detach()) if m.training else None)
+    for bn in ("eval", "batch"):
+        make(L2, steps=3, bn=bn)(copy.deepcopy(net), x, y, a_step(x))
+    half = len(seen) // 2
+    assert any(not torch.equal(a, b) for a, b in zip(seen[:half], seen[half:], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: mrt.Adversarial(0.3), "threat.*0.3"),
+        (lambda: mrt.Adversarial(mrt.Linf), "threat.*Linf"),
+        (lambda: mrt.Adversarial(LINF, steps=0), "steps.*0"),
+        (lambda: mrt.Adversarial(LINF, bn="train"), "bn.*'train'"),
+        (lambda: mrt.Worst(LINF), "threats.*tuple.*Linf"),
+        (lambda: mrt.Worst(()), "threats.*non-empty"),
+        (lambda: mrt.SAT((LINF, "l2")), "threats.*'l2'"),
+        (lambda: mrt.Average(UNION, how="sum"), "how.*'sum'"),
+        (lambda: mrt.MSDTraining((RT,)), "at least one ball"),
+        (lambda: mrt.MSDTraining(UNION, ratio=(1, 2)), "ratio.*3 balls"),
+        (lambda: mrt.MSDTraining(UNION, ratio=(1, 2, 0)), "ratio.*above 0"),
+        (lambda: mrt.MSDTraining(UNION, keep=0), "keep.*0"),
+        (lambda: mrt.TRADES(LINF, beta=-1), "beta.*-1"),
+        (lambda: mrt.TRADES(LINF, step_size=0), "step_size.*0"),
+        (lambda: mrt.TRADES(L1, keep=1.5), "keep.*1.5"),
+    ],
+)
+def test_bad_settings(make: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make()
