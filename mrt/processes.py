@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 T = TypeVar("T")
+GROUPS = itertools.count()
 WAIT = timedelta(days=7)  # for the slowest process of one attack
 
 
@@ -42,7 +44,13 @@ def processes() -> Iterator[Processes]:
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     mine = dist.is_available() and not dist.is_initialized() and several
     if mine:
-        dist.init_process_group("gloo", timeout=WAIT)
+        # A second group in the same processes would wait for ever on what the first left in their common store.
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
+
+        store, rank, count = next(rendezvous("env://", timeout=WAIT))
+        store = PrefixStore(f"mrt/{next(GROUPS)}", store)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=WAIT)
     try:
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             yield Processes()

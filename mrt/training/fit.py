@@ -114,7 +114,7 @@ def fit(
 
 def best_of(loop: Loop) -> nn.Module | None:
     """The model with the best weights, None where none were chosen."""
-    if loop.validation is None:
+    if loop.settings.validation is None:
         return None
     best = copy.deepcopy(loop.model).eval()
     best.load_state_dict(loop.best_weights if loop.folder is None else loop.folder.best())

@@ -24,7 +24,7 @@ from mrt.training.folder import RunFolder
 from mrt.training.observers import average, counted, seed_everything
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
-from mrt.training.validation import held, judged
+from mrt.training.validation import judged
 
 ATTACK, SHARED = 4, 5  # what seeds are for
 BY_UPDATE = (OneCycleLR, CyclicLR)  # torch schedulers that count updates; the others count epochs
@@ -52,7 +52,6 @@ class Loop:
             batch = self.batch()
             self.strategy = self.strategy.start(model, batch.x, batch.y)
             self.together.same(self.strategy)
-        self.validation = None if settings.validation is None else held(settings.validation.data, data)
 
     def run(self, bar: Progress, board: Board) -> None:
         """Every update that is left."""
@@ -126,7 +125,7 @@ class Loop:
         low = self.settings.fast.precision == "bfloat16"
         with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=low):
             found = self.strategy(self.model, batch.x, batch.y, step)
-        if isinstance(found, Tensor):
+        if not isinstance(found, Iterator):
             found = iter([found])
         while True:
             with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=low):
@@ -182,10 +181,8 @@ class Loop:
 
     def judge(self) -> dict[str, float]:
         """Held-out accuracies; the weights are kept if their union is the best so far."""
-        if self.validation is None:
-            return {}
-        began = time.perf_counter()
-        found = judged(self.judged_model, self.validation, self.settings.attacks, self.settings.seed, self.team)
+        began, s = time.perf_counter(), self.settings
+        found = judged(self.judged_model, s.held, s.attacks, s.seed, self.team)
         if found["union"] > self.best:
             self.best = found["union"]
             self.keep_best()

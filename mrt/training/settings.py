@@ -19,7 +19,7 @@ from mrt.evaluation.store import fingerprint
 from mrt.protocols import Attack, Fast, Stateful
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.schedules import Schedule, Triangular
-from mrt.training.validation import Validation
+from mrt.training.validation import Validation, held
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Settings:
     ema: float | None
     clip: float | None
     validation: Validation | None
+    held: Images
     attacks: dict[str, Attack]
     checkpoint_every: int
     crop: CropFlip
@@ -58,7 +59,8 @@ class Settings:
         settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(data.x, data.y)}}
         if self.validation is not None:
             judges = {name: _told(attack) for name, attack in self.attacks.items()}
-            settings["validation"] = {"every": self.validation.every, "attacks": judges}
+            hashed = fingerprint(self.held.x, self.held.y)
+            settings["validation"] = {"every": self.validation.every, "attacks": judges, "hash": hashed}
         shape_hash = fingerprint(torch.frombuffer(bytearray(repr(shapes).encode()), dtype=torch.uint8))
         return {**settings, "shapes": shape_hash, "info": dict(info or {}), "environment": versions()}
 
@@ -92,9 +94,16 @@ def chosen(
     if validation is not None and not isinstance(validation, Validation):
         validation = Validation(validation)
     attacks = {} if validation is None else validation.attacks(strategy)
+    judged = data.take(0) if validation is None else held(validation.data, data)
     given |= {"batch_size": batch, "schedule": _schedule(given["optimizer"], given["schedule"])}
     return Settings(
-        strategy=strategy, total=total, per_epoch=per_epoch, validation=validation, attacks=attacks, **given
+        strategy=strategy,
+        total=total,
+        per_epoch=per_epoch,
+        validation=validation,
+        held=judged,
+        attacks=attacks,
+        **given,
     )
 
 

@@ -12,7 +12,8 @@ from torch import nn
 from mrt import checks
 from mrt.attacks import APGD
 from mrt.attacks.gradient import crafting
-from mrt.data.images import Data, Images, as_images
+from mrt.data.images import Data, Images
+from mrt.evaluation.opening import pixels
 from mrt.processes import Processes
 from mrt.protocols import Attack, Ball, Threat
 from mrt.strategies.adversaries import adversary
@@ -91,8 +92,8 @@ def judged(model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int
 
 def held(data: Data, like: Images) -> Images:
     """The held-out images, without augmentation, where the training images are."""
-    images = as_images(data)
-    if not len(images) or images.x.shape[1:] != like.x.shape[1:]:
+    images, _ = pixels(data)
+    if images.x.shape[1:] != like.x.shape[1:]:
         raise ValueError(
             f"validation needs images of shape {tuple(like.x.shape[1:])}, as the training ones; "
             f"got {tuple(images.x.shape)}"

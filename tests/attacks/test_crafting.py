@@ -13,8 +13,8 @@ from torch.utils.flop_counter import flop_registry
 
 import mrt
 from mrt.attacks.gradient import crafting, input_grad
-from mrt.protocols import Fast
 from mrt.attacks.losses import ce
+from mrt.protocols import Fast
 from tests.support import UNION, images, small_net
 
 

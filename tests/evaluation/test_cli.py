@@ -15,6 +15,7 @@ import torch
 
 import mrt
 from mrt import cli
+from mrt.cli import parsing
 from tests.matrix_smoke import ROOT
 from tests.support import UNION, digits, digits_net
 
@@ -90,7 +91,7 @@ def test_a_battery_from_a_file_and_data_from_files(
     ],
 )
 def test_threats_as_they_are_typed(text: str, threat: Any) -> None:
-    assert cli.threat(text) == threat
+    assert parsing.threat(text) == threat
 
 
 BAD: list[tuple[list[str], str]] = [
