@@ -23,10 +23,13 @@ export PIP_ARGS MATRIX
 timed = @start=$$(date +%s); { $(2); }; status=$$?; echo "== $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-slow test-matrix lint types bench clean
+.PHONY: help demo test test-slow test-matrix lint types bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(STAMP) ## six ways of training on the embedded digits, judged by AutoAttack: a table and a page, in minutes
+	OMP_NUM_THREADS=1 $(BIN)/mrt demo --out runs/demo
 
 test: $(STAMP) ## lint, types and tests: what every change must pass
 	$(call timed,lint and types,$(BIN)/ruff check . && $(BIN)/mypy --strict $(TYPED))

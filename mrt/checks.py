@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 
+class NoNumbers(ValueError):
+    """A model that answers NaN to everything: in training, one that has diverged."""
+
+
 def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, open_low: bool = False) -> float:
     """`value` as a float, if it is a finite number in [low, high] (or above low, with open_low)."""
     ok = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -18,7 +18,7 @@ ADAPTERS = ROOT / "adapters"
 # Each part of mrt and all that it may import, itself and the standard library aside.
 LAYERS = {
     "checks": "torch",
-    "protocols": "torch",
+    "protocols": "torch checks",
     "threats": "torch checks protocols",
     "attacks": "torch checks protocols threats",
     "models": "torch checks protocols",
@@ -27,8 +27,12 @@ LAYERS = {
     "processes": "torch",
     "evaluation": "torch numpy PIL jinja2 rich robustbench "
     "checks config protocols processes threats attacks models data",
+    "strategies": "torch checks protocols threats attacks",
+    "training": "torch numpy rich checks config processes protocols threats attacks data evaluation strategies",
     "recipes": "checks protocols threats evaluation",
-    "cli": "tyro rich checks protocols threats data evaluation recipes",
+    "demo": "torch rich checks attacks data evaluation models strategies threats training",
+    "cli": "torch tyro rich checks config protocols threats attacks data demo evaluation models recipes strategies "
+    "training",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)

@@ -173,7 +173,7 @@ def _checked(model: Model, x: Tensor, labels: Tensor) -> Model:
                     f"got {int(labels.max())}"
                 )
             if bool(logits.isnan().any(1).all()) and bool(model(x).isnan().any(1).all()):
-                raise ValueError("the model must return numbers for clean images; got NaN for every one")
+                raise checks.NoNumbers("the model must return numbers for clean images; got NaN for every one")
         return logits
 
     return f

@@ -64,13 +64,18 @@ def load_data(name: str, root: Path, split: str) -> Images:
 MODELS = tuple(name for name in mrt.models.__all__ if name != "Normalized")
 
 
+def known_model(name: str) -> str:
+    """DigitsCNN for digits-cnn, whatever the case and the dashes."""
+    plain = {each.lower(): each for each in MODELS}.get(name.replace("-", "").lower(), name)
+    return checks.choice("model", plain, (*MODELS, "package.module:factory"))
+
+
 def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int | float | str]]:
     """A fresh network of `mrt.models`, or of package.module:factory, and its settings, say width=8."""
     given = dict(_setting(text) for text in settings)
     maker = attribute(name) if ":" in name else None
     if maker is None:
-        plain = {each.lower(): each for each in MODELS}.get(name.replace("-", "").lower(), name)
-        maker = getattr(mrt.models, checks.choice("model", plain, (*MODELS, "package.module:factory")))
+        maker = getattr(mrt.models, known_model(name))
     try:
         return (maker(**given) if callable(maker) else maker), given
     except TypeError as error:

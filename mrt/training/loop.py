@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
+from mrt import checks
 from mrt.data import Batch, gather, order
 from mrt.data.images import Images
 from mrt.processes import Processes
@@ -81,7 +82,10 @@ class Loop:
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
         batch = self.batch()
-        values = [self.descend(loss) for loss in self.losses(batch, self.step(batch))]
+        try:
+            values = [self.descend(loss) for loss in self.losses(batch, self.step(batch))]
+        except checks.NoNumbers as error:  # an attack noticed first
+            raise FloatingPointError(self.diverged("the model answers NaN")) from error
         if not values:
             raise ValueError("the strategy returned no loss at all; it must return a scalar, or an iterator of scalars")
         if isinstance(self.scheduler, BY_UPDATE):
