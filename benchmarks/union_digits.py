@@ -1,6 +1,6 @@
 """Do multi-norm strategies beat single norms and ART's rotation on the union, on the embedded digits?
 
-    python -m benchmarks.union_digits --out runs/union [--radii A B] [--workers 2] [--result benchmarks/results/FILE.json]
+    python -m benchmarks.union_digits --out runs/union [--radii A B] [--workers 2] [--result FILE.json]
 
 Every method gets GRID settings, of which union accuracy on 260 held-out training images decides (two seeds,
 APGD-CE of 100 steps; test images are not looked at). Then three fresh seeds train on all 1300 and are judged on test
@@ -16,8 +16,7 @@ import itertools
 import json
 import statistics
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from torch import nn
 
 import mrt
 from benchmarks.environment import environment
+from benchmarks.tasks import Task, run
 from mrt.data import Images, order
 from mrt.models import DigitsCNN
 from mrt.processes import Processes
@@ -104,7 +104,7 @@ def art_rotation(model: nn.Module, radii: str, seed: int, data: Images, lr: floa
     return model.eval()
 
 
-def work(task: tuple[str, str, str, int, str]) -> dict[str, Any]:
+def work(task: Task) -> dict[str, Any]:
     """One training and its judgement."""
     phase, radii, method, seed, settings = task
     torch.set_num_threads(1)
@@ -119,8 +119,6 @@ def work(task: tuple[str, str, str, int, str]) -> dict[str, Any]:
         attacks = Validation(held, union(radii), steps=100).attacks(None)
         return row | judged(model, held, attacks, 0, Processes())
     test = mrt.data.digits("test")
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         report = mrt.evaluate(model, test.take(TEST), "quick", threats=union(radii), progress=False)
@@ -137,23 +135,6 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def done(path: Path) -> dict[str, dict[str, Any]]:
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return {json.dumps(key): row for key, row in map(json.loads, lines)}
-
-
-def run(tasks: list[tuple[str, str, str, int, str]], path: Path, workers: int) -> dict[str, dict[str, Any]]:
-    """Every task that has no row yet, a line each as it ends."""
-    known = done(path)
-    left = [t for t in tasks if json.dumps(t) not in known]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool, path.open("a") as file:
-        for n, (task, row) in enumerate(zip(left, pool.map(work, left), strict=True), 1):
-            file.write(json.dumps([task, row]) + "\n")
-            file.flush()
-            print(f"{n}/{len(left)} {' '.join(map(str, task))}: union {100 * row['union']:.1f}", flush=True)
-    return done(path)
-
-
 def spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "sd": statistics.stdev(values), "least": min(values)}
 
@@ -165,19 +146,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--result", type=Path)
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"environment": environment(), "n": TEST, "seeds": FRESH, "tuning seeds": TUNING}
     for radii in args.radii:
         grid = [(m, json.dumps(g)) for m, settings in GRID.items() for g in settings]
         tasks = [("tune", radii, m, seed, g) for m, g in grid for seed in TUNING]
-        rows = run(tasks, args.out / "rows.jsonl", args.workers)
+        rows = run(work, tasks, args.out / "rows.jsonl", args.workers)
         scores = {m: {} for m in GRID}  # type: dict[str, dict[str, float]]
         for m, g in grid:
             found = [rows[json.dumps(("tune", radii, m, s, g))]["union"] for s in TUNING]
             scores[m][g] = statistics.mean(found)
         best = {m: max(held, key=held.__getitem__) for m, held in scores.items()}
         final = [("test", radii, m, seed, best[m]) for m in GRID for seed in FRESH]
-        rows = run(final, args.out / "rows.jsonl", args.workers)
+        rows = run(work, final, args.out / "rows.jsonl", args.workers)
         table = {m: [rows[json.dumps(("test", radii, m, s, best[m]))] for s in FRESH] for m in GRID}
         single = [max(table[m][i]["union"] for m in ("linf", "l2", "l1")) for i in range(len(FRESH))]
         chosen = max(("linf", "l2", "l1"), key=lambda m: statistics.mean(r["union"] for r in table[m]))

@@ -92,11 +92,10 @@ def fit(
     how |= {"fast": fast, "channels_last": channels_last}
     with processes() as team, generators_restored():
         settings = chosen(model, strategy, images, epochs, iterations, team.count, **how)
-        config = settings.config(model, images, info)
         folder = None if out is None else RunFolder(Path(out), team.first)
         with nullcontext() if folder is None else folder.owned():
             if folder is not None:
-                folder.open(config)
+                folder.open(settings.config(model, images, info))
             if channels_last:
                 model.to(memory_format=torch.channels_last)
             loop = Loop(model.train(), images, settings, team, folder)
