@@ -69,9 +69,9 @@ def work(task: Task) -> dict[str, Any]:
     chosen = more.take(standing[:SURVIVORS])
     jump = mrt.Entry("hopskipjump", mrt.Foreign("foolbox", "HopSkipJumpAttack", (("steps", STEPS),)), LINF)
     found = mrt.evaluate(model, chosen, (jump,), pool=train.take(1000), progress=False)
-    work = found.info["attacks"]["foolbox.hopskipjump-linf"]
+    effort = found.info["attacks"]["foolbox.hopskipjump-linf"]
     row["hopskipjump"] = {"broken": round((1 - found.union) * len(chosen)), "of": len(chosen)}
-    row["hopskipjump"]["queries each"] = work["forward"] / len(chosen)
+    row["hopskipjump"]["queries each"] = effort["forward"] / len(chosen)
     return row
 
 

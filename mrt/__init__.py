@@ -32,13 +32,27 @@ from mrt.evaluation import (
 from mrt.protocols import Fast
 from mrt.strategies import EAT, SAT, TRADES, Adversarial, Alternate, Average, MSDTraining, Standard, Worst
 from mrt.threats import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation
-from mrt.training import SGD, Adam, Constant, Cosine, Drops, Piecewise, Run, Triangular, Validation, fit
+from mrt.training import (
+    SGD,
+    Adam,
+    Constant,
+    Cosine,
+    Drops,
+    Piecewise,
+    Run,
+    Triangular,
+    Tuned,
+    Validation,
+    fit,
+    ratios,
+    tune,
+)
 
 __all__ = [
     "APGD", "EAT", "FGM", "FGSM", "L0", "L1", "L2", "MIM", "MSD", "PGD", "SAT", "SGD", "SLIDE", "TRADES", "Adam",
     "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf", "Average", "CWLinf", "Constant", "Cosine",
     "Drops", "Entry", "Fast", "Foreign", "GreedyL0", "Linf", "MSDTraining", "OneAtRandom", "Piecewise", "RTGrid",
-    "RTWorstOf", "Report", "RotationTranslation", "Run", "Standard", "Triangular", "Validation", "Worst", "WorstOf",
-    "batteries", "data", "evaluate", "fit", "load_model", "models", "optimal", "read_battery", "save_model",
-    "write_battery",
+    "RTWorstOf", "Report", "RotationTranslation", "Run", "Standard", "Triangular", "Tuned", "Validation", "Worst",
+    "WorstOf", "batteries", "data", "evaluate", "fit", "load_model", "models", "optimal", "ratios", "read_battery",
+    "save_model", "tune", "write_battery",
 ]  # fmt: skip

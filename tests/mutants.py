@@ -26,6 +26,14 @@ HOSTING, EVALUATE, DOUBTS = "evaluation/test_hosting.py", "evaluation/test_evalu
 METRICS, BATTERY, REPORT = "evaluation/test_metrics.py", "evaluation/test_battery.py", "evaluation/test_report.py"
 TRAPS, RESUME, PEERS = "adapters/test_traps.py", "evaluation/test_resume.py", "evaluation/test_peers.py"
 
+STRATEGY, LOOP, RUNS, TUNE = (
+    "strategies/test_laws.py",
+    "training/test_loop.py",
+    "training/test_resume.py",
+    "training/test_tune.py",
+)
+SHARED, TRAIN = "training/test_processes.py", "test_cli_train.py"
+
 Mutant = tuple[str, str, str, str]  # file under mrt/ or adapters/, line, its replacement, tests
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -149,6 +157,65 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/opening.py", '**{**how, "weights_only": True}', "**how", "evaluation/test_opening.py"),
     ("evaluation/store.py", "if begun and not path.is_file():", "if False:", RESUME),
     ("evaluation/batteries.py", 'SLIDE(threat, steps=plan.n(100, 2), step_size=small', 'SLIDE(threat, steps=plan.n(100, 2), step_size=large', BATTERY),
+    # strategies
+    ("strategies/standard.py", "cross_entropy(model(x), y)", "cross_entropy(model(x), y).detach() + 0 * model(x).sum()", LOOP),
+    ("strategies/adversarial.py", "model(crafted(attack, 0, model, x, y, step))", "model(x)", STRATEGY),
+    ("strategies/adversaries.py", "losses.argmax(0)", "losses.argmin(0)", STRATEGY),
+    ("strategies/adversaries.py", "crafting(model, bn=strategy.bn, fast=step.fast) as f:", "__import__('contextlib').nullcontext(model) as f:", STRATEGY),
+    ("strategies/adversaries.py", "rng=noise.fold(step.seeds, number)", "rng=None", STRATEGY),
+    ("strategies/adversaries.py", 'SLIDE(given, steps=steps, best="last", **how)', 'SLIDE(given, steps=steps, **how)', STRATEGY),
+    ("strategies/adversaries.py", '{"bn": bn, "fast": fast}', '{}', STRATEGY),
+    ("strategies/worst.py", "model(worst(candidates, model, y, self, step))", "model(candidates[0])", STRATEGY),
+    ("strategies/average.py", "for x_adv in batches]).mean()", "for x_adv in batches]).amax()", STRATEGY),
+    ("strategies/average.py", "y.repeat(len(batches))", "y.repeat_interleave(len(batches))", STRATEGY),
+    ("strategies/average.py", 'if self.how == "sequential":', 'if self.how == "sequence":', STRATEGY),
+    ("strategies/alternate.py", "step.index % len(self.threats)", "int(step.epoch) % len(self.threats)", STRATEGY),
+    ("strategies/msd.py", "r * 2.5 * b.eps / self.steps", "2.5 * b.eps / self.steps", STRATEGY),
+    ("strategies/msd.py", "worst(batches, model, y, self, step) if others else batches[0]", "batches[0]", STRATEGY),
+    ("strategies/sampled.py", "noise.uniform(seed, 1)[0, 0].double() * ladder[-1]", "0.5 * ladder[-1]", STRATEGY),
+    ("strategies/sampled.py", "seed = torch.tensor([step.shared_seed])", "seed = step.seeds[:1]", STRATEGY),
+    ("strategies/sampled.py", "return self.fooled / self.given", "return 1 - self.fooled / self.given", STRATEGY),
+    ("strategies/sampled.py", "self.given[number] += 1", "self.given += 1", STRATEGY),
+    ("strategies/sampled.py", "step.mean((logits.argmax(1) != y).double().mean())", "(logits.argmax(1) != y).double().mean()", STRATEGY),
+    ("strategies/sampled.py", "self.register_buffer(name,", "setattr(self, name,", RUNS),
+    ("strategies/trades.py", "divergence(clean, model(x_adv)).mean()", "divergence(clean.detach(), model(x_adv)).mean()", STRATEGY),
+    ("strategies/trades.py", "(p.exp() * (p - q)).sum(1)", "(q.exp() * (q - p)).sum(1)", STRATEGY),
+    ("strategies/trades.py", "lambda z, *_: divergence(clean, z)", "lambda z, *_: -divergence(clean, z)", STRATEGY),
+    ("strategies/trades.py", "(x + START * noise.normal(step.seeds, *x.shape[1:])).clamp(0, 1)", "x", STRATEGY),
+    ("attacks/pgd.py", "        return best.take(x_adv)\n", "        best.judge(x_adv, task)\n", PROMISES),
+    # training
+    ("training/loop.py", "schedule((self.index + 1) / self.settings.total)", "schedule(self.index / self.settings.total)", LOOP),
+    ("training/loop.py", "index[self.team.rank :: self.team.count]", "index", SHARED),
+    ("training/loop.py", "self.index // s.per_epoch, ATTACK)", "0, ATTACK)", LOOP),
+    ("training/loop.py", "shared_seed=int(noise.of_index(here, s.seed, SHARED))", "shared_seed=int(noise.of_index(here, s.seed, SHARED + self.team.rank))", SHARED),
+    ("training/loop.py", "        self.optimizer.zero_grad(set_to_none=True)\n", "", LOOP),
+    ("training/loop.py", "if not math.isfinite(value):", "if False:", RUNS),
+    ("training/loop.py", "                    self.check_weights()\n", "", RUNS),
+    ("training/loop.py", "if found[\"union\"] > self.best:", "if found[\"clean\"] > self.best:", LOOP),
+    ("training/loop.py", "return self.model if self.ema is None else self.ema", "return self.model", LOOP),
+    ("training/loop.py", "        seed_everything(self.settings.seed, self.index + 1, self.team.rank)\n", "", RUNS),
+    ("training/loop.py", "isinstance(self.scheduler, BY_UPDATE):\n            self.scheduler.step()\n        if self.ema", "self.scheduler:\n            self.scheduler.step()\n        if self.ema", LOOP),
+    ("training/loop.py", "self.sums.update(loss=0.0, updates=0, forward=0, backward=0, seconds=0.0)", "pass", LOOP),
+    ("training/observers.py", "weight.lerp_(new, 1 - decay)", "weight.lerp_(new, decay)", LOOP),
+    ("training/observers.py", "            buffer.copy_(held)", "            pass", LOOP),
+    ("training/observers.py", "random.setstate(python)", "pass", LOOP),
+    ("training/checkpoint.py", "loop.sums.update(held[\"sums\"])", "pass", RUNS),
+    ("training/checkpoint.py", '"optimizer": loop.optimizer}', '}', RUNS),
+    ("training/checkpoint.py", '"strategy": loop.strategy, ', '', RUNS),
+    ("training/checkpoint.py", '"ema": loop.ema, ', '', RUNS),
+    ("training/checkpoint.py", '"schedule": loop.scheduler}', '}', RUNS),
+    ("training/checkpoint.py", "loop.index, loop.best, loop.rates, loop.rows = held[\"step\"], held[\"best\"],", "loop.index, loop.best, loop.rates, loop.rows = held[\"step\"], -1.0,", RUNS),
+    ("training/folder.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", RUNS),
+    ("training/folder.py", "if self.first and len(lines) > rows:", "if False:", RUNS),
+    ("training/distributed.py", "return total / self.team.count", "return total", SHARED),
+    ("training/distributed.py", "for b in (m.running_mean, m.running_var) if b is not None]", "for b in (m.running_mean, m.running_var) if b is None]", SHARED),
+    ("training/optimizers.py", "[p for p in wanted if p.ndim <= 1], 0.0", "[p for p in wanted if p.ndim <= 1], weight_decay", LOOP),
+    ("training/schedules.py", "min(share / self.peak, (1 - share) / (1 - self.peak))", "share / self.peak", LOOP),
+    ("training/validation.py", "stands.append(torch.stack(stands).all(0))", "stands.append(torch.stack(stands).any(0))", LOOP),
+    ("training/tune.py", "fit(make(), strategy, kept,", "fit(make(), strategy, data,", TUNE),
+    ("training/tune.py", "key=lambda score: score[1][\"union\"]", "key=lambda score: score[1][\"clean\"]", TUNE),
+    ("processes.py", "PrefixStore(f\"mrt/{next(GROUPS)}\", store)", "PrefixStore(\"mrt\", store)", SHARED),
+    ("cli/training.py", "strategy = found.strategy", "pass", TRAIN),
     ("adapters/mrt_autoattack/incoming.py", "min(part.n_target_classes, classes - 1)", "part.n_target_classes", TRAPS),
 )  # fmt: skip
 
@@ -158,7 +225,7 @@ def tests_pass(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         ignored = shutil.ignore_patterns("__pycache__", ".*")
-        for name in ("mrt", "adapters", "tests"):
+        for name in ("mrt", "adapters", "tests", "examples"):
             shutil.copytree(ROOT / name, tree / name, ignore=ignored)
         shutil.copy(ROOT / "setup.cfg", tree)
         if mutant:

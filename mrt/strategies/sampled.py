@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ class EAT:
     """SAT with i drawn in proportion to the share of examples that A_i has fooled since training began; uniformly until
     every attack has been seen. The authors give it linf and l1 alone, and cover l2 by them.
 
-    Balls are searched by APGD from x, to the point of largest loss.
+    Balls are searched by APGD from x, to the point of largest loss, in l1 with 5% of the entries at first.
     """
 
     threats: tuple[Adversary, ...]
@@ -56,7 +57,8 @@ class EAT:
         return [self._apgd(given, step) if isinstance(given, Ball) else attack for given, attack in each]
 
     def _apgd(self, ball: Ball, step: Step) -> APGD:
-        return APGD(ball, steps=self.steps, random_start=False, best="loss", bn=self.bn, fast=step.fast)
+        how: dict[str, Any] = {"random_start": False, "best": "loss", "share": 0.05}
+        return APGD(ball, steps=self.steps, bn=self.bn, fast=step.fast, **how)
 
 
 class RunningErrors(nn.Module):

@@ -107,6 +107,7 @@ def fit(
                 Board(shown, loop.index) as board,
             ):
                 loop.run(bar, board)
+            team.gathered(None)  # the first process has written the best weights
     path = None if folder is None else folder.path
     return Run(model.eval(), loop.ema, best_of(loop), loop.rows, path, finished)
 

@@ -166,8 +166,6 @@ class Loop:
 
     def end_epoch(self, bar: Progress, done: bool) -> dict[str, float]:
         """A row of metrics, with held-out accuracy if it is time, and the best weights by its union."""
-        if self.scheduler is not None and not isinstance(self.scheduler, BY_UPDATE):
-            self.scheduler.step()
         s, sums = self.settings, self.sums
         self.check_weights()
         row: dict[str, float] = {"epoch": self.index / s.per_epoch, "step": self.index}
@@ -180,6 +178,8 @@ class Loop:
         self.rows.append(row)
         if self.folder is not None:
             self.folder.append(row)
+        if self.scheduler is not None and not isinstance(self.scheduler, BY_UPDATE):
+            self.scheduler.step()
         self.sums.update(loss=0.0, updates=0, forward=0, backward=0, seconds=0.0)
         return row
 

@@ -197,9 +197,10 @@ def test_apgd_is_the_published_schedule(ball: Ball) -> None:
         torch.testing.assert_close(found[i : i + 1], alone, atol=2e-4, rtol=0)
 
 
-def test_apgd_l1_follows_the_sparsity_of_its_best_point() -> None:
+@pytest.mark.parametrize("share", [0.2, 0.05])
+def test_apgd_l1_follows_the_sparsity_of_its_best_point(share: float) -> None:
     model, x, y, _ = start(n=8)
-    size, keep = torch.full((8,), L1.eps), torch.full((8,), int(0.2 * 64))
+    size, keep = torch.full((8,), L1.eps), torch.full((8,), int(share * 64))
     here, support = x, torch.full((8,), 64)
     grad, loss = ce_grad(model, x, y)
     top, top_grad, top_loss, path = here, grad, loss, [x]
@@ -222,7 +223,7 @@ def test_apgd_l1_follows_the_sparsity_of_its_best_point() -> None:
                     size[i] = max(float(size[i]) / 1.5, 0.1 * L1.eps)
                 keep[i], support[i] = max(int(now / 1.5), 1), now
     assert restarted
-    found = mrt.APGD(L1, steps=50, random_start=False, best="loss")(model, x, y)
+    found = mrt.APGD(L1, steps=50, random_start=False, best="loss", share=share)(model, x, y)
     torch.testing.assert_close(found, best_of(path, model, y), atol=2e-4, rtol=0)
 
 

@@ -46,6 +46,7 @@ CONSTRUCTORS: tuple[tuple[Callable[[], object], str], ...] = (
     (lambda: mrt.PGD(LINF, best="worst"), "best.*'worst'"),  # type: ignore[arg-type]
     (lambda: mrt.PGD(LINF, best="last", restarts=2), "one run.*restarts=2"),
     (lambda: mrt.APGD(LINF, best="last"), "best.*'last'"),
+    (lambda: mrt.APGD(LINF, share=0), "share.*0"),
     (lambda: mrt.MSD((LINF,), best="last"), "best.*'last'"),
     (lambda: mrt.RTWorstOf(bn="train"), "bn.*'train'"),  # type: ignore[arg-type]
     (lambda: mrt.AffineAttack(mrt.Affine((LINF, mrt.L2(1.0))), fast=True), "Fast.*True"),  # type: ignore[arg-type]

@@ -144,6 +144,10 @@ def test_torch_optimizers_and_schedulers() -> None:
     assert rates(lambda o: None) == [1.0] * 15
     halving = rates(lambda o: torch.optim.lr_scheduler.StepLR(o, 1, 0.5))
     assert halving == [1.0] * 5 + [0.5] * 5 + [0.25] * 5
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    step = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    run = fit(model, mrt.Standard(), toy(), epochs=2, optimizer=optimizer, schedule=step)
+    assert [row["lr"] for row in run.metrics] == [1.0, 0.5]  # of the epoch's own last update
     cycle = rates(lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 1.0, total_steps=15))
     assert len(set(cycle)) == 15
     spy = Spy()

@@ -80,7 +80,9 @@ def train(out: Path) -> dict[str, Any]:
 def interrupted(out: Path, stop: int | None) -> list[float]:
     recorded = Recorded(STRATEGIES["eat"], stop)
     try:
-        fit(smooth_net(), recorded, toy(160), epochs=1, out=out, checkpoint_every=4)
+        judge = mrt.Validation(toy(8), [LINF], steps=2)
+        run = fit(smooth_net(), recorded, toy(160), epochs=1, out=out, checkpoint_every=4, validation=judge)
+        assert run.best is not None
     except KeyboardInterrupt:
         return recorded.curve
     return recorded.curve
@@ -112,7 +114,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launch, str(out / "script.py"), str(out)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     return out, [torch.load(out / f"rank-{r}.pt", weights_only=True) for r in (0, 1)], done.stdout
 
