@@ -49,7 +49,10 @@ class RunFolder:
     def open(self, config: dict[str, Any]) -> None:
         """Begin a run, or go on with the same one. ValueError if the folder holds anything else."""
         path = self.path / CONFIG
-        config = json.loads(json.dumps(config))
+        try:
+            config = json.loads(json.dumps(config))
+        except TypeError as error:
+            raise ValueError(f"info must hold numbers, strings, lists and dicts: {error}") from error
         if path.is_file():
             then = _json(path)
             keys = [key for key in {**config, **then} if key not in FREE and then.get(key) != config.get(key)]

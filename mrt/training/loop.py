@@ -82,6 +82,7 @@ class Loop:
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
         batch = self.batch()
+        self.model.train()
         try:
             values = [self.descend(loss) for loss in self.losses(batch, self.step(batch))]
         except checks.NoNumbers as error:  # an attack noticed first
@@ -206,5 +207,6 @@ class Loop:
 
     def check_weights(self) -> None:
         """FloatingPointError if they are no numbers any more."""
-        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+        held = (t for t in self.model.state_dict().values() if isinstance(t, Tensor) and t.is_floating_point())
+        if not all(bool(t.isfinite().all()) for t in held):
             raise FloatingPointError(self.diverged("the weights are no finite numbers any more"))

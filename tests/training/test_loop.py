@@ -91,6 +91,14 @@ class Spy:
         return cross_entropy(model(x), y)
 
 
+def test_every_update_begins_in_train_mode() -> None:
+    def careless(model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        assert model.training
+        return cross_entropy(model.eval()(x), y)
+
+    fit(RowWise((1, 8, 8)), careless, toy(), epochs=1)
+
+
 def test_what_a_strategy_is_told() -> None:
     spy, data = Spy(), toy(44, "crop-flip")
     fit(RowWise((1, 8, 8)), spy, data, epochs=2, schedule=mrt.Drops(((0.5, 0.1),)), seed=9)

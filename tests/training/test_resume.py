@@ -432,6 +432,7 @@ OWNED = torch.optim.SGD(NET.parameters(), lr=0.1)
         ({"epochs": 1, "progress": 1}, "progress"),
         ({"epochs": 1, "channels_last": "yes"}, "channels_last"),
         ({"epochs": 1, "tensorboard": True}, "needs a run folder"),
+        ({"epochs": 1, "info": {"what": {1, 2}}}, "info must hold"),
         ({"epochs": 1, "device": "cuda:9"}, "device|model is on"),
     ],
 )
