@@ -205,7 +205,29 @@ def test_data_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     np.savez(tmp_path / "mine.npz", x=data.x.numpy(), y=data.y.numpy())
     words = ["standard", "--data", tmp_path / "mine.npz", "--model-settings", "width=2", "classes=5", "--iterations", 2]
     assert train(*words, "--batch-size", 8, "--no-progress") == 0
-    assert "finished: epoch 0.4" in capsys.readouterr().out
+    assert "finished: epoch 0.4" in (said := capsys.readouterr().out) and "nothing was kept" in said
+    np.savez(
+        tmp_path / "both.npz",
+        x_train=data.x.numpy(),
+        y_train=data.y.numpy(),
+        x_test=data.x[:8].numpy(),
+        y_test=data.y[:8],
+    )
+    words[2] = tmp_path / "both.npz"
+    assert train(*words, "--batch-size", 8, "--no-progress", "--out", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run/config.json").read_text())["data"]["n"] == 40
+    judge = [
+        "evaluate",
+        tmp_path / "run/model.pt",
+        "--data",
+        tmp_path / "both.npz",
+        "--threats",
+        "l2=0.1",
+        "--budget",
+        0.02,
+    ]
+    assert cli.main([*map(str, judge), "--no-progress"]) == 0
+    assert "8 examples" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
@@ -236,6 +258,7 @@ def test_tensorboard(tmp_path: Path) -> None:
         ("sat --threats linf=0.2 --epochs 1 --schedule cosinus", "schedule of 'cosinus'"),
         ("sat --threats linf=0.2 --epochs 1 --schedule triangular=1,2,3", "triangular"),
         ("sat --threats linf=0.2 --epochs 1 --schedule triangular=x", "could not convert"),
+        ("sat --threats linf=0.2 --epochs 1 --optimizer adam --momentum 0.5", "--momentum is for sgd"),
         ("sat --threats linf=0.2 --epochs 1 --tune", "only MSDTraining has a ratio"),
         ("msd --threats linf=0.2 --epochs 1 --keep few", "keep is written 10, 0.99 or 5,20; got 'few'"),
         ("msd --threats rt=30,3 --epochs 1", "at least one ball"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -58,7 +59,10 @@ def load_data(name: str, root: Path, split: str) -> Images:
     if name in SETS:
         images: Images = SETS[name](root, split)
         return images
-    return mrt.data.npz(name) if Path(name).is_file() else mrt.data.folder(name)
+    if not Path(name).is_file():
+        return mrt.data.folder(name)
+    held = zipfile.ZipFile(name).namelist() if zipfile.is_zipfile(name) else []
+    return mrt.data.npz(name, split if f"x_{split}.npy" in held else None)  # type: ignore[arg-type]
 
 
 MODELS = tuple(name for name in mrt.models.__all__ if name != "Normalized")

@@ -59,7 +59,8 @@ class Options:
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr: float | None = None
     """0.1 for sgd, 0.001 for adam if left out."""
-    momentum: float = 0.9
+    momentum: float | None = None
+    """Of sgd; 0.9 if left out."""
     weight_decay: float | None = None
     """0.0005 for sgd, 0 for adam if left out."""
     schedule: str = "triangular"
@@ -179,7 +180,10 @@ def settings_of_run(options: Options) -> dict[str, Any]:
     o = options
     if o.optimizer == "sgd":
         decay = 5e-4 if o.weight_decay is None else o.weight_decay
-        optimizer: SGD | Adam = SGD(0.1 if o.lr is None else o.lr, momentum=o.momentum, weight_decay=decay)
+        momentum = 0.9 if o.momentum is None else o.momentum
+        optimizer: SGD | Adam = SGD(0.1 if o.lr is None else o.lr, momentum=momentum, weight_decay=decay)
+    elif o.momentum is not None:
+        raise ValueError(f"--momentum is for sgd; adam has none to set (got {o.momentum:g})")
     else:
         optimizer = Adam(1e-3 if o.lr is None else o.lr, weight_decay=o.weight_decay or 0.0)
     how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
@@ -196,13 +200,16 @@ def conclude(run: Run, options: Options) -> None:
     state = "had finished before" if run.finished else "finished"
     print(f"{state}: epoch {last['epoch']:g}, loss {last['loss']:.4f}" + (f", held out: {said}" if said else ""))
     if run.path is None:
+        print("nothing was kept: --out names a folder for the run and its model")
         return
-    model, path = run.best or run.ema or run.model, run.path / "model.pt"
+    kept = {"best": run.best, "averaged": run.ema, "last": run.model}
+    which, model = next((name, model) for name, model in kept.items() if model is not None)
+    path = run.path / "model.pt"
     _, settings = parsing.make_model(options.model, options.model_settings)
     if ":" in options.model:
         written(path, lambda file: torch.save(model.state_dict(), file))
     else:
         written(path, lambda file: save_model(model, file, **settings))
     factory = f" --factory {options.model}" if ":" in options.model else ""
-    print(f"{'best' if run.best else 'averaged' if run.ema else 'last'} weights: {path}")
+    print(f"{which} weights: {path}")
     print(f"judge it: mrt evaluate {path}{factory} --data {options.data} --threats ... --out {run.path / 'judged'}")
