@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def train(data: Images, epochs: int, robust: bool, seed: int = 0) -> MadryCNN:
     """Adam, with a rate that rises over 20% of the updates and falls to zero."""
     torch.manual_seed(seed)
     model = MadryCNN(width=WIDTH)
-    how = {"epochs": epochs, "optimizer": mrt.Adam(2e-3), "schedule": mrt.Triangular(0.2), "seed": seed}
+    how: dict[str, Any] = {"epochs": epochs, "optimizer": mrt.Adam(2e-3), "schedule": mrt.Triangular(0.2), "seed": seed}
     mrt.fit(model, ramped if robust else mrt.Standard(), data, **how)
     return model
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import threading
 import time
 import warnings
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -72,25 +75,41 @@ class Demo:
         checks.count("images", self.images)
         checks.count("epochs", self.epochs)
         began = time.time()
-        workers = checks.count("workers", self.workers or min(os.cpu_count() or 1, len(STRATEGIES)))
+        workers = min(checks.count("workers", self.workers or os.cpu_count() or 1), len(STRATEGIES))
         print(f"Training six networks on 1300 digits, {self.epochs} epochs each, {workers} at a time.", flush=True)
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            jobs = {name: pool.submit(one, name, self) for name in reversed(STRATEGIES)}  # the slow ones first
-            with Bars(self) if self.progress else nullcontext() as bars:
-                while wait(jobs.values(), timeout=0.5).not_done:
+        world = get_context("spawn")
+        errors, waiting, running = world.SimpleQueue(), list(STRATEGIES), dict[str, Any]()
+        with Bars(self) if self.progress else nullcontext() as bars:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < workers:
+                        name = waiting.pop()  # the slow ones stand last
+                        running[name] = world.Process(
+                            target=worker, args=(name, self, os.getpid(), errors), daemon=True
+                        )
+                        running[name].start()
+                    wait([process.sentinel for process in running.values()], timeout=0.5)
+                    for name in [name for name, process in running.items() if process.exitcode is not None]:
+                        if running.pop(name).exitcode:
+                            raise ChildProcessError(errors.get() if not errors.empty() else f"{name}: its process died")
                     if bars is not None:
-                        bars.look(jobs)
-                    if failed := [j for j in jobs.values() if j.done() and j.exception()]:
-                        pool.shutdown(cancel_futures=True)
-                        raise failed[0].exception() or RuntimeError
-        seconds = {name: jobs[name].result() for name in STRATEGIES}
-        self.tell(seconds, time.time() - began)
+                        bars.look([*waiting, *running])
+            finally:
+                for process in running.values():
+                    process.terminate()
+        self.tell(time.time() - began)
 
     def folder(self, name: str) -> Path:
         """Of that model."""
         return self.out / name.replace(" ", "-")
 
-    def tell(self, seconds: dict[str, float], took: float) -> None:
+    def rows(self, name: str) -> list[dict[str, float]]:
+        """What that model's metrics hold so far."""
+        path = self.folder(name) / METRICS
+        lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def tell(self, took: float) -> None:
         """The table, what follows from it, and where the pictures are."""
         from rich.console import Console
 
@@ -106,15 +125,31 @@ class Demo:
         best = max(SINGLE, key=union.__getitem__)
         gains = ", ".join(f"{name} {union[name] - union[best]:+.1f}" for name in SEVERAL)
         print(f"Union over the better single norm ({best}, {union[best]:.1f}): {gains} points.")
-        times = ", ".join(f"{name} {s:.0f}" for name, s in seconds.items())
+        times = ", ".join(f"{name} {sum(row['seconds'] for row in self.rows(name)):.0f}" for name in STRATEGIES)
         print(f"Seconds of training: {times}; of everything: {took:.0f}.")
         path = self.out / "index.html"
         written(path, lambda file: file.write(page.render(reports).encode()))
         print(f"Tables and pictures: {path}")
 
 
-def one(name: str, demo: Demo) -> float:
-    """Train and judge one of the networks; the seconds its training took."""
+def worker(name: str, demo: Demo, parent: int, errors: Any) -> None:
+    """`one` in a process of its own, which ends with its parent."""
+
+    def leave_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    try:
+        one(name, demo)
+    except Exception as error:  # told by the parent, whatever it is
+        errors.put(f"{name}: {error}")
+        sys.exit(1)
+
+
+def one(name: str, demo: Demo) -> None:
+    """Train and judge one of the networks."""
     torch.set_num_threads(1)
     torch.manual_seed(demo.seed)
     how: dict[str, Any] = {"epochs": demo.epochs, "batch_size": BATCH, "seed": demo.seed, "progress": False}
@@ -124,7 +159,6 @@ def one(name: str, demo: Demo) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they stand on the page
         evaluate(run.model, digits("test").take(min(demo.images, 497)), battery(), **judge)
-    return sum(row["seconds"] for row in run.metrics)
 
 
 class Bars:
@@ -147,16 +181,16 @@ class Bars:
     def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
-    def look(self, jobs: dict[str, Future[float]]) -> None:
-        """Move the bars."""
+    def look(self, left: Sequence[str]) -> None:
+        """Move the bars; those that are not `left` are done."""
         for name, task in self.tasks.items():
             folder = self.demo.folder(name)
-            trained = len((folder / METRICS).read_text().splitlines()) if (folder / METRICS).is_file() else 0
+            trained = len(self.demo.rows(name))
             judged = len(list((folder / "judged" / PARTS).glob("*.npz")))
             note = f"epoch {trained} of {self.demo.epochs}"
             if trained >= self.demo.epochs:
                 note = f"attack {judged} of {self.attacks}"
-            if jobs[name].done():
+            if name not in left:
                 trained, judged, note = self.demo.epochs, self.attacks, "done"
             if folder.exists():
                 self.bars.start_task(task)

@@ -18,6 +18,7 @@ import torch
 import mrt
 from mrt import cli
 from mrt.cli import parsing
+from mrt.cli.train import command
 from mrt.cli.training import STRATEGIES, made_strategy
 from tests.matrix_smoke import ROOT
 from tests.support import UNION
@@ -75,27 +76,25 @@ def test_options_reach_the_run(tmp_path: Path) -> None:
         "msd --threats linf=8/255 rt=30,3 l1=2.0 --ratio 1 1.4 --keep 0.9,0.99 --bn batch --epochs 2 --optimizer adam"
     )
     words += " --lr 0.003 --weight-decay 0.01 --schedule drops=0.5:0.1,0.75:0.01 --ema 0.9 --clip 2 --holdout 0.25"
-    words += (
-        " --validate-every 2 --validate-threats linf=0.1 --augment crop-flip --crop 1 --seed 3 --checkpoint-every 2"
-    )
+    words += " --validate-every 2 --validate-threats linf=0.1 --augment crop-flip --seed 3 --checkpoint-every 2"
+    words += " --channels-last --pad 1 --mode zero --decoupled --betas 0.5 0.99 --validate-steps 3"
     assert train(*words.split(), *QUICK, "--out", tmp_path) == 0
     held = json.loads((tmp_path / "config.json").read_text())
     strategy = {"type": "MSDTraining", "steps": 2, "ratio": [1.0, 1.4], "keep": [0.9, 0.99], "bn": "batch"}
     assert {k: v for k, v in held["strategy"].items() if k != "threats"} == strategy
     assert [t["type"] for t in held["strategy"]["threats"]] == ["Linf", "RotationTranslation", "L1"]
-    assert held["optimizer"] == {"type": "Adam", "lr": 0.003, "weight_decay": 0.01}
+    adam = {"type": "Adam", "lr": 0.003, "weight_decay": 0.01, "decoupled": True, "betas": [0.5, 0.99]}
+    assert held["optimizer"] == adam and held["channels_last"]
+    low = command(["sat", "--threats", "linf=0.2", "--precision", "bfloat16"])
+    assert low is not None and low.how()["fast"] == mrt.Fast("bfloat16")
     assert held["schedule"] == {"type": "Drops", "drops": [[0.5, 0.1], [0.75, 0.01]]} or held["schedule"] == {
         "type": "Drops"
     }
-    assert (held["ema"], held["clip"], held["seed"], held["crop"]["pad"], held["checkpoint_every"]) == (
-        0.9,
-        2.0,
-        3,
-        1,
-        2,
-    )
+    assert (held["ema"], held["clip"], held["seed"], held["checkpoint_every"]) == (0.9, 2.0, 3, 2)
+    assert held["crop"] == {"type": "CropFlip", "pad": 1, "mode": "zero"}
     assert held["data"]["n"] == 72 and held["data"]["augment"] == "crop-flip"
     assert list(held["validation"]["attacks"]) == ["linf"] and held["validation"]["every"] == 2
+    assert held["validation"]["attacks"]["linf"]["steps"] == 3
     best, kept = torch.load(tmp_path / "best.pt", weights_only=True), weights(tmp_path / "model.pt")
     assert all(torch.equal(v, kept[k]) for k, v in best.items())
 
@@ -144,7 +143,7 @@ def test_tuning_chooses_the_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["strategy"]["ratio"] == best["strategy"]["ratio"] and config["data"]["n"] == 96
     assert json.loads((tmp_path / "tune/0/config.json").read_text())["data"]["n"] == 77
-    assert "chosen on 20% of the training images" in said
+    assert "chosen on held-out training images: ratio" in said
     before = (tmp_path / "tune/2/checkpoint.pt").stat().st_mtime_ns
     assert train("msd", *THREE, "--keep", "1,6", "--tune", "--epochs", 1, *QUICK, "--out", tmp_path) == 0
     assert "had finished before" in capsys.readouterr().out
@@ -159,12 +158,24 @@ def test_fine_tuning(tmp_path: Path) -> None:
     start = weights(tmp_path / "a/model.pt")
     torch.save(start, tmp_path / "bare.pt")
     for number, path in enumerate((tmp_path / "a/model.pt", tmp_path / "bare.pt")):
-        words = ["adversarial", "--threat", "l2=0.7", "--weights", path, "--lr", 1e-12, "--iterations", 1, *QUICK]
-        assert train(*words, "--out", tmp_path / str(number)) == 0
-        after = weights(tmp_path / str(number) / "model.pt")
-        for name, value in start.items():
-            if "running" not in name and "num_batches" not in name:
-                torch.testing.assert_close(after[name], value)
+        words = [
+            "adversarial",
+            "--threat",
+            "l2=0.7",
+            "--weights",
+            path,
+            "--schedule",
+            "constant",
+            "--iterations",
+            1,
+            *QUICK,
+        ]
+        for rate in (1e-12, 0.1):
+            out = tmp_path / f"{number}-{rate}"
+            assert train(*words, "--lr", rate, "--out", out) == 0
+            after = weights(out / "model.pt")
+            same = [torch.allclose(after[n], v) for n, v in start.items() if n.startswith(("conv", "fc"))]
+            assert all(same) if rate < 0.1 else not any(same)
 
 
 def test_a_strategy_of_ones_own(
@@ -186,6 +197,12 @@ def test_a_strategy_of_ones_own(
     assert train(*again, "--allow", name) == 0
     one, two = (weights(tmp_path / n / "model.pt") for n in "ab")
     assert all(torch.equal(v, two[k]) for k, v in one.items())
+    (tmp_path / "fields.py").write_text(
+        "from dataclasses import dataclass, field\n\nfrom torch.nn.functional import cross_entropy\n\n\n@dataclass\n"
+        "class Needs:\n    share: float\n    names: tuple[str, ...] = field(default_factory=lambda: ('a', 'b'))\n\n"
+        "    def __call__(self, model, x, y, step):\n        assert self.names == ('a', 'b')\n"
+        "        return self.share * cross_entropy(model(x), y)\n"
+    )
     (tmp_path / "plain_loss.py").write_text(
         "from torch.nn.functional import cross_entropy\n\n\ndef smoothed(model, x, y, step):\n"
         "    return cross_entropy(model(x), y, label_smoothing=0.1)\n\n\ndef net(width):\n"
@@ -193,6 +210,11 @@ def test_a_strategy_of_ones_own(
     )
     monkeypatch.chdir(tmp_path)
     quick = [w for w in QUICK if w not in ("--steps", "2")]
+    bare = ["--iterations", 1, "--images", 40, "--batch-size", 20, "--no-progress"]
+    assert train("fields:Needs", "--share", 0.5, *bare) == 0
+    with pytest.raises(SystemExit):
+        train("fields:Needs", *bare)
+    assert "--share" in capsys.readouterr().err
     words = ["plain_loss:smoothed", "--model", "plain_loss:net", "--iterations", 2, *quick, "--out", "c"]
     assert train(*words) == 0
     assert "--factory plain_loss:net" in capsys.readouterr().out
@@ -258,7 +280,10 @@ def test_tensorboard(tmp_path: Path) -> None:
         ("sat --threats linf=0.2 --epochs 1 --schedule cosinus", "schedule of 'cosinus'"),
         ("sat --threats linf=0.2 --epochs 1 --schedule triangular=1,2,3", "triangular"),
         ("sat --threats linf=0.2 --epochs 1 --schedule triangular=x", "could not convert"),
-        ("sat --threats linf=0.2 --epochs 1 --optimizer adam --momentum 0.5", "--momentum is for sgd"),
+        ("sat --threats linf=0.2 --epochs 1 --optimizer rmsprop", "optimizer must be one of 'sgd', 'adam'"),
+        ("sat --threats linf=0.2 --epochs 1 --lr 0", "lr must be a finite number above 0"),
+        ("sat --threats linf=0.2 --epochs 1 --validate-every 2", "--validate-every needs images"),
+        ("trades --threat l2=0.2 --attack pgd --step-size 0.01 --epochs 1", "step_size is for a ball"),
         ("sat --threats linf=0.2 --epochs 1 --tune", "only MSDTraining has a ratio"),
         ("msd --threats linf=0.2 --epochs 1 --keep few", "keep is written 10, 0.99 or 5,20; got 'few'"),
         ("msd --threats rt=30,3 --epochs 1", "at least one ball"),
@@ -270,13 +295,25 @@ def test_tensorboard(tmp_path: Path) -> None:
         ("sat --threats linf=0.2 --epochs 1 --device gpu", "device must be"),
         ("sat --threats linf=0.2 --epochs 1 --lr 1e30 --out OUT", "the model answers NaN at update 1 .*lr 5e.29"),
         ("--config nowhere.json --out OUT", "nowhere.json"),
-        ("--config setup.cfg --out OUT", "was not written by `mrt train`"),
+        ("--config setup.cfg --out OUT", "was not written by this version of `mrt train`"),
+        ("--config BROKEN --out OUT", "was not written by this version of `mrt train`.*options"),
     ],
 )
 def test_errors_of_one_line(words: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(*words.replace("OUT", str(tmp_path / "out")).split(), "--no-progress") == 2
+    (tmp_path / "broken.json").write_text('{"info": {"command": {"strategy": "sat"}}}')
+    words = words.replace("OUT", str(tmp_path / "out")).replace("BROKEN", str(tmp_path / "broken.json"))
+    assert train(*words.split(), "--no-progress") == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and re.search(says, error), error
+
+
+def test_another_run_is_named_by_what_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sat", "--threats", "linf=0.2", *QUICK, "--out", tmp_path]
+    assert train(*words, "--epochs", 1) == 0
+    assert train(*words, "--epochs", 1, "--root", "elsewhere") == 0  # where the data lie is of one call
+    capsys.readouterr()
+    assert train(*words, "--epochs", 2) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path} holds another run: total was 3, is 6. Choose another folder\n"
 
 
 def test_help_that_a_person_can_read(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

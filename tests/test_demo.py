@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import mrt
 from mrt import cli, demo
 from mrt.evaluation import Report
+from tests.matrix_smoke import ROOT
 from tests.support import UNION
 
 
@@ -28,17 +32,13 @@ def test_every_network_is_trained_and_judged(
     monkeypatch.setattr(demo, "battery", lambda: mrt.batteries.quick(UNION, budget=0.03))
     mine = demo.Demo(tmp_path / "demo", images=30, epochs=2)
     with demo.Bars(mine) as bars:
-        seconds = {name: demo.one(name, mine) for name in demo.STRATEGIES}
-
-        class Done:
-            def done(self) -> bool:
-                return True
-
-        jobs: Any = dict.fromkeys(demo.STRATEGIES, Done())
-        bars.look(jobs)
+        for name in demo.STRATEGIES:
+            demo.one(name, mine)
+        bars.look([])
         assert all(task.finished for task in bars.bars.tasks)
     monkeypatch.setenv("COLUMNS", "100")
-    mine.tell(seconds, 12.0)
+    before = (mine.folder("MSD") / "checkpoint.pt").stat().st_mtime_ns
+    mine.tell(12.0)
     said = capsys.readouterr().out
     reports = {name: Report.load(mine.folder(name) / "judged") for name in demo.STRATEGIES}
     for name, report in reports.items():
@@ -50,8 +50,33 @@ def test_every_network_is_trained_and_judged(
     assert f"({best}, {100 * reports[best].union:.1f})" in said and f"MSD {gain:+.1f}" in said
     page = (mine.out / "index.html").read_text()
     assert all(name in page for name in demo.STRATEGIES) and page.count("data:image/png") > 20
-    again = demo.one("MSD", mine)  # nothing is trained twice
-    assert again == pytest.approx(seconds["MSD"])
+    demo.one("MSD", mine)  # nothing is trained twice
+    assert before == (mine.folder("MSD") / "checkpoint.pt").stat().st_mtime_ns
+
+
+def test_what_goes_wrong_is_told_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The slowest network's folder holds something else; the others are stopped."""
+    (tmp_path / "MSD").mkdir()
+    (tmp_path / "MSD" / "checkpoint.pt").write_bytes(b"mine")
+    assert cli.main(["demo", "--out", str(tmp_path), "--epochs", "2000", "--workers", "2", "--no-progress"]) == 2
+    assert f"error: MSD: {tmp_path}/MSD holds checkpoint.pt of something else" in capfd.readouterr().err
+
+
+def test_the_networks_stop_with_their_demo(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mrt.cli", "demo", "--out", str(tmp_path), "--epochs", "5000", "--workers", "1"]
+    parent = subprocess.Popen([*command, "--no-progress"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    lock = tmp_path / "MSD" / ".lock"
+    while not (lock.is_file() and lock.read_text()):
+        time.sleep(0.05)
+    child = int(lock.read_text())
+    os.kill(child, 0)  # alive
+    parent.kill()
+    parent.wait()
+    for _ in range(200):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it trains on")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`mrt train STRATEGY ...`: the options are the fields of the strategy, of its attack and of the run."""
+"""`mrt train STRATEGY ...`: the options are the fields of the strategy, its attack, the optimizer and the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from mrt import checks
-from mrt.cli.training import ATTACKS, TEXT, Options, strategy_named, train
+from mrt.cli.training import ATTACKS, OPTIMIZERS, TEXT, Command, Options, strategy_named
+from mrt.data import CropFlip
 
 HELP = TEXT | {
     "steps": "of each attack",
@@ -20,6 +21,10 @@ HELP = TEXT | {
     "beta": "weight of the divergence",
     "how": "one step on the mean, all batches as one, or a step for each",
     "step_size": "of the attack; 2.5 eps / steps if left out",
+    "decay": "what decays: all parameters, or weights without biases and BatchNorm",
+    "decoupled": "AdamW",
+    "pad": "pixels of border that a crop may reach into",
+    "mode": "what the border holds",
 }
 
 
@@ -35,82 +40,86 @@ class Again:
     config: Path
     out: Path
     """Folder of the new run."""
+    root: Path = Path("data")
+    """Where mnist, cifar10, cifar100 and svhn are."""
     allow: tuple[str, ...] = ()
     """Types of your own, module:Class, that the file may import, which RUNS THEIR CODE."""
     device: str | None = None
     progress: bool = True
 
     def run(self) -> None:
+        here: dict[str, Any] = {"out": self.out, "root": self.root, "device": self.device, "progress": self.progress}
         try:
             held = json.loads(self.config.read_text("utf-8"))["info"]["command"]
+            told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in held["options"].items()}
+            told["weights"] = None if told["weights"] is None else Path(told["weights"])
+            parts = {name: held[name] for name in ("settings", "attack", "optimizer", "crop")}
+            command = Command(held["strategy"], options=Options(**told, **here), **parts)
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.config} was not written by `mrt train`: it holds no command") from error
-        for name in (held["strategy"], held["options"]["model"]):
+            raise ValueError(f"{self.config} was not written by this version of `mrt train`: {error!r}") from error
+        for name in (command.strategy, command.options.model):
             if ":" in name and name not in self.allow:
                 raise ValueError(f"{self.config} would import code of yours, {name}: repeat it after --allow")
-        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in held["options"].items()}
-        options |= {k: Path(options[k]) for k in ("root", "weights") if options[k] is not None}
-        here: dict[str, Any] = {"out": self.out, "device": self.device, "progress": self.progress}
-        train(held["strategy"], held["settings"], held["attack"], Options(**options, **here))
+        command.run()
 
 
-def command(arguments: list[str]) -> Any:
-    """What `mrt train` was asked for, as something that runs; None where no strategy is named."""
+def command(arguments: list[str]) -> Command | None:
+    """What `mrt train` was asked for; None where no strategy is named."""
     if not arguments or arguments[0].startswith("-"):
         return None
     name, kind = arguments[0], strategy_named(arguments[0])
-    parts: list[Any] = []
-    if shown := settings_of(kind):
-        parts.append(("settings", Annotated[_form(f"of {name}", shown), tyro.conf.arg(name="")]))
-    attack = _after("--attack", arguments)
-    parts.append(("options", Annotated[Options, tyro.conf.arg(name="")]))
-    if "threat" in shown or "threats" in shown:
+    shown = settings_of(kind)
+    optimizer = checks.choice("optimizer", _after("--optimizer", arguments) or "sgd", tuple(OPTIMIZERS))
+    groups = {"settings": shown, "optimizer": settings_of(OPTIMIZERS[optimizer])}
+    if _after("--augment", arguments) == "crop-flip":
+        groups["crop"] = settings_of(CropFlip)
+    flat = tyro.conf.arg(name="")
+    parts: list[Any] = [(group, Annotated[_form(group, held), flat]) for group, held in groups.items() if held]
+    parts.append(("options", Annotated[Options, flat]))
+    if attackable(name, shown):
         told = f"the attack on every ball, one of {', '.join(ATTACKS)}; its options then are in --help"
         parts.append(("attack", Annotated[str | None, tyro.conf.arg(help=told)], None))
-    if attack is not None:
-        chosen = ATTACKS[checks.choice("attack", attack, tuple(ATTACKS))]
-        own = {n: t for n, t in settings_of(chosen).items() if n not in ("threat", "fast", "steps", "bn")}
-        parts.append(("attack_options", Annotated[_form(f"of {attack}", own), tyro.conf.arg(name="attack")]))
+        if (attack := _after("--attack", arguments)) is not None:
+            chosen = settings_of(ATTACKS[checks.choice("attack", attack, tuple(ATTACKS))])
+            own = {n: t for n, t in chosen.items() if n not in ("threat", "fast", "steps", "bn")}
+            parts.append(("attack_options", Annotated[_form("attack", own), tyro.conf.arg(name="attack")]))
     form = make_dataclass("Train", parts, kw_only=True)
     form.__doc__ = kind.__doc__ if isinstance(kind, type) else f"The strategy {name}."
-    return Typed(name, tyro.cli(form, prog=f"mrt train {name}", args=arguments[1:]))
+    found: Any = tyro.cli(form, prog=f"mrt train {name}", args=arguments[1:])
+    given = {g: asdict(getattr(found, g)) if hasattr(found, g) else {} for g in ("settings", "optimizer", "crop")}
+    attack_given = {"name": getattr(found, "attack", None)}
+    attack_given |= asdict(found.attack_options) if hasattr(found, "attack_options") else {}
+    return Command(name, options=found.options, attack=attack_given, **given)
 
 
-@dataclass
-class Typed:
-    """A parsed command."""
-
-    name: str
-    form: Any
-
-    def run(self) -> None:
-        attack = {"name": getattr(self.form, "attack", None)}
-        if hasattr(self.form, "attack_options"):
-            attack |= asdict(self.form.attack_options)
-        settings = asdict(self.form.settings) if hasattr(self.form, "settings") else {}
-        train(self.name, settings, attack, self.form.options)
+def attackable(name: str, shown: Mapping[str, Any]) -> bool:
+    """May an attack be named for the threats? MSD is one itself."""
+    return name != "msd" and ("threat" in shown or "threats" in shown)
 
 
 def settings_of(kind: Any) -> dict[str, Any]:
-    """The fields of a settings class, (type, default) by name."""
+    """The fields of a settings class, (type, field) by name."""
     if not is_dataclass(kind):
         return {}
     hints = get_type_hints(kind)
-    return {f.name: (hints[f.name], () if f.default is MISSING else f.default) for f in fields(kind) if f.init}
+    return {f.name: (hints[f.name], f) for f in fields(kind) if f.init}
 
 
 def _form(title: str, shown: Mapping[str, Any]) -> type:
     """A class of options for tyro; fields of text where the rules of `parsing` read them."""
     parts = []
-    for name, (kind, default) in shown.items():
+    for name, (kind, given) in shown.items():
+        default: Any = {"default": given.default} if given.default is not MISSING else {}
+        default = {"default_factory": given.default_factory} if given.default_factory is not MISSING else default
         if name == "threats":
-            kind, default = tuple[str, ...], ()
+            kind, default = tuple[str, ...], {"default": ()}
         elif name in TEXT:
-            kind, default = str, ",".join(map(str, default if isinstance(default, tuple) else [default]))
+            text = "" if given.default in (MISSING, None) else given.default
+            kind, default = str, {"default": ",".join(map(str, text if isinstance(text, tuple) else [text]))}
         told: Any = Annotated.__class_getitem__((kind, tyro.conf.arg(help=HELP.get(name, ""))))  # type: ignore[attr-defined]
-        parts.append((name, told, field(default=default)))
-    form = make_dataclass(title.replace(" ", "_"), parts, kw_only=True)
-    form.__doc__ = f"Settings {title}."
+        parts.append((name, told, field(**default)))
+    form = make_dataclass(title, parts, kw_only=True)
+    form.__doc__ = f"Settings of the {title}."
     return form
 
 

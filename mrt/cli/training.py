@@ -31,6 +31,8 @@ ATTACKS = {name.lower(): getattr(mrt.attacks, name) for name in mrt.attacks.__al
 ATTACKS = {name: kind for name, kind in ATTACKS.items() if issubclass(kind, (Iterative, mrt.attacks.FGM))}
 TEXT = {"threat": "linf=8/255, l2=0.5, l1=12, l0=12 or rt=30,3 (degrees, pixels)", "keep": "10, 0.99, or 5,20"}
 TEXT["threats"] = f"each {TEXT['threat']}"
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; the rest makes the run what it is
 
 
 @dataclass
@@ -44,8 +46,7 @@ class Options:
     images: int | None = None
     """The first so many training images only."""
     augment: Literal["none", "crop-flip"] = "none"
-    crop: int = 4
-    """Pixels of reflected border for crop-flip."""
+    """crop-flip has options of its own, --pad, --mode, --flip."""
     model: str = "digits-cnn"
     """A network of mrt.models, e.g. madry-cnn, preact-resnet18, or package.module:factory, which RUNS ITS CODE."""
     model_settings: tuple[str, ...] = ()
@@ -57,12 +58,7 @@ class Options:
     batch_size: int = 128
     """Over all processes."""
     optimizer: Literal["sgd", "adam"] = "sgd"
-    lr: float | None = None
-    """0.1 for sgd, 0.001 for adam if left out."""
-    momentum: float | None = None
-    """Of sgd; 0.9 if left out."""
-    weight_decay: float | None = None
-    """0.0005 for sgd, 0 for adam if left out."""
+    """Its settings are options of their own, --lr and others."""
     schedule: str = "triangular"
     """triangular=0.4 (share at the peak), cosine=0.1 (share of warm-up), constant, drops=0.5:0.1,0.75:0.01,
     piecewise=0:0,0.4:1,1:0 (share:factor)."""
@@ -72,8 +68,10 @@ class Options:
     """Bound on the gradient's norm."""
     holdout: float = 0.0
     """Share of the training images held out: judged under attack, it picks the best weights."""
-    validate_every: int = 1
-    """Epochs."""
+    validate_every: int | None = None
+    """Epochs; after each if left out."""
+    validate_steps: int | None = None
+    """Of APGD; 20 if left out."""
     validate_threats: tuple[str, ...] = ()
     """What the held-out images are judged under; the strategy's own threats if left out."""
     tune: bool = False
@@ -100,39 +98,70 @@ def strategy_named(name: str) -> Any:
     return STRATEGIES[checks.choice("strategy", name, (*STRATEGIES, "module:Class"))]
 
 
-def train(name: str, settings: dict[str, Any], attack: dict[str, Any], options: Options) -> None:
-    """The run that these describe, from data to model.pt."""
-    strategy = made_strategy(name, settings, attack)
-    told = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(options).items() if k not in HERE}
-    command = {"strategy": name, "settings": settings, "attack": attack, "options": told}
-    data, held = data_of(options)
-    how = settings_of_run(options)
-    if options.tune:
-        share = options.holdout or 0.2
-        out = None if options.out is None else options.out / "tune"
-        candidates, more = ratios(strategy), {k: v for k, v in how.items() if k != "out"}
-        found = tune(lambda: fresh(options), candidates, data, share=share, out=out, **more, info={"command": command})
-        strategy = found.strategy
-        if os.environ.get("RANK", "0") == "0":
-            print(f"{found}\nchosen on {share:.0%} of the training images: ratio {strategy.ratio}")
-    validation = None
-    if held is not None:
-        threats = tuple(parsing.threat(text) for text in options.validate_threats) or None
-        validation = Validation(held, threats, every=options.validate_every)
-    run = fit(fresh(options), strategy, data, validation=validation, out=options.out, **how, info={"command": command})
-    if os.environ.get("RANK", "0") == "0":
-        conclude(run, options)
+@dataclass
+class Command:
+    """A run as it was typed: names and texts, which config.json keeps."""
+
+    strategy: str
+    settings: dict[str, Any]
+    attack: dict[str, Any]
+    optimizer: dict[str, Any]
+    crop: dict[str, Any]
+    options: Options
+
+    def run(self) -> None:
+        """From data to model.pt."""
+        o = self.options
+        strategy = made_strategy(self.strategy, self.settings, self.attack)
+        data, held = data_of(o)
+        threats = tuple(parsing.threat(text) for text in o.validate_threats) or None
+        how = self.how()
+        if o.tune:
+            out = None if o.out is None else o.out / "tune"
+            share = 0.2 if held is None else held
+            found = tune(lambda: fresh(o), ratios(strategy), data, held=share, threats=threats, out=out, **how)
+            strategy = found.strategy
+            if first():
+                print(f"{found}\nchosen on held-out training images: ratio {strategy.ratio}")
+        validation = None
+        if held is not None:
+            validation = Validation(held, threats, every=o.validate_every or 1, steps=o.validate_steps or 20)
+        how["tensorboard"] = o.tensorboard
+        run = fit(fresh(o), strategy, data, validation=validation, out=o.out, **how)
+        if first():
+            conclude(run, o)
+
+    def how(self) -> dict[str, Any]:
+        """What `fit` takes besides."""
+        o, told = self.options, {k: v for k, v in asdict(self).items() if k != "options"}
+        kept = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(o).items() if k not in HERE}
+        how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
+        how |= {
+            "optimizer": OPTIMIZERS[o.optimizer](**tuples(self.optimizer)),
+            "schedule": parsing.schedule(o.schedule),
+        }
+        how |= {"ema": o.ema, "clip": o.clip, "checkpoint_every": o.checkpoint_every, "seed": o.seed}
+        how |= {"crop": CropFlip(**self.crop), "fast": Fast(precision=o.precision), "channels_last": o.channels_last}
+        return how | {"progress": o.progress, "info": {"command": {**told, "options": kept}}}
 
 
-HERE = ("out", "device", "progress")  # of this call; the rest makes the run what it is
+def first() -> bool:
+    """Of several processes, or alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def tuples(held: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists where settings have tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
 
 
 def made_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -> Any:
     """The strategy, with threats and attacks from their texts."""
     kind = strategy_named(name)
-    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    if "keep" in given:
+    given = tuples(settings)
+    if given.get("keep"):
         given["keep"] = parsing.keep(given["keep"])
+    given = {k: v for k, v in given.items() if k != "keep" or v}
     for key in {"threat", "threats"} & set(given):
         texts = given[key] if isinstance(given[key], tuple) else [given[key]]
         if not any(texts):
@@ -147,7 +176,7 @@ def attacked(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> A
     if attack["name"] is None or not hasattr(threat, "steepest"):
         return threat
     kind = ATTACKS[attack["name"]]
-    own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in attack.items() if k != "name"}
+    own = {k: v for k, v in tuples(attack).items() if k != "name"}
     own |= {k: strategy[k] for k in ("steps", "bn") if k in kind.__dataclass_fields__ and k in strategy}
     if "keep" in own:
         own["keep"] = parsing.keep(own["keep"])
@@ -160,8 +189,9 @@ def data_of(options: Options) -> tuple[Images, Images | None]:
     data = data if options.images is None else data.take(min(checks.count("images", options.images), len(data)))
     data = replace(data, augment=options.augment)
     if not options.holdout:
-        if options.validate_threats:
-            raise ValueError("--validate-threats needs images to judge on: --holdout 0.1, say")
+        for name in ("threats", "every", "steps"):
+            if getattr(options, f"validate_{name}") and not (name == "threats" and options.tune):
+                raise ValueError(f"--validate-{name} needs images to judge on: --holdout 0.1, say")
         return data, None
     return split(data, options.holdout, options.seed)
 
@@ -173,24 +203,6 @@ def fresh(options: Options) -> nn.Module:
     if options.weights is not None:
         model = fill(model, weights_in(options.weights), str(options.weights))
     return model.to(device_named(options.device))  # type: ignore[no-any-return]
-
-
-def settings_of_run(options: Options) -> dict[str, Any]:
-    """What `fit` takes."""
-    o = options
-    if o.optimizer == "sgd":
-        decay = 5e-4 if o.weight_decay is None else o.weight_decay
-        momentum = 0.9 if o.momentum is None else o.momentum
-        optimizer: SGD | Adam = SGD(0.1 if o.lr is None else o.lr, momentum=momentum, weight_decay=decay)
-    elif o.momentum is not None:
-        raise ValueError(f"--momentum is for sgd; adam has none to set (got {o.momentum:g})")
-    else:
-        optimizer = Adam(1e-3 if o.lr is None else o.lr, weight_decay=o.weight_decay or 0.0)
-    how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
-    how |= {"optimizer": optimizer, "schedule": parsing.schedule(o.schedule), "ema": o.ema, "clip": o.clip}
-    how |= {"checkpoint_every": o.checkpoint_every, "crop": CropFlip(o.crop), "seed": o.seed}
-    how |= {"fast": Fast(precision=o.precision), "channels_last": o.channels_last, "tensorboard": o.tensorboard}
-    return how | {"progress": o.progress}
 
 
 def conclude(run: Run, options: Options) -> None:

@@ -17,7 +17,7 @@ from mrt.attacks.pgd import ascend
 from mrt.attacks.task import open_task
 from mrt.protocols import Ball, Step
 from mrt.strategies.adversaries import Adversary, adversary, check, crafted
-from mrt.threats import noise
+from mrt.threats import L1, noise
 
 START = 1e-3  # scale of the Gaussian noise about x that the search begins from: at x itself the gradient is zero
 
@@ -27,14 +27,15 @@ class TRADES:
     """min E CE(f(x), y) + beta max KL(f(x) || f(x')), x' in the threat.
 
     In a ball the search ascends the divergence itself, by `steps` of step_size (None: 2.5 eps / steps), in l1 on
-    `keep` entries. For any other threat, and for a ready attack, x' is what the attack finds against the labels.
+    `keep` entries (None: the quantile 0.99). For any other threat, and for a ready attack, x' is what the attack finds
+    against the labels.
     """
 
     threat: Adversary
     beta: float = field(default=6.0, kw_only=True)
     steps: int = field(default=10, kw_only=True)
     step_size: float | None = field(default=None, kw_only=True)
-    keep: Keep = field(default=0.99, kw_only=True)
+    keep: Keep | None = field(default=None, kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -42,7 +43,12 @@ class TRADES:
         object.__setattr__(self, "beta", checks.number("beta", self.beta))
         if self.step_size is not None:
             checks.number("step_size", self.step_size, open_low=True)
-        sparsity.check(self.keep)
+            if not isinstance(self.threat, Ball):
+                raise ValueError(f"step_size is for a ball; {self.threat!r} has its own steps")
+        if self.keep is not None:
+            sparsity.check(self.keep)
+            if not isinstance(self.threat, L1):
+                raise ValueError(f"keep is for an l1 ball; got {self.threat!r}")
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         if isinstance(self.threat, Ball):
@@ -62,7 +68,7 @@ class TRADES:
         with open_task(ball, lambda z, *_: divergence(clean, z), call, bn=self.bn, fast=step.fast) as task:
 
             def many(number: int) -> Tensor:
-                return sparsity.drawn(self.keep, x[0].numel(), task.noise(number))
+                return sparsity.drawn(0.99 if self.keep is None else self.keep, x[0].numel(), task.noise(number))
 
             return ascend(task, task.begin(False), self.steps, size, "last", many).point
 

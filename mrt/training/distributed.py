@@ -35,12 +35,12 @@ class Together:
         dist.all_reduce(total, group=self.group)
         return total / self.team.count
 
-    def average(self, model: nn.Module, loss: Tensor) -> Tensor:
-        """The loss, with gradients and BatchNorm's running statistics replaced by their means over processes."""
+    def average(self, model: nn.Module, trained: list[Tensor], loss: Tensor) -> Tensor:
+        """The loss, gradients of `trained` and BatchNorm's statistics replaced by means over processes."""
         loss = loss.detach()
         if self.team.count == 1:
             return loss
-        shared = [p.grad for p in model.parameters() if p.grad is not None]
+        shared = [p.grad for p in trained if p.grad is not None]
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         shared += [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
         with torch.no_grad():

@@ -72,8 +72,8 @@ def fit(
     """Train `model` in place by what `strategy` says, for so many epochs or iterations; it ends in eval mode.
 
     `schedule` None is Triangular() for SGD(...) and Adam(...), nothing for a live torch optimizer; torch's schedulers
-    step once an epoch, OneCycleLR and CyclicLR once an update. `ema` is the decay of an average of the weights, slower
-    at first; `clip` a bound on the gradient's norm; `validation` is judged under attack after each epoch and picks the
+    step once an epoch, OneCycleLR and CyclicLR once an update. `ema` is the decay of an average of the weights (less at
+    first); `clip` a bound on the gradient's norm; `validation` is judged under attack after each epoch and picks the
     best weights; `crop` is what augmented data get; `fast` also runs the training passes in bfloat16. The rest of an
     epoch that does not fill a batch is left out. The global random generators are set from `seed` and put back.
 

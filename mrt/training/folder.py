@@ -55,10 +55,10 @@ class RunFolder:
             raise ValueError(f"info must hold numbers, strings, lists and dicts: {error}") from error
         if path.is_file():
             then = _json(path)
-            keys = [key for key in {**config, **then} if key not in FREE and then.get(key) != config.get(key)]
-            if keys:
-                told = "; ".join(f"{key} was {then.get(key)!r}, is {config.get(key)!r}" for key in keys)
-                raise ValueError(f"{self.path} holds another run: {told}. Choose another folder")
+            changed = [line for key in {**config, **then} if key not in FREE for line in _changes(key, then, config)]
+            if changed:
+                plain = [line for line in changed if not line.startswith("info")]
+                raise ValueError(f"{self.path} holds another run: {'; '.join(plain or changed)}. Choose another folder")
             return
         others = [name for name in (METRICS, CHECKPOINT, BEST, "report.json") if (self.path / name).exists()]
         if others:
@@ -103,8 +103,19 @@ class RunFolder:
             try:
                 with open(path, "a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
             except OSError as error:
                 raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
+
+
+def _changes(key: str, then: Any, now: Any, path: str = "") -> list[str]:
+    """Each entry that differs, by its path."""
+    old, new = (held.get(key) if isinstance(held, dict) else None for held in (then, now))
+    where = f"{path}{key}"
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [line for inner in {**old, **new} for line in _changes(inner, old, new, f"{where}.")]
+    return [] if old == new else [f"{where} was {old!r}, is {new!r}"]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -125,11 +136,12 @@ def _plain(where: str, value: Any) -> None:
     """ValueError unless torch.load(weights_only=True) will read it back."""
     if isinstance(value, dict):
         for key, part in value.items():
+            _plain(f"a key of {where}", key)
             _plain(f"{where}.{key}", part)
     elif isinstance(value, (list, tuple)):
         for i, part in enumerate(value):
             _plain(f"{where}[{i}]", part)
-    elif value is not None and not isinstance(value, (bool, int, float, str, torch.Tensor)):
+    elif value is not None and type(value) not in (bool, int, float, str) and not isinstance(value, torch.Tensor):
         raise ValueError(
             f"{where} is a {type(value).__name__}; a checkpoint holds tensors, numbers, strings, lists and dicts"
         )

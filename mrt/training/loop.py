@@ -41,6 +41,7 @@ class Loop:
         self.together = Together(team, data.device)
         self.together.same(model)
         self.optimizer, self.scheduler = settings.made(model)
+        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
         self.visits: tuple[int, Tensor] | None = None
@@ -78,7 +79,7 @@ class Loop:
         seed_everything(self.settings.seed, self.index + 1, self.team.rank)
         schedule = self.settings.schedule
         if schedule is not None and not isinstance(schedule, LRScheduler):
-            factor = schedule((self.index + 1) / self.settings.total)
+            factor = float(schedule((self.index + 1) / self.settings.total))
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
         batch = self.batch()
@@ -120,7 +121,7 @@ class Loop:
             lr=float(self.optimizer.param_groups[0]["lr"]),
             x_raw=batch.x_raw,
             seeds=noise.of_index(batch.index, s.seed, self.index // s.per_epoch, ATTACK),
-            shared_seed=int(noise.of_index(here, s.seed, SHARED)),
+            shared_seed=int(noise.of_index(here, s.seed, 0, SHARED)),
             fast=s.fast,
             mean=self.together.mean,
         )
@@ -145,13 +146,14 @@ class Loop:
 
     def descend(self, loss: Tensor) -> float:
         """One step down; FloatingPointError before the weights change if there is no number to descend."""
+        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not train
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        value = float(self.together.average(self.model, loss))
+        value = float(self.together.average(self.model, self.trained, loss))
         if not math.isfinite(value):
             raise FloatingPointError(self.diverged(f"the loss is {value}"))
         if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+            nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
         return value
 

@@ -19,7 +19,7 @@ GLOBAL = 6  # what these seeds are for
 def seed_everything(seed: int, update: int, rank: int) -> None:
     """Python's, numpy's and torch's global generators (dropout, a strategy's own draws) as a function of these alone,
     so that a resumed run draws what an undisturbed one does."""
-    value = int(noise.of_index(torch.tensor([update]), seed, GLOBAL, rank)) % 2**63
+    value = int(noise.of_index(torch.tensor([update]), seed, rank, GLOBAL)) % 2**63
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.manual_seed(value)

@@ -15,6 +15,8 @@ from mrt.config import encode
 from mrt.data import order
 from mrt.data.images import Data, Images, as_images
 from mrt.evaluation.store import written
+from mrt.processes import processes
+from mrt.protocols import Threat
 from mrt.strategies import MSDTraining
 from mrt.threats import L1
 from mrt.training.fit import fit
@@ -50,28 +52,32 @@ def tune(
     strategies: Sequence[Any],
     data: Data,
     *,
-    share: float = 0.2,
+    held: float | Data = 0.2,
+    threats: Sequence[Threat] | None = None,
     steps: int = 100,
     out: Path | str | None = None,
     seed: int = 0,
     **settings: Any,
 ) -> Tuned:
-    """Train a fresh model of `make()` by each of `strategies` on 1 - `share` of the data, and judge each on the rest by
-    APGD of so many `steps`. `settings` are those of `fit`; with `out`, a folder for each, and a killed search goes on.
-    """
+    """Train a fresh model of `make()` by each of `strategies`, and judge each under `threats` (None: its own) by APGD
+    of so many `steps` on images `held` out: a share of the data, or other data. `settings` are those of `fit`; with
+    `out` there is a folder for each, and a killed search goes on."""
     candidates = checks.several("strategies", tuple(strategies), "strategies to choose from")
-    kept, held = split(data, share, seed)
+    kept: Data
+    judges: Data
+    kept, judges = split(data, held, seed) if isinstance(held, (int, float)) else (data, held)
     scores = []
-    for number, strategy in enumerate(candidates):
-        judge = Validation(held, steps=steps, every=10**9)  # at the end alone
-        folder = None if out is None else Path(out) / str(number)
-        run = fit(make(), strategy, kept, validation=judge, out=folder, seed=seed, **settings)
-        names = ("clean", *judge.attacks(strategy), "union")
-        scores.append((strategy, {name: run.metrics[-1][name] for name in names}))
-    best = max(scores, key=lambda score: score[1]["union"])[0]
-    if out is not None:
-        table = [{"strategy": encode(s), "best": s == best, **row} for s, row in scores]
-        written(Path(out) / "tune.json", lambda file: file.write(f"{json.dumps(table, indent=1)}\n".encode()))
+    with processes() as team:
+        for number, strategy in enumerate(candidates):
+            judge = Validation(judges, threats, steps=steps, every=10**9)  # at the end alone
+            folder = None if out is None else Path(out) / str(number)
+            run = fit(make(), strategy, kept, validation=judge, out=folder, seed=seed, **settings)
+            names = ("clean", *judge.attacks(strategy), "union")
+            scores.append((strategy, {name: run.metrics[-1][name] for name in names}))
+        best = max(scores, key=lambda score: score[1]["union"])[0]
+        if out is not None and team.first:
+            table = [{"strategy": encode(s), "best": s == best, **row} for s, row in scores]
+            written(Path(out) / "tune.json", lambda file: file.write(f"{json.dumps(table, indent=1)}\n".encode()))
     return Tuned(best, tuple(scores))
 
 

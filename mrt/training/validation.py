@@ -13,6 +13,7 @@ from mrt import checks
 from mrt.attacks import APGD
 from mrt.attacks.gradient import crafting
 from mrt.data.images import Data, Images
+from mrt.evaluation.battery import radii
 from mrt.evaluation.opening import pixels
 from mrt.processes import Processes
 from mrt.protocols import Attack, Ball, Threat
@@ -61,11 +62,11 @@ def threats_of(strategy: object) -> list[Threat]:
 
 
 def named(threats: Sequence[Threat]) -> dict[str, Threat]:
-    """Each threat by its name, with its fields where two share one."""
+    """Each threat by its name, with its radii where two share one."""
     names = [t.name for t in threats]
 
     def full(t: Threat) -> str:
-        return t.name if names.count(t.name) == 1 else f"{t.name}@{repr(t).partition('(')[2].rstrip(')')}"
+        return t.name if names.count(t.name) == 1 else f"{t.name}@{','.join(f'{r:g}' for r in radii(t))}"
 
     return {full(t): t for t in threats}
 
@@ -77,6 +78,8 @@ def judged(model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int
     right = torch.zeros(len(names), dtype=torch.float64)
     with crafting(model) as f, torch.no_grad():
         for index in torch.arange(len(data))[team.rank :: team.count].split(BATCH):
+            if not len(index):  # fewer images than processes
+                continue
             x, y = data.float(index), data.y[index.to(data.device)]
             seeds = noise.of_index(index, seed, 0, VALIDATION).to(x.device)
             correct = f(x).argmax(1) == y

@@ -206,6 +206,21 @@ def test_passes_are_those_of_the_algorithm(strategy: Any, forward: int, backward
     assert not run.model._forward_hooks and run.ema is not None and not run.ema._forward_hooks
 
 
+def test_only_what_is_trained_counts() -> None:
+    """The gradients of a frozen-out part neither gather nor decide on the clipping."""
+
+    def parts() -> nn.Sequential:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 5))
+
+    nets = [parts(), parts()]
+    nets[1][1].requires_grad_(False)
+    for net in nets:
+        fit(net, mrt.Standard(), toy(), epochs=3, clip=0.05, optimizer=torch.optim.SGD(net[3].parameters(), lr=0.5))
+    for a, b in zip(weights(nets[0]), weights(nets[1]), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_several_losses_are_several_updates() -> None:
     def three(model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Iterator[Tensor]:
         return (cross_entropy(model(x), y) for _ in range(3))
@@ -259,7 +274,7 @@ def test_judging_comes_as_often_as_asked() -> None:
 def test_threats_by_name() -> None:
     assert threats_of(mrt.SAT((LINF, mrt.SLIDE(L1), mrt.AnyOf((L2, LINF))))) == [LINF, L1, L2]
     assert threats_of(mrt.Adversarial(mrt.MSD(UNION))) == list(UNION) and threats_of(lambda: 0) == []
-    assert list(named([mrt.Linf(0.1), mrt.Linf(0.3), L1])) == ["linf@eps=0.1", "linf@eps=0.3", "l1"]
+    assert list(named([mrt.Linf(0.1), mrt.Linf(0.3), L1])) == ["linf@0.1", "linf@0.3", "l1"]
 
 
 def test_random_states() -> None:

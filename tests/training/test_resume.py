@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -214,7 +215,9 @@ def test_live_optimizers_and_schedulers_resume(tmp_path: Path) -> None:
     def go(out: Path, stop: int | None) -> mrt.Run:
         net = RowWise((1, 8, 8))
         optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
-        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2], 0.3)
+        schedule: Any = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1, 2], 0.3)
+        if out.name.startswith("cycle"):
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.3, total_steps=20)
 
         def strategy(model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
             if step.index == stop:
@@ -223,13 +226,14 @@ def test_live_optimizers_and_schedulers_resume(tmp_path: Path) -> None:
 
         return fit(net, strategy, toy(), epochs=4, optimizer=optimizer, schedule=schedule, out=out, checkpoint_every=3)
 
-    whole = go(tmp_path / "whole", None)
-    for stop in (7, 12, 19):
-        with pytest.raises(KeyboardInterrupt):
-            go(tmp_path / "broken", stop)
-    again = go(tmp_path / "broken", None)
-    assert all(torch.equal(a, b) for a, b in zip(weights(whole.model), weights(again.model), strict=True))
-    assert [r["lr"] for r in again.metrics] == [r["lr"] for r in whole.metrics] and not again.finished
+    for kind in ("", "cycle-"):
+        whole = go(tmp_path / f"{kind}whole", None)
+        for stop in (7, 12, 19):
+            with pytest.raises(KeyboardInterrupt):
+                go(tmp_path / f"{kind}broken", stop)
+        again = go(tmp_path / f"{kind}broken", None)
+        assert all(torch.equal(a, b) for a, b in zip(weights(whole.model), weights(again.model), strict=True))
+        assert [r["lr"] for r in again.metrics] == [r["lr"] for r in whole.metrics] and not again.finished
 
 
 def test_the_same_call_finds_it_finished(tmp_path: Path) -> None:
@@ -314,12 +318,22 @@ def test_what_a_folder_may_not_hold(tmp_path: Path) -> None:
     out = tmp_path / "out"
     run("sat", out)
     kept = {p: p.read_bytes() for p in out.iterdir() if p.name != ".lock"}
-    with pytest.raises(ValueError, match="strategy was .*SAT.*, is .*Worst"):
+    with pytest.raises(ValueError, match="strategy.type was 'SAT', is 'Worst'"):
         run("worst", out)
     with pytest.raises(ValueError, match="seed was 0, is 1"):
         run("sat", out, seed=1)
     with pytest.raises(ValueError, match="shapes was|model was"):
         fit(small_net(classes=6), STRATEGIES["sat"], toy(augment="crop-flip"), out=out, epochs=5)
+    for changes, says in (
+        ({"crop": mrt.data.CropFlip(2)}, "crop.pad was None, is 2"),
+        ({"clip": 2.0}, "clip was 1.0, is 2.0"),
+        ({"fast": mrt.Fast("bfloat16")}, "fast.precision"),
+        ({"info": {"a": 1}}, "info.a was None, is 1"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            run("sat", out, **changes)
+    with pytest.raises(ValueError, match="data.augment was"):
+        fit(small_net(), STRATEGIES["sat"], toy(40, "none"), out=out, epochs=5)
     assert {p: p.read_bytes() for p in out.iterdir() if p.name != ".lock"} == kept
     other = tmp_path / "other"
     other.mkdir()
@@ -355,6 +369,24 @@ class Odd:
                 return {"when": Path("x")}
 
         return State()
+
+
+def test_numbers_of_numpy(tmp_path: Path) -> None:
+    """A schedule may return one; a checkpoint must not hold one, since nothing would read it again."""
+    for _ in range(2):
+        fit(
+            RowWise((1, 8, 8)),
+            mrt.Standard(),
+            toy(),
+            epochs=1,
+            schedule=lambda share: np.cos(share),
+            out=tmp_path / "a",
+        )
+    net = RowWise((1, 8, 8))
+    live = torch.optim.SGD(net.parameters(), lr=0.1)
+    live.param_groups[0]["momentum"] = np.float64(0.5)
+    with pytest.raises(ValueError, match="momentum is a float64; a checkpoint holds"):
+        fit(net, mrt.Standard(), toy(), epochs=1, optimizer=live, out=tmp_path / "b")
 
 
 def test_a_checkpoint_holds_plain_values(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_best_union_wins_and_a_search_goes_on(tmp_path: Path, monkeypatch: p
     far = mrt.Adversarial(mrt.Linf(0.9), steps=1)
     near = mrt.Adversarial(mrt.Linf(0.001), steps=1)
     how: dict[str, Any] = {"epochs": 6, "batch_size": 8, "progress": False, "steps": 3, "out": tmp_path}
-    found = tune(make, [far, near], toy(80), share=0.4, **how)
+    found = tune(make, [far, near], toy(80), held=0.4, **how)
     assert len(made) == 2
     unions = {s: row["union"] for s, row in found.scores}
     assert found.strategy == max(unions, key=unions.__getitem__)
@@ -62,7 +62,9 @@ def test_the_best_union_wins_and_a_search_goes_on(tmp_path: Path, monkeypatch: p
     steps = [json.loads(line)["step"] for line in (tmp_path / "0" / "metrics.jsonl").read_text().splitlines()]
     assert steps[-1] == 6 * (48 // 8)  # on the rest of the data alone
     before = (tmp_path / "0" / "checkpoint.pt").stat().st_mtime_ns
-    again = tune(make, [far, near], toy(80), share=0.4, **how)
+    again = tune(make, [far, near], toy(80), held=0.4, **how)
     assert again == found and (tmp_path / "0" / "checkpoint.pt").stat().st_mtime_ns == before
+    other = tune(make, [near], toy(80), held=toy(16), threats=[mrt.L2(0.1)], **{**how, "out": None})
+    assert list(other.scores[0][1]) == ["clean", "l2", "union"]
     with pytest.raises(ValueError, match="strategies.*non-empty"):
         tune(make, [], toy())
