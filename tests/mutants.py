@@ -187,7 +187,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/loop.py", "schedule((self.index + 1) / self.settings.total)", "schedule(self.index / self.settings.total)", LOOP),
     ("training/loop.py", "index[self.team.rank :: self.team.count]", "index", SHARED),
     ("training/loop.py", "self.index // s.per_epoch, ATTACK)", "0, ATTACK)", LOOP),
-    ("training/loop.py", "shared_seed=int(noise.of_index(here, s.seed, SHARED))", "shared_seed=int(noise.of_index(here, s.seed, SHARED + self.team.rank))", SHARED),
+    ("training/loop.py", "noise.of_index(here, s.seed, 0, SHARED)", "noise.of_index(here, s.seed, self.team.rank, SHARED)", SHARED),
     ("training/loop.py", "        self.optimizer.zero_grad(set_to_none=True)\n", "", LOOP),
     ("training/loop.py", "if not math.isfinite(value):", "if False:", RUNS),
     ("training/loop.py", "                    self.check_weights()\n", "", RUNS),
@@ -216,6 +216,13 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/tune.py", "key=lambda score: score[1][\"union\"]", "key=lambda score: score[1][\"clean\"]", TUNE),
     ("processes.py", "PrefixStore(f\"mrt/{next(GROUPS)}\", store)", "PrefixStore(\"mrt\", store)", SHARED),
     ("cli/training.py", "strategy = found.strategy", "pass", TRAIN),
+    ("strategies/msd.py", "step_size=sizes, keep=self.keep, bn=self.bn)", "step_size=sizes, keep=self.keep)", STRATEGY),
+    ("strategies/msd.py", "replace(self.attack, fast=step.fast)", "self.attack", STRATEGY),
+    ("strategies/trades.py", "default_step(self.step_size, ball.eps, self.steps)", "default_step(None, ball.eps, self.steps)", STRATEGY),
+    ("training/loop.py", "        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not train\n", "", LOOP),
+    ("training/distributed.py", "dist.broadcast(tensor.data, 0, group=self.group)", "pass", SHARED),
+    ("training/tune.py", "if out is not None and team.first:", "if out is not None and not team.first:", SHARED),
+    ("demo.py", "os._exit(1)", "return", "test_demo.py"),
     ("adapters/mrt_autoattack/incoming.py", "min(part.n_target_classes, classes - 1)", "part.n_target_classes", TRAPS),
 )  # fmt: skip
 
