@@ -4,8 +4,8 @@
 
 Madry's CNN of width 16, 4 epochs of batch 64, Adam, PGD or SLIDE of 10 steps at (linf 0.3, l2 2, l1 10); one seed, far
 from trained out: no ordering follows. The judge, on 200 test images: APGD-CE of 40 steps, then towards 2 targets. Then
-HopSkipJump, which sees decisions alone, on 100 images that APGD left standing in linf (of the first 600, where there are
-so many): what it breaks newly is masking. The same attack on the natural network shows that it has converged.
+HopSkipJump, which sees decisions alone, on 100 images that APGD left standing in linf (of the first 600, where there
+are so many): what it breaks newly is masking. The same attack on the natural network shows that it has converged.
 """
 
 from __future__ import annotations
