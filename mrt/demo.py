@@ -79,7 +79,7 @@ class Demo:
         print(f"Training six networks on 1300 digits, {self.epochs} epochs each, {workers} at a time.", flush=True)
         world = get_context("spawn")
         errors, waiting, running = world.SimpleQueue(), list(STRATEGIES), dict[str, Any]()
-        with Bars(self) if self.progress else nullcontext() as bars:
+        with Bars(self) if self.progress and sys.stderr.isatty() else nullcontext() as bars:
             try:
                 while waiting or running:
                     while waiting and len(running) < workers:
@@ -92,6 +92,9 @@ class Demo:
                     for name in [name for name, process in running.items() if process.exitcode is not None]:
                         if running.pop(name).exitcode:
                             raise ChildProcessError(errors.get() if not errors.empty() else f"{name}: its process died")
+                        if self.progress:
+                            say = print if bars is None else bars.bars.console.print
+                            say(f"{name}: trained and judged after {time.time() - began:.0f} s")
                     if bars is not None:
                         bars.look([*waiting, *running])
             finally:

@@ -184,7 +184,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("strategies/trades.py", "(x + START * noise.normal(step.seeds, *x.shape[1:])).clamp(0, 1)", "x", STRATEGY),
     ("attacks/pgd.py", "        return best.take(x_adv)\n", "        best.judge(x_adv, task)\n", PROMISES),
     # training
-    ("training/loop.py", "schedule((self.index + 1) / self.settings.total)", "schedule(self.index / self.settings.total)", LOOP),
+    ("training/loop.py", "schedule((self.index + 0.5) / self.settings.total)", "schedule((self.index + 1.5) / self.settings.total)", LOOP),
     ("training/loop.py", "index[self.team.rank :: self.team.count]", "index", SHARED),
     ("training/loop.py", "self.index // s.per_epoch, ATTACK)", "0, ATTACK)", LOOP),
     ("training/loop.py", "noise.of_index(here, s.seed, 0, SHARED)", "noise.of_index(here, s.seed, self.team.rank, SHARED)", SHARED),
@@ -219,6 +219,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("strategies/msd.py", "step_size=sizes, keep=self.keep, bn=self.bn)", "step_size=sizes, keep=self.keep)", STRATEGY),
     ("strategies/msd.py", "replace(self.attack, fast=step.fast)", "self.attack", STRATEGY),
     ("strategies/trades.py", "default_step(self.step_size, ball.eps, self.steps)", "default_step(None, ball.eps, self.steps)", STRATEGY),
+    ("training/fit.py", "trained.to(memory_format=before)", "pass", LOOP),
     ("training/loop.py", "        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not train\n", "", LOOP),
     ("training/distributed.py", "dist.broadcast(tensor.data, 0, group=self.group)", "pass", SHARED),
     ("training/tune.py", "if out is not None and team.first:", "if out is not None and not team.first:", SHARED),

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from mrt import checks
-from mrt.cli.training import ATTACKS, OPTIMIZERS, TEXT, Command, Options, strategy_named
+from mrt.cli.training import ALIASES, ATTACKS, OPTIMIZERS, STRATEGIES, TEXT, Command, Options, strategy_named
 from mrt.data import CropFlip
 
 HELP = TEXT | {
@@ -30,11 +30,9 @@ HELP = TEXT | {
 
 @dataclass
 class Again:
-    """Train a model that withstands several kinds of perturbation at once.
+    """Train a model that withstands several kinds of perturbation at once. Say `mrt train` for the strategies.
 
-    `mrt train STRATEGY --threats linf=0.2 l2=0.7 --epochs 10 --out runs/a`; `mrt train STRATEGY --help`: options.
-    STRATEGY: standard, adversarial, average (avg), worst (max), alternate, msd, sat, eat, trades, or module:Class of
-    your own. With --config a finished or broken run is repeated from its config.json alone.
+    With --config a run is repeated from its config.json alone.
     """
 
     config: Path
@@ -45,6 +43,7 @@ class Again:
     allow: tuple[str, ...] = ()
     """Types of your own, module:Class, that the file may import, which RUNS THEIR CODE."""
     device: str | None = None
+    """cpu or cuda; cuda if there is one."""
     progress: bool = True
 
     def run(self) -> None:
@@ -63,9 +62,25 @@ class Again:
         command.run()
 
 
-def command(arguments: list[str]) -> Command | None:
-    """What `mrt train` was asked for; None where no strategy is named."""
-    if not arguments or arguments[0].startswith("-"):
+class Overview:
+    """The strategies, a line each."""
+
+    def run(self) -> None:
+        print("mrt train STRATEGY --threats linf=0.2 l2=0.7 l1=2.0 --epochs 10 --out runs/a")
+        print("mrt train STRATEGY --help            its options, and those of the run")
+        print("mrt train --config FILE --out DIR    the run of a config.json once more\n\nSTRATEGY is one of")
+        for name, kind in STRATEGIES.items():
+            also = "".join(f" ({short})" for short, long in ALIASES.items() if long == name)
+            line = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
+            print(f"  {name + also:15s} {line.partition('. ')[0].rstrip('.')}")
+        print("  module:Class    a class or function of your own, (model, x, y, step) -> loss")
+
+
+def command(arguments: list[str]) -> Command | Overview | None:
+    """What `mrt train` was asked for; None where it is a run to be repeated."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return Overview()
+    if arguments[0].startswith("-"):
         return None
     name, kind = arguments[0], strategy_named(arguments[0])
     shown = settings_of(kind)

@@ -25,8 +25,18 @@ from mrt.training import SGD, Adam, Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
 from mrt.training.tune import split
 
-STRATEGIES = {name.lower(): getattr(mrt.strategies, name) for name in mrt.strategies.__all__}
-STRATEGIES |= {"max": STRATEGIES["worst"], "avg": STRATEGIES["average"], "msd": STRATEGIES.pop("msdtraining")}
+STRATEGIES: dict[str, Any] = {
+    "standard": mrt.strategies.Standard,
+    "adversarial": mrt.strategies.Adversarial,
+    "average": mrt.strategies.Average,
+    "worst": mrt.strategies.Worst,
+    "alternate": mrt.strategies.Alternate,
+    "msd": mrt.strategies.MSDTraining,
+    "sat": mrt.strategies.SAT,
+    "eat": mrt.strategies.EAT,
+    "trades": mrt.strategies.TRADES,
+}
+ALIASES = {"avg": "average", "max": "worst"}
 ATTACKS = {name.lower(): getattr(mrt.attacks, name) for name in mrt.attacks.__all__}
 ATTACKS = {name: kind for name, kind in ATTACKS.items() if issubclass(kind, (Iterative, mrt.attacks.FGM))}
 TEXT = {"threat": "linf=8/255, l2=0.5, l1=12, l0=12 or rt=30,3 (degrees, pixels)", "keep": "10, 0.99, or 5,20"}
@@ -82,7 +92,8 @@ class Options:
     checkpoint_every: int = 1000
     """Updates; besides, after each epoch."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    channels_last: bool = False
+    channels_last: bool = True
+    """How convolutions lie in memory while they train."""
     tensorboard: bool = False
     """Also write OUT/tensorboard (needs the tensorboard package)."""
     seed: int = 0
@@ -95,7 +106,7 @@ def strategy_named(name: str) -> Any:
     """A class of strategies, or a function, from its name."""
     if ":" in name:
         return attribute(name)
-    return STRATEGIES[checks.choice("strategy", name, (*STRATEGIES, "module:Class"))]
+    return STRATEGIES[checks.choice("strategy", ALIASES.get(name, name), (*STRATEGIES, "module:Class"))]
 
 
 @dataclass
@@ -129,7 +140,8 @@ class Command:
         how["tensorboard"] = o.tensorboard
         run = fit(fresh(o), strategy, data, validation=validation, out=o.out, **how)
         if first():
-            conclude(run, o)
+            given = self.settings.get("threats", [self.settings.get("threat", "...")])
+            conclude(run, o, " ".join(o.validate_threats or given))
 
     def how(self) -> dict[str, Any]:
         """What `fit` takes besides."""
@@ -201,11 +213,13 @@ def fresh(options: Options) -> nn.Module:
     torch.manual_seed(options.seed)
     model, _ = parsing.make_model(options.model, options.model_settings)
     if options.weights is not None:
+        if not options.weights.is_file():
+            raise ValueError(f"--weights names no file: {options.weights}")
         model = fill(model, weights_in(options.weights), str(options.weights))
     return model.to(device_named(options.device))  # type: ignore[no-any-return]
 
 
-def conclude(run: Run, options: Options) -> None:
+def conclude(run: Run, options: Options, threats: str) -> None:
     """Keep the model, and say where it is."""
     last = run.metrics[-1]
     said = "  ".join(f"{k} {100 * last[k]:.1f}" for k in last if k not in COUNTS)
@@ -224,4 +238,5 @@ def conclude(run: Run, options: Options) -> None:
         written(path, lambda file: save_model(model, file, **settings))
     factory = f" --factory {options.model}" if ":" in options.model else ""
     print(f"{which} weights: {path}")
-    print(f"judge it: mrt evaluate {path}{factory} --data {options.data} --threats ... --out {run.path / 'judged'}")
+    where = f"--data {options.data} --threats {threats} --out {run.path / 'judged'}"
+    print(f"judge it: mrt evaluate {path}{factory} {where}")

@@ -32,7 +32,7 @@ from mrt.training.settings import chosen
 from mrt.training.validation import Validation
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A training run that has ended. `ema`: the averaged weights, `best`: those of the best held-out union, if asked
     for. `metrics`: a row per epoch. `finished`: it had ended before this call, which trained nothing."""
@@ -43,6 +43,9 @@ class Run:
     metrics: list[dict[str, float]]
     path: Path | None
     finished: bool
+
+    def __repr__(self) -> str:
+        return f"Run({type(self.model).__name__}, path={self.path}, finished={self.finished}, last={self.metrics[-1]})"
 
 
 def fit(
@@ -64,7 +67,7 @@ def fit(
     crop: CropFlip = CropFlip(),  # noqa: B008
     seed: int = 0,
     fast: Fast = Fast(),  # noqa: B008
-    channels_last: bool = False,
+    channels_last: bool = True,
     device: str | None = None,
     progress: bool = True,
     info: Mapping[str, Any] | None = None,
@@ -74,8 +77,9 @@ def fit(
     `schedule` None is Triangular() for SGD(...) and Adam(...), nothing for a live torch optimizer; torch's schedulers
     step once an epoch, OneCycleLR and CyclicLR once an update. `ema` is the decay of an average of the weights (less at
     first); `clip` a bound on the gradient's norm; `validation` is judged under attack after each epoch and picks the
-    best weights; `crop` is what augmented data get; `fast` also runs the training passes in bfloat16. The rest of an
-    epoch that does not fill a batch is left out. The global random generators are set from `seed` and put back.
+    best weights; `crop` is what augmented data get; `fast` also runs the training passes in bfloat16; with
+    `channels_last`, the faster way, convolutions lie so in memory while they train. The rest of an epoch that does not
+    fill a batch is left out. The global random generators are set from `seed` and put back.
 
     With `out`, a folder, the same call goes on after a kill, to the bit on a CPU with as many threads, or finds the run
     finished; checkpoints are written every epoch and every so many updates. `info` is kept in config.json,
@@ -96,6 +100,7 @@ def fit(
         with nullcontext() if folder is None else folder.owned():
             if folder is not None:
                 folder.open(settings.config(model, images, info))
+            before = memory_format(model)
             if channels_last:
                 model.to(memory_format=torch.channels_last)
             loop = Loop(model.train(), images, settings, team, folder)
@@ -108,8 +113,18 @@ def fit(
             ):
                 loop.run(bar, board)
             team.gathered(None)  # the first process has written the best weights
+            for trained in (model, loop.ema):
+                if trained is not None:
+                    trained.to(memory_format=before)
     path = None if folder is None else folder.path
     return Run(model.eval(), loop.ema, best_of(loop), loop.rows, path, finished)
+
+
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """How the model's convolutions lie in memory."""
+    images = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+    last = bool(images) and all(p.is_contiguous(memory_format=torch.channels_last) for p in images)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def best_of(loop: Loop) -> nn.Module | None:

@@ -17,7 +17,7 @@ from mrt.evaluation.opening import unpickled
 from mrt.evaluation.store import written
 
 CONFIG, METRICS, CHECKPOINT, BEST, LOCK = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt", ".lock"
-FREE = ("environment",)  # what may differ between the calls of one run
+FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run
 
 
 class RunFolder:
@@ -115,7 +115,8 @@ def _changes(key: str, then: Any, now: Any, path: str = "") -> list[str]:
     where = f"{path}{key}"
     if isinstance(old, dict) and isinstance(new, dict):
         return [line for inner in {**old, **new} for line in _changes(inner, old, new, f"{where}.")]
-    return [] if old == new else [f"{where} was {old!r}, is {new!r}"]
+    told = ["its default" if held is None and path else repr(held) for held in (old, new)]
+    return [] if old == new else [f"{where} was {told[0]}, is {told[1]}"]
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Loop:
         seed_everything(self.settings.seed, self.index + 1, self.team.rank)
         schedule = self.settings.schedule
         if schedule is not None and not isinstance(schedule, LRScheduler):
-            factor = float(schedule((self.index + 1) / self.settings.total))
+            factor = float(schedule((self.index + 0.5) / self.settings.total))
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
         batch = self.batch()
@@ -164,7 +164,7 @@ class Loop:
             kept = f"; the last good checkpoint is in {self.folder.path}"
         return (
             f"{what} at update {self.index} (epoch {self.index / self.settings.per_epoch:.2f}, lr {rate:.3g}): "
-            f"a lower rate, a warm-up or clip= may help{kept}"
+            f"look at the strategy and the model; a lower rate, a warm-up or clip= may help{kept}"
         )
 
     def end_epoch(self, bar: Progress, done: bool) -> dict[str, float]:

@@ -9,13 +9,14 @@ COUNTS = ("epoch", "step", "loss", "lr", "forward", "backward", "seconds", "seco
 
 
 class Progress:
-    """A bar over all updates with the running loss and the time left, on stderr; one line for each epoch."""
+    """A line for each epoch, on stderr; on a terminal also a bar over all updates with the loss and the time left."""
 
     def __init__(self, on: bool, total: int, done: int) -> None:
         self.on, self.total, self.began = on, total, done
+        self.drawn = on and sys.stderr.isatty()
 
     def __enter__(self) -> Progress:
-        if self.on:
+        if self.drawn:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
@@ -28,17 +29,17 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.on:
+        if self.drawn:
             self.bars.stop()
 
     def update(self, epoch: float, loss: float) -> None:
         """An update is done."""
-        if self.on:
+        if self.drawn:
             self.bars.update(self.task, advance=1, description=f"epoch {epoch:.2f}, loss {loss:.4f}")
 
     def judging(self) -> None:
         """The held-out images are being attacked."""
-        if self.on:
+        if self.drawn:
             self.bars.update(self.task, description="judging held-out images")
 
     def epoch(self, row: dict[str, float]) -> None:
@@ -46,4 +47,7 @@ class Progress:
         if self.on:
             told = "".join(f"  {name} {100 * share:.1f}" for name, share in row.items() if name not in COUNTS)
             head = f"epoch {row['epoch']:g}  loss {row['loss']:.4f}  lr {row['lr']:.2g}  {row['seconds']:.1f} s"
-            self.bars.console.print(head + told, highlight=False, markup=False)
+            if self.drawn:
+                self.bars.console.print(head + told, highlight=False, markup=False)
+            else:
+                print(head + told, file=sys.stderr, flush=True)

@@ -1,5 +1,5 @@
-"""Learning rates over a run: factors of the optimizer's own rate by the share of updates done, the present one
-included, as the papers' codes count: update i of n has share (i + 1) / n."""
+"""Learning rates over a run: factors of the optimizer's own rate by the share of the run that is done. Update i of n
+stands in the middle of its own stretch, at (i + 1/2) / n, so that none has the rate of an end that is zero."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import pairwise
 from mrt import checks
 
 Schedule = Callable[[float], float]
-"""share in (0, 1] -> factor."""
+"""share in (0, 1) -> factor."""
 
 
 @dataclass(frozen=True)

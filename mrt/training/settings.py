@@ -51,8 +51,8 @@ class Settings:
 
     def config(self, model: nn.Module, data: Images, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """What config.json holds."""
-        plain = ("total", "batch_size", "ema", "clip", "checkpoint_every", "seed", "channels_last")
-        settings = {name: getattr(self, name) for name in plain}
+        plain = ("batch_size", "ema", "clip", "checkpoint_every", "seed", "channels_last")
+        settings = {"updates": self.total} | {name: getattr(self, name) for name in plain}
         settings |= {name: _told(getattr(self, name)) for name in ("strategy", "optimizer", "schedule", "crop", "fast")}
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}

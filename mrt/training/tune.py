@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,20 @@ class Tuned:
     scores: tuple[tuple[Any, dict[str, float]], ...]
 
     def __str__(self) -> str:
-        rows = (f"{'*' if s == self.strategy else ' '} union {100 * r['union']:5.1f}  {s!r}" for s, r in self.scores)
-        return "\n".join(rows)
+        named = described([strategy for strategy, _ in self.scores])
+        rows = zip(named, self.scores, strict=True)
+        return "\n".join(
+            f"{'*' if s == self.strategy else ' '} union {100 * r['union']:5.1f}  {n}" for n, (s, r) in rows
+        )
+
+
+def described(strategies: Sequence[Any]) -> list[str]:
+    """Each by what it does not share with the others."""
+    told = [{f.name: getattr(s, f.name) for f in fields(s)} if is_dataclass(s) else {"strategy": s} for s in strategies]
+    differ = [k for k in told[0] if any(repr(t.get(k)) != repr(told[0][k]) for t in told)]
+    return [
+        ", ".join(f"{k} {t[k]}" for k in differ if k in t) or repr(s) for s, t in zip(strategies, told, strict=True)
+    ]
 
 
 def ratios(strategy: MSDTraining, factors: Sequence[float] = FACTORS) -> list[MSDTraining]:
@@ -71,6 +84,9 @@ def tune(
         for number, strategy in enumerate(candidates):
             judge = Validation(judges, threats, steps=steps, every=10**9)  # at the end alone
             folder = None if out is None else Path(out) / str(number)
+            if settings.get("progress", True) and team.first:
+                name = described(candidates)[number]
+                print(f"candidate {number + 1} of {len(candidates)}: {name}", file=sys.stderr, flush=True)
             run = fit(make(), strategy, kept, validation=judge, out=folder, seed=seed, **settings)
             names = ("clean", *judge.attacks(strategy), "union")
             scores.append((strategy, {name: run.metrics[-1][name] for name in names}))

@@ -256,7 +256,7 @@ def test_a_folder_in_use(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] > 0
-    with pytest.raises(ValueError, match="holds another run: total was 25000, is 25"):
+    with pytest.raises(ValueError, match="holds another run: updates was 25000, is 25"):
         run("sat", tmp_path)
 
 
@@ -325,13 +325,14 @@ def test_what_a_folder_may_not_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shapes was|model was"):
         fit(small_net(classes=6), STRATEGIES["sat"], toy(augment="crop-flip"), out=out, epochs=5)
     for changes, says in (
-        ({"crop": mrt.data.CropFlip(2)}, "crop.pad was None, is 2"),
+        ({"crop": mrt.data.CropFlip(2)}, "crop.pad was its default, is 2"),
         ({"clip": 2.0}, "clip was 1.0, is 2.0"),
         ({"fast": mrt.Fast("bfloat16")}, "fast.precision"),
-        ({"info": {"a": 1}}, "info.a was None, is 1"),
+        ({"info": {"a": 1}}, "info.a was its default, is 1"),
     ):
         with pytest.raises(ValueError, match=says):
             run("sat", out, **changes)
+    assert run("sat", out, checkpoint_every=7).finished  # how often is no part of what
     with pytest.raises(ValueError, match="data.augment was"):
         fit(small_net(), STRATEGIES["sat"], toy(40, "none"), out=out, epochs=5)
     assert {p: p.read_bytes() for p in out.iterdir() if p.name != ".lock"} == kept
