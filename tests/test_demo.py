@@ -29,8 +29,8 @@ def test_every_network_is_trained_and_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a judge of our own, which is quicker; then the table, the gains and the page agree with the reports."""
-    monkeypatch.setattr(demo, "battery", lambda: mrt.batteries.quick(UNION, budget=0.03))
-    mine = demo.Demo(tmp_path / "demo", images=30, epochs=2)
+    monkeypatch.setattr(demo, "battery", lambda: mrt.batteries.quick(UNION, budget=0.02))
+    mine = demo.Demo(tmp_path / "demo", images=20, epochs=1)
     with demo.Bars(mine) as bars:
         for name in demo.STRATEGIES:
             demo.one(name, mine)
@@ -44,7 +44,7 @@ def test_every_network_is_trained_and_judged(
     for name, report in reports.items():
         (line,) = [row for row in said.splitlines() if row.strip().startswith(name) and "." in row and ":" not in row]
         shares = [report.clean, *report.threats.values(), report.union, report.average]
-        assert line.split()[-7:] == [*(f"{100 * s:.1f}" for s in shares), "30"]
+        assert line.split()[-7:] == [*(f"{100 * s:.1f}" for s in shares), "20"]
     best = max(("linf only", "l2 only"), key=lambda n: reports[n].union)
     gain = 100 * (reports["MSD"].union - reports[best].union)
     assert f"({best}, {100 * reports[best].union:.1f})" in said and f"MSD {gain:+.1f}" in said

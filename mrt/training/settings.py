@@ -129,7 +129,10 @@ def _schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
 def _told(value: Any) -> Any:
     """As JSON: settings whole, live objects and functions by their names."""
     if value is None or (is_dataclass(value) and not isinstance(value, type)):
-        return encode(value)
+        try:
+            return encode(value)
+        except ValueError:  # it holds something live: a host's attack, say
+            return {"live": repr(value)}
     if isinstance(value, torch.optim.Optimizer):
         return {"live": type(value).__name__, "defaults": {k: repr(v) for k, v in value.defaults.items()}}
     kind = value if hasattr(value, "__qualname__") else type(value)

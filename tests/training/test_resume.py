@@ -422,6 +422,19 @@ def test_the_configuration_tells_it_all(tmp_path: Path) -> None:
     assert held["optimizer"]["live"] == "SGD" and held["optimizer"]["defaults"]["lr"] == "0.25"
     assert held["info"] == {"why": "because"}
 
+    class Hosted:
+        threat = LINF
+
+        def __call__(self, model: Any, x: Tensor, y: Tensor, **how: Any) -> Tensor:
+            return x
+
+        def __repr__(self) -> str:
+            return "a host's"
+
+    fit(net, mrt.Adversarial(Hosted()), toy(), epochs=1, out=tmp_path / "hosted")
+    held = json.loads((tmp_path / "hosted" / "config.json").read_text())
+    assert held["strategy"] == {"live": "Adversarial(threat=a host's, steps=10, bn='eval')"}
+
 
 @pytest.mark.parametrize(
     ("found", "says"),
