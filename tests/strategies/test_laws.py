@@ -312,8 +312,8 @@ def test_eat_searches_balls_by_apgd_from_x() -> None:
 @given(st.integers(0, 1000), st.sampled_from([LINF, L2]), st.sampled_from([0.5, 6.0]), st.sampled_from([None, 0.03]))
 @settings(max_examples=15)
 def test_trades_agrees_with_its_twin(seed: int, ball: Any, beta: float, size: float | None) -> None:
-    """In float64: ascent on KL from noise of 0.001, then CE + beta KL, with gradients through both of its ends. The model
-    is never sure of itself: where it is, the slope next to x is rounding."""
+    """In float64: ascent on KL from noise of 0.001, then CE + beta KL, with gradients through both of its ends. The
+    model is never sure of itself: where one is, the slope next to x is rounding."""
     model, (x, y) = RowWise((1, 8, 8), seed=seed), batch(6, seed)
     model.weight.data.mul_(0.05)
     step, mine = a_step(x), mrt.TRADES(ball, steps=3, beta=beta, step_size=size)
