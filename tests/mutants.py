@@ -188,7 +188,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/loop.py", "index[self.team.rank :: self.team.count]", "index", SHARED),
     ("training/loop.py", "self.index // s.per_epoch, ATTACK)", "0, ATTACK)", LOOP),
     ("training/loop.py", "noise.of_index(here, s.seed, 0, SHARED)", "noise.of_index(here, s.seed, self.team.rank, SHARED)", SHARED),
-    ("training/loop.py", "        self.optimizer.zero_grad(set_to_none=True)\n", "", LOOP),
     ("training/loop.py", "if not math.isfinite(value):", "if False:", RUNS),
     ("training/loop.py", "                    self.check_weights()\n", "", RUNS),
     ("training/loop.py", "if found[\"union\"] > self.best:", "if found[\"clean\"] > self.best:", LOOP),

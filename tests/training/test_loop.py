@@ -262,6 +262,22 @@ def test_held_out_images_pick_the_best_weights() -> None:
         assert not same
 
 
+def test_the_union_of_the_averaged_weights_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[nn.Module] = []
+    answers = iter([{"clean": 0.5, "union": 0.4}, {"clean": 0.9, "union": 0.1}])
+
+    def scripted(model: nn.Module, *rest: Any) -> dict[str, float]:
+        judged.append(model)
+        return next(answers)
+
+    monkeypatch.setattr("mrt.training.loop.judged", scripted)
+    run = fit(RowWise((1, 8, 8)), mrt.Standard(), toy(), epochs=2, validation=toy(8), ema=0.5)
+    assert run.ema is not None and run.best is not None and all(model is run.ema for model in judged)
+    early = fit(RowWise((1, 8, 8)), mrt.Standard(), toy(), epochs=1, ema=0.5, schedule=mrt.Constant()).ema
+    assert early is not None  # the rate is constant: the first of two epochs is the only one of one
+    assert all(torch.equal(a, b) for a, b in zip(weights(run.best), weights(early), strict=True))
+
+
 def test_judging_comes_as_often_as_asked() -> None:
     judge = mrt.Validation(toy(8), steps=2, every=2)
     run = fit(RowWise((1, 8, 8)), mrt.SAT((LINF, mrt.RotationTranslation())), toy(), epochs=5, validation=judge)
