@@ -218,7 +218,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("strategies/msd.py", "step_size=sizes, keep=self.keep, bn=self.bn)", "step_size=sizes, keep=self.keep)", STRATEGY),
     ("strategies/msd.py", "replace(self.attack, fast=step.fast)", "self.attack", STRATEGY),
     ("strategies/trades.py", "default_step(self.step_size, ball.eps, self.steps)", "default_step(None, ball.eps, self.steps)", STRATEGY),
-    ("training/fit.py", "trained.to(memory_format=before)", "pass", LOOP),
+    ("training/fit.py", "model.eval().to(memory_format=before)", "model.eval()", LOOP),
     ("training/loop.py", "        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not train\n", "", LOOP),
     ("training/distributed.py", "dist.broadcast(tensor.data, 0, group=self.group)", "pass", SHARED),
     ("training/tune.py", "if out is not None and team.first:", "if out is not None and not team.first:", SHARED),

@@ -103,21 +103,23 @@ def fit(
             before = memory_format(model)
             if channels_last:
                 model.to(memory_format=torch.channels_last)
-            loop = Loop(model.train(), images, settings, team, folder)
-            checkpoint.restore(loop)
-            finished = loop.index == settings.total
-            shown = folder.path if folder is not None and tensorboard and team.first else None
-            with (
-                Progress(progress and team.first, settings.total, loop.index) as bar,
-                Board(shown, loop.index) as board,
-            ):
-                loop.run(bar, board)
-            team.gathered(None)  # the first process has written the best weights
-            for trained in (model, loop.ema):
-                if trained is not None:
-                    trained.to(memory_format=before)
+            try:
+                loop = Loop(model.train(), images, settings, team, folder)
+                checkpoint.restore(loop)
+                finished = loop.index == settings.total
+                shown = folder.path if folder is not None and tensorboard and team.first else None
+                with (
+                    Progress(progress and team.first, settings.total, loop.index) as bar,
+                    Board(shown, loop.index) as board,
+                ):
+                    loop.run(bar, board)
+                team.gathered(None)  # the first process has written the best weights
+            finally:  # whatever happens, since hosts' attacks stumble over channels last
+                model.eval().to(memory_format=before)
+            if loop.ema is not None:
+                loop.ema.to(memory_format=before)
     path = None if folder is None else folder.path
-    return Run(model.eval(), loop.ema, best_of(loop), loop.rows, path, finished)
+    return Run(model, loop.ema, best_of(loop), loop.rows, path, finished)
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:

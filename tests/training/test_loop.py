@@ -337,6 +337,7 @@ def test_bfloat16_and_channels_last() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            torch.manual_seed(0)
             self.conv, self.out = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
 
         def forward(self, x: Tensor) -> Tensor:
@@ -351,6 +352,10 @@ def test_bfloat16_and_channels_last() -> None:
     assert kinds == {(torch.bfloat16, True, True), (torch.bfloat16, True, False)}
     assert net.conv.weight.is_contiguous()  # as it was
     assert {p.dtype for p in net.parameters()} == {torch.float32}
+    broken = Net()
+    with pytest.raises(ValueError, match="scalar"):
+        fit(broken, lambda m, x, y, step: m(x), toy(shape=(3, 8, 8)), epochs=1)
+    assert broken.conv.weight.is_contiguous() and not broken.training  # after an error, too
     kinds.clear()
     wide = fit(Net(), strategy, toy(shape=(3, 8, 8)), epochs=2, channels_last=False)
     assert kinds == {(torch.float32, False, True), (torch.float32, False, False)}
