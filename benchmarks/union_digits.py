@@ -53,7 +53,7 @@ def union(radii: str) -> tuple[mrt.Linf, mrt.L2, mrt.L1]:
     return mrt.Linf(linf), mrt.L2(l2), mrt.L1(l1)
 
 
-def strategy(method: str, radii: str, steps: int, keep: Any = 0.99, ratio: float = 1.0) -> Any:
+def strategy(method: str, radii: str, steps: int, keep: Any = 0.99, ratio: float = 1.0, **mng: Any) -> Any:
     """By the names of the tables."""
     linf, l2, l1 = union(radii)
     slide = mrt.SLIDE(l1, steps=steps, keep=keep, best="last")
@@ -63,6 +63,9 @@ def strategy(method: str, radii: str, steps: int, keep: Any = 0.99, ratio: float
     singles = {"linf": linf, "l2": l2, "l1": slide}
     if method in singles:
         return mrt.Adversarial(singles[method], steps=steps)
+    if method == "sat+ac" or method.startswith("mng-ac"):
+        kind = "plain" if method == "sat+ac" else "learned"
+        return mrt.MNGAC(three, steps=steps, noise=kind, optimizer="adam", **mng)
     return {"max": mrt.Worst, "sat": mrt.SAT}[method](three, steps=steps)
 
 
@@ -139,6 +142,35 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "sd": statistics.stdev(values), "least": min(values)}
 
 
+def study(radii: str, grid: dict[str, list[dict[str, Any]]], out: Path, workers: int) -> dict[str, Any]:
+    """Tune every method that has a choice, then train and judge each on the fresh seeds; prints the table."""
+    told = {m: [json.dumps(g) for g in settings] for m, settings in grid.items()}
+    open_ones = {m: settings for m, settings in told.items() if len(settings) > 1}
+    tasks = [("tune", radii, m, seed, g) for m, settings in open_ones.items() for g in settings for seed in TUNING]
+    rows = run(work, tasks, out / "rows.jsonl", workers)
+    scores = {
+        m: {g: statistics.mean(rows[json.dumps(("tune", radii, m, s, g))]["union"] for s in TUNING) for g in settings}
+        for m, settings in open_ones.items()
+    }
+    best = {m: max(scores[m], key=scores[m].__getitem__) if m in scores else told[m][0] for m in grid}
+    rows = run(work, [("test", radii, m, s, best[m]) for m in grid for s in FRESH], out / "rows.jsonl", workers)
+    table = {m: [rows[json.dumps(("test", radii, m, s, best[m]))] for s in FRESH] for m in grid}
+    print(f"{radii} {RADII[radii]}, union in percent, {len(FRESH)} seeds, {TEST} test images")
+    for m, each in table.items():
+        cells = "  ".join(
+            f"{c} {100 * statistics.mean(r[c] for r in each):.1f}" for c in ("clean", "linf", "l2", "l1", "average")
+        )
+        s = spread([100 * r["union"] for r in each])
+        print(f"{m:13s} {cells}  union {s['mean']:.1f} ± {s['sd']:.1f}  {best[m]}")
+    return {"held-out scores": scores, "chosen": best, "rows": table}
+
+
+def over(table: dict[str, Any], method: str, others: tuple[str, ...], column: str = "union") -> dict[str, float]:
+    """The method's points over the best of the others, seed by seed."""
+    best = [max(table[m][i][column] for m in others) for i in range(len(FRESH))]
+    return spread([100 * (r[column] - b) for r, b in zip(table[method], best, strict=True)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/union"))
@@ -148,35 +180,14 @@ def main() -> None:
     args = parser.parse_args()
     result: dict[str, Any] = {"environment": environment(), "n": TEST, "seeds": FRESH, "tuning seeds": TUNING}
     for radii in args.radii:
-        grid = [(m, json.dumps(g)) for m, settings in GRID.items() for g in settings]
-        tasks = [("tune", radii, m, seed, g) for m, g in grid for seed in TUNING]
-        rows = run(work, tasks, args.out / "rows.jsonl", args.workers)
-        scores = {m: {} for m in GRID}  # type: dict[str, dict[str, float]]
-        for m, g in grid:
-            found = [rows[json.dumps(("tune", radii, m, s, g))]["union"] for s in TUNING]
-            scores[m][g] = statistics.mean(found)
-        best = {m: max(held, key=held.__getitem__) for m, held in scores.items()}
-        final = [("test", radii, m, seed, best[m]) for m in GRID for seed in FRESH]
-        rows = run(work, final, args.out / "rows.jsonl", args.workers)
-        table = {m: [rows[json.dumps(("test", radii, m, s, best[m]))] for s in FRESH] for m in GRID}
-        single = [max(table[m][i]["union"] for m in ("linf", "l2", "l1")) for i in range(len(FRESH))]
-        chosen = max(("linf", "l2", "l1"), key=lambda m: statistics.mean(r["union"] for r in table[m]))
-        gains = {}
+        found = study(radii, GRID, args.out, args.workers)
+        table, gains = found["rows"], {}
         for m in ("msd", "max", "sat"):
-            own = [100 * r["union"] for r in table[m]]
-            over = [a - 100 * b for a, b in zip(own, single, strict=True)]
-            art = [a - 100 * r["union"] for a, r in zip(own, table["art rotation"], strict=True)]
-            gains[m] = {"over the best single norm of each seed": spread(over), "over ART's rotation": spread(art)}
-        result[f"{radii} {RADII[radii]}"] = {
-            "held-out scores": scores, "chosen": best, "rows": table, "best single": chosen, "gains": gains
-        }  # fmt: skip
-        print(f"{radii} {RADII[radii]}, union in percent, {len(FRESH)} seeds, {TEST} test images")
-        for m, each in table.items():
-            cells = "  ".join(
-                f"{c} {100 * statistics.mean(r[c] for r in each):.1f}" for c in ("clean", "linf", "l2", "l1")
-            )
-            s = spread([100 * r["union"] for r in each])
-            print(f"{m:13s} {cells}  union {s['mean']:.1f} ± {s['sd']:.1f}  {best[m]}")
+            gains[m] = {
+                "over the best single norm of each seed": over(table, m, ("linf", "l2", "l1")),
+                "over ART's rotation": over(table, m, ("art rotation",)),
+            }
+        result[f"{radii} {RADII[radii]}"] = found | {"gains": gains}
         print(json.dumps(gains, indent=1))
     if args.result:
         args.result.write_text(json.dumps(result, indent=1) + "\n")

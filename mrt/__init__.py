@@ -1,6 +1,6 @@
 """Train image classifiers that withstand several kinds of perturbation at once, and measure how well they do."""
 
-from mrt import data, models
+from mrt import data, generators, models
 from mrt.attacks import (
     APGD,
     FGM,
@@ -29,8 +29,23 @@ from mrt.evaluation import (
     save_model,
     write_battery,
 )
+from mrt.generators import GeneratorAttack, fit_generator
 from mrt.protocols import Fast
-from mrt.strategies import EAT, SAT, TRADES, Adversarial, Alternate, Average, MSDTraining, Standard, Worst
+from mrt.strategies import (
+    ANT,
+    EAT,
+    L2LDA,
+    MNGAC,
+    PGN,
+    SAT,
+    TRADES,
+    Adversarial,
+    Alternate,
+    Average,
+    MSDTraining,
+    Standard,
+    Worst,
+)
 from mrt.threats import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation
 from mrt.training import (
     SGD,
@@ -49,10 +64,11 @@ from mrt.training import (
 )
 
 __all__ = [
-    "APGD", "EAT", "FGM", "FGSM", "L0", "L1", "L2", "MIM", "MSD", "PGD", "SAT", "SGD", "SLIDE", "TRADES", "Adam",
-    "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf", "Average", "CWLinf", "Constant", "Cosine",
-    "Drops", "Entry", "Fast", "Foreign", "GreedyL0", "Linf", "MSDTraining", "OneAtRandom", "Piecewise", "RTGrid",
-    "RTWorstOf", "Report", "RotationTranslation", "Run", "Standard", "Triangular", "Tuned", "Validation", "Worst",
-    "WorstOf", "batteries", "data", "evaluate", "fit", "load_model", "models", "optimal", "ratios", "read_battery",
-    "save_model", "tune", "write_battery",
+    "ANT", "APGD", "EAT", "FGM", "FGSM", "L0", "L1", "L2", "L2LDA", "MIM", "MNGAC", "MSD", "PGD", "PGN", "SAT",
+    "SGD", "SLIDE", "TRADES", "Adam", "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf", "Average",
+    "CWLinf", "Constant", "Cosine", "Drops", "Entry", "Fast", "Foreign", "GeneratorAttack", "GreedyL0", "Linf",
+    "MSDTraining", "OneAtRandom", "Piecewise", "RTGrid", "RTWorstOf", "Report", "RotationTranslation", "Run",
+    "Standard", "Triangular", "Tuned", "Validation", "Worst", "WorstOf", "batteries", "data", "evaluate", "fit",
+    "fit_generator", "generators", "load_model", "models", "optimal", "ratios", "read_battery", "save_model",
+    "tune", "write_battery",
 ]  # fmt: skip

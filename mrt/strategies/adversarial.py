@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from mrt import checks
 from mrt.attacks.gradient import BatchNormMode
 from mrt.protocols import Step
 from mrt.strategies.adversaries import Adversary, adversary, check, crafted
@@ -17,16 +18,20 @@ class Adversarial:
     """min E max CE(f(x'), y), x' in one threat.
 
     A ready attack is taken as it is: Adversarial(PGD(L2(0.5), steps=7)), Adversarial(FGSM(Linf(0.3))),
-    Adversarial(CWLinf(Linf(0.3))). For a threat `steps` and `bn` go to the attack that this library has for it.
+    Adversarial(CWLinf(Linf(0.3))). For a threat `steps` and `bn` go to the attack that this library has for it. `clean`
+    adds that much of CE(f(x), y), as the baselines of L2L-DA and PGN do (1).
     """
 
     threat: Adversary
     steps: int = field(default=10, kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
+    clean: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         check(self, "threat")
+        checks.number("clean", self.clean)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         attack = adversary(self.threat, self.steps, self.bn, step.fast)
-        return cross_entropy(model(crafted(attack, 0, model, x, y, step)), y)
+        loss = cross_entropy(model(crafted(attack, 0, model, x, y, step)), y)
+        return loss + self.clean * cross_entropy(model(x), y) if self.clean else loss

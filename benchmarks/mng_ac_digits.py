@@ -1,0 +1,57 @@
+"""What do MNG-AC's parts add to SAT, on the embedded digits?
+
+    python -m benchmarks.mng_ac_digits --out runs/mng-ac [--workers 2] [--result FILE.json]
+
+The protocol of `union_digits`, radii A: settings chosen on held-out training images, three fresh seeds, the same
+judge. Single norms have the settings that were chosen there. MNG-AC's generator learns by Adam, and its look-ahead is
+either the update's learning rate or the published one's 0.21.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import environment
+from benchmarks.union_digits import FRESH, RATES, TEST, TUNING, over, study
+
+PAPER = 0.21  # its peak learning rate
+GRID: dict[str, list[dict[str, Any]]] = {
+    "linf": [{"lr": 8e-3, "steps": 10}],
+    "l2": [{"lr": 4e-3, "steps": 10}],
+    "l1": [{"lr": 2e-3, "steps": 5, "keep": (1, 6)}],
+    "sat": [{"lr": lr, "steps": 5, "keep": k} for lr in RATES for k in (0.99, (1, 6))],
+    "sat+ac": [{"lr": lr, "steps": 5, "keep": (1, 6), "beta": b} for lr, b in itertools.product(RATES, (4, 12))],
+    "mng-ac": [
+        {"lr": lr, "steps": 5, "keep": (1, 6), "beta": b, "look_ahead": PAPER / lr}
+        for lr, b in itertools.product(RATES, (4, 12))
+    ],
+    "mng-ac, short look": [{"lr": 8e-3, "steps": 5, "keep": (1, 6), "beta": b, "look_ahead": 1.0} for b in (4, 12)],
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/mng-ac"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--result", type=Path)
+    args = parser.parse_args()
+    found = study("A", GRID, args.out, args.workers)
+    table = found["rows"]
+    gains = {
+        f"{m} over {name}, {column}": over(table, m, others, column)
+        for m in ("sat+ac", "mng-ac", "mng-ac, short look")
+        for name, others in (("the best single norm", ("linf", "l2", "l1")), ("sat", ("sat",)), ("sat+ac", ("sat+ac",)))
+        for column in ("union", "average")
+    }
+    print(json.dumps(gains, indent=1))
+    result = {"environment": environment(), "n": TEST, "seeds": FRESH, "tuning seeds": TUNING, **found, "gains": gains}
+    if args.result:
+        args.result.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""AdvGAN (Xiao et al. 2018), untargeted, with its discriminator."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from mrt import checks
+from mrt.attacks.gradient import input_grad
+from mrt.attacks.losses import margin
+from mrt.generators.generator import Generator, Made, Shape
+from mrt.protocols import Ball, Model
+from mrt.threats import Linf
+from mrt.threats.projections import column
+
+
+class AdvGAN(Generator):
+    """x' = clamp(x + clamp(G(x), -eps, eps), 0, 1).
+
+    G descends max(0, z_y - max_other z) + gan L_GAN + hinge max(0, |G(x)|_2 - eps sqrt(d) / 2), z the logits at x',
+    while a discriminator learns to tell x' from x. Layers as recalled from the paper, weights and rates our choice:
+    L2L-DA, which attacks with it, states none.
+    """
+
+    BALLS = (Linf,)
+
+    def __init__(self, shape: Shape, classes: int, *, width: int = 8, gan: float = 1.0, hinge: float = 10.0) -> None:
+        super().__init__(shape, classes)
+        checks.count("width", width)
+        if min(self.shape[1:]) < 8:
+            raise ValueError(f"AdvGAN halves images three times: they need 8 by 8 pixels at least; got {shape!r}")
+        self.gan, self.hinge = checks.number("gan", gan), checks.number("hinge", hinge)
+        channels, wide = self.shape[0], 4 * width
+        self.net = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1), nn.InstanceNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, 2 * width, 3, 2, 1), nn.InstanceNorm2d(2 * width), nn.ReLU(),
+            nn.Conv2d(2 * width, wide, 3, 2, 1), nn.InstanceNorm2d(wide), nn.ReLU(),
+            *[Residual(wide) for _ in range(4)],
+            nn.ConvTranspose2d(wide, 2 * width, 3, 2, 1, 1), nn.InstanceNorm2d(2 * width), nn.ReLU(),
+            nn.ConvTranspose2d(2 * width, width, 3, 2, 1, 1), nn.InstanceNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, channels, 3, padding=1),
+        )  # fmt: skip
+        sizes = [math.ceil(n / 8) for n in self.shape[1:]]
+        self.discriminator = nn.Sequential(
+            nn.Conv2d(channels, width, 3, 2, 1), nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 2 * width, 3, 2, 1), nn.InstanceNorm2d(2 * width), nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, wide, 3, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(),
+            nn.Linear(wide * sizes[0] * sizes[1], 1),
+        )  # fmt: skip
+
+    def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
+        return self.perturbed(x, threat)[1]
+
+    def perturbed(self, x: Tensor, threat: Ball) -> tuple[Tensor, Tensor]:
+        """G(x), and x'."""
+        eps, made = column(threat.eps, x), self.net(x)
+        limit = eps if isinstance(eps, Tensor) else torch.full((), eps, dtype=x.dtype, device=x.device)
+        return made, (x + torch.minimum(torch.maximum(made, -limit), limit)).clamp(0, 1)
+
+    def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
+        """Both players' losses in one scalar: the generator's sees the discriminator as it is, the discriminator's sees
+        x' as it is, so each descends its own."""
+        made, x_adv = self.perturbed(x, threat)
+        grad, logits, _ = input_grad(f, x_adv, lambda z: margin(z.float(), y).clamp(max=0))
+        fool = (grad * x_adv).flatten(1).sum(1).mean()
+        fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
+        seen = functional_call(self.discriminator, fixed, (x_adv,))
+        bound = threat.eps * math.sqrt(x[0].numel()) / 2
+        size = torch.linalg.vector_norm(made.flatten(1), dim=1)
+        generator = -fool + self.gan * says(seen, True) + self.hinge * (size - bound).clamp(min=0).mean()
+        judge = says(self.discriminator(x), True) + says(self.discriminator(x_adv.detach()), False)
+        return Made(generator + judge, x_adv.detach(), cross_entropy(logits.float(), y))
+
+
+class Residual(nn.Module):
+    """h + two 3x3 convolutions of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.InstanceNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1), nn.InstanceNorm2d(width),
+        )  # fmt: skip
+
+    def forward(self, h: Tensor) -> Tensor:
+        grown: Tensor = h + self.body(h)
+        return grown
+
+
+def says(logits: Tensor, real: bool) -> Tensor:
+    """The discriminator's cross-entropy with that answer."""
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))

@@ -1,0 +1,150 @@
+"""A trained generator as an attack, and the training that makes it one."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt import checks
+from mrt.attacks.gradient import crafting
+from mrt.attacks.losses import ce
+from mrt.attacks.task import Best, open_task
+from mrt.data import gather, order
+from mrt.data.images import Data, Images, as_images
+from mrt.generators.generator import Generator, take_step
+from mrt.protocols import Ball, Model, Rng
+from mrt.threats import noise
+
+GENERATE = 7  # what these seeds are for
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorAttack:
+    """What a generator makes in `threat`, the best of `samples` draws of its noise; projected where it has no radius of
+    its own (PGN).
+
+    It was trained against one classifier, and is as strong as it was fitted to the one it is used on: `fit_generator`.
+    True labels are among what generators see. One that uses no noise (L2L*, PGN, GAP, AdvGAN) makes the same every
+    time.
+    """
+
+    generator: Generator
+    threat: Ball
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.generator, Generator):
+            raise ValueError(f"generator must be one of mrt.generators; got {self.generator!r}")
+        self.generator.check_threat(self.threat)
+        checks.count("samples", self.samples)
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        if target is not None or start is not None:
+            raise ValueError("a generator attack has no target and no start: it makes what it was trained to make")
+        with open_task(self.threat, ce, (model, x, y, None, rng, None)) as task, crafting(self.generator):
+            self.generator.check(task.x, task.goal.y, self.threat)
+            best = Best("broken")
+            for draw in range(self.samples):
+                made = self.generator.craft(task.f, task.x, task.goal.y, noise.fold(task.seeds, draw), self.threat)
+                x_adv = self.threat.apply(task.x, self.threat.project(made - task.x, task.x))
+                if self.samples == 1:
+                    return x_adv
+                best.judge(x_adv, task)
+            return best.point
+
+
+def fit_generator(
+    generator: Generator,
+    model: Model,
+    data: Data,
+    threat: Ball,
+    *,
+    iterations: int,
+    batch_size: int = 100,
+    samples: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> GeneratorAttack:
+    """Train `generator`, in place and on its device, against `model` as it stands; the attack that it has become.
+
+    The model is not changed. Optimizer and clipping are the generator's own; `samples` is the attack's.
+    """
+    if not isinstance(generator, Generator):
+        raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
+    attack = GeneratorAttack(generator, threat, samples)
+    checks.count("iterations", iterations)
+    checks.count("seed", seed, low=0)
+    checks.flag("progress", progress)
+    images, here = as_images(data), next(generator.parameters()).device
+    size = min(checks.count("batch_size", batch_size), len(images))
+    ready(generator, model, images, threat, here)
+    optimizer, visits = generator.optimizer(), torch.arange(0)
+    with crafting(model) as f, Bar(progress, iterations) as bar:
+        try:
+            generator.train()
+            for i in range(iterations):
+                epoch, number = divmod(i, len(images) // size)
+                if number == 0:
+                    visits = order(len(images), seed=seed, epoch=epoch)
+                batch = gather(images, visits[number * size :][:size], seed=seed, epoch=epoch, device=here)
+                seeds = noise.of_index(batch.index, seed, epoch, GENERATE)
+                made = generator.objective(f, batch.x, batch.y, seeds, threat)
+                take_step(generator, optimizer, torch.autograd.grad(made.descent, list(generator.parameters())))
+                bar.update(i, made.loss)
+        finally:
+            generator.eval()
+    return attack
+
+
+def ready(generator: Generator, model: Model, images: Images, threat: Ball, device: torch.device) -> None:
+    """ValueError unless generator, model and data go together."""
+    batch = gather(images, torch.arange(1), seed=0, epoch=0, device=device)
+    generator.check(batch.x, images.y, threat)
+    with torch.no_grad(), crafting(model) as f:
+        found = checks.logits(f(batch.x), batch.x).shape[1]
+    if found != generator.classes:
+        raise ValueError(f"this generator was made for {generator.classes} classes; the model has {found}")
+
+
+class Bar:
+    """Progress on stderr: a bar on a terminal, else ten lines."""
+
+    def __init__(self, on: bool, total: int) -> None:
+        self.on, self.total = on, total
+        self.drawn = on and sys.stderr.isatty()
+
+    def __enter__(self) -> Bar:
+        if self.drawn:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self.bar: Any = Progress(console=Console(file=sys.stderr), transient=True)
+            self.task = self.bar.add_task("generator", total=self.total)
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.drawn:
+            self.bar.stop()
+
+    def update(self, i: int, loss: Tensor) -> None:
+        """Iteration i is done; the model's loss then."""
+        told = self.on and (self.drawn or (i + 1) % -(-self.total // 10) == 0)
+        if told and self.drawn:
+            self.bar.update(self.task, advance=1, description=f"generator, the model's loss {float(loss):.3f}")
+        elif told:
+            text = f"generator {i + 1}/{self.total}  the model's loss {float(loss):.4f}"
+            print(text, file=sys.stderr, flush=True)

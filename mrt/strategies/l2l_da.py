@@ -1,0 +1,106 @@
+"""L2L-DA (Jang et al. 2019): a classifier against a recursive generator of diverse attacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from mrt import checks
+from mrt.attacks.gradient import crafting
+from mrt.generators import L2LGenerator
+from mrt.generators.l2l_da import Normalise
+from mrt.protocols import Step
+from mrt.strategies.learner import Learner, made_for
+from mrt.threats import Linf
+
+
+@dataclass(frozen=True)
+class L2LDA:
+    """min_theta (1/3) CE(f(x), y) + (2/3) CE(f(x'_T), y), max_phi sum_t CE(f(x'_t), y) + diversity, x'_t the steps of
+    the generator for two latents z of each image: see `generators.L2LGenerator`, which most of these settings are for.
+
+    Best from a trained classifier; or `warmup` updates train it on clean images alone. The generator has a constant
+    learning rate of its own. `clean_weight` None weighs every image of the batch [x, x'(z1), x'(z2)] alike. The
+    published training also clips the classifier's gradient: fit(..., clip=1.0). Ablations: recursive=False,
+    diversity=0, see_delta=False, labels=False.
+    """
+
+    threat: Linf
+    steps: int = field(default=10, kw_only=True)
+    width: int = field(default=64, kw_only=True)
+    step: float = field(default=0.25, kw_only=True)
+    diversity: float = field(default=0.02, kw_only=True)
+    recursive: bool = field(default=True, kw_only=True)
+    latent: bool = field(default=True, kw_only=True)
+    see_delta: bool = field(default=True, kw_only=True)
+    labels: bool = field(default=True, kw_only=True)
+    normalise: Normalise = field(default="channel", kw_only=True)
+    deeper: bool = field(default=False, kw_only=True)
+    generator_lr: float = field(default=0.01, kw_only=True)
+    clean_weight: float | None = field(default=None, kw_only=True)
+    warmup: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, Linf):
+            raise ValueError(f"L2LDA needs a threat of type Linf: Linf(0.3), say; got {self.threat!r}")
+        for name in ("steps", "width"):
+            checks.count(name, getattr(self, name))
+        checks.count("warmup", self.warmup, low=0)
+        checks.number("step", self.step, open_low=True)
+        checks.number("diversity", self.diversity)
+        checks.number("generator_lr", self.generator_lr, open_low=True)
+        for name in ("recursive", "latent", "see_delta", "labels", "deeper"):
+            checks.flag(name, getattr(self, name))
+        checks.choice("normalise", self.normalise, get_args(Normalise))
+        if self.clean_weight is not None:
+            checks.number("clean_weight", self.clean_weight, high=1)
+
+    @staticmethod
+    def star(threat: Linf, *, width: int = 64) -> L2LDA:
+        """L2L*: one deterministic step from the image and its raw gradient. See `generators.L2LStar`."""
+        off: dict[str, Any] = {"recursive": False, "latent": False, "see_delta": False, "labels": False}
+        return L2LDA(threat, width=width, diversity=0.0, normalise="none", **off)
+
+    @staticmethod
+    def reference(dataset: str = "mnist") -> L2LDA:
+        """The published code's settings. Train 100,000 iterations of batch 100 with SGD(0.01, weight_decay=1e-5), its
+        rate times 0.1 half way, and clip=1.0: MNIST from scratch, CIFAR-10 from a trained ResNet-20. Tiny-ImageNet
+        (64x64) has batches of 60, and 0.005 for the classifier, times 0.3 half way."""
+        checks.choice("dataset", dataset, ("mnist", "cifar10", "tiny-imagenet"))
+        if dataset == "mnist":
+            return L2LDA(Linf(0.3), diversity=0.02, warmup=1000)
+        tiny = dataset == "tiny-imagenet"
+        return L2LDA(Linf(8 / 255), diversity=0.3 if tiny else 0.5, generator_lr=0.025 if tiny else 0.01)
+
+    def start(self, model: nn.Module, x: Tensor, y: Tensor) -> LearningToLearn:
+        names = ("width", "steps", "step", "diversity", "recursive", "latent", "see_delta", "labels", "normalise")
+        how: dict[str, Any] = {name: getattr(self, name) for name in (*names, "deeper")}
+        generator = L2LGenerator(*made_for(model, x), **how).to(x.device)
+        optimizer = generator.optimizer()
+        for group in optimizer.param_groups:
+            group["lr"] = self.generator_lr
+        return LearningToLearn(self, generator, optimizer)
+
+
+class LearningToLearn(Learner):
+    """L2L-DA as it runs. The classifier learns on what the generator made before its step."""
+
+    def __init__(self, settings: L2LDA, generator: L2LGenerator, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(generator, optimizer)
+        self.settings = settings
+
+    def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        if step.index < self.settings.warmup:
+            return cross_entropy(model(x), y)
+        self.generator.train()
+        with crafting(model, fast=step.fast) as f:
+            made = self.generator.objective(f, x, y, step.seeds, self.settings.threat)
+        self.descend(made.descent, step)
+        logits, many = model(torch.cat([x, made.x_adv])), len(made.x_adv) // len(x)
+        share = 1 / (1 + many) if self.settings.clean_weight is None else self.settings.clean_weight
+        clean, adversarial = logits[: len(x)], logits[len(x) :]
+        return share * cross_entropy(clean, y) + (1 - share) * cross_entropy(adversarial, y.repeat(many))

@@ -1,0 +1,45 @@
+"""A generator that learns while the classifier does: what the strategies with one share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mrt import checks
+from mrt.attacks.gradient import crafting
+from mrt.generators.generator import Generator, Shape, take_step
+from mrt.protocols import Step
+
+
+class Learner(nn.Module):
+    """The state of such a strategy: the generator and its optimizer, both in every checkpoint."""
+
+    generator: Generator
+
+    def __init__(self, generator: Generator, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.generator, self.optimizer = generator, optimizer
+
+    def learn(self, grads: Sequence[Tensor | None], step: Step) -> None:
+        """The generator's own step, along gradients that are averaged over processes."""
+        take_step(self.generator, self.optimizer, grads, step.mean)
+
+    def descend(self, loss: Tensor, step: Step) -> None:
+        """The same along the loss's."""
+        self.learn(torch.autograd.grad(loss, list(self.generator.parameters()), allow_unused=True), step)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state)
+
+
+def made_for(model: nn.Module, x: Tensor) -> tuple[Shape, int]:
+    """The shape of the images and the number of classes that a generator must be made for."""
+    with torch.no_grad(), crafting(model) as f:
+        classes = checks.logits(f(x[:1]), x[:1]).shape[1]
+    return (x.shape[1], x.shape[2], x.shape[3]), classes

@@ -1,0 +1,161 @@
+"""MNG-AC (Madaan, Shin and Hwang 2021): SAT, a consistency loss, and noise from a generator that is trained through a
+look-ahead of the classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy, log_softmax
+
+from mrt import checks
+from mrt.attacks import PGD, SLIDE
+from mrt.attacks.gradient import BatchNormMode
+from mrt.generators import MNGNoise
+from mrt.generators.generator import mean_of
+from mrt.protocols import Attack, Ball, Step
+from mrt.strategies.adversaries import Adversary, attacks, check, crafted
+from mrt.strategies.learner import Learner, made_for
+from mrt.strategies.sampled import drawn
+from mrt.threats import L1, L2, Linf, noise
+from mrt.threats.onto import onto
+
+Kind = Literal["learned", "plain"]
+LOOK, AUGMENT = 1000, 1001  # what seeds are for; attacks have small numbers
+MOVES: dict[str, dict[str, float]] = {"sgd": {"momentum": 0.9, "weight_decay": 5e-4}, "adam": {}}
+
+
+@dataclass(frozen=True)
+class MNGAC:
+    """min CE(f(x_adv), y) + beta JSD(f(x), f(x_aug), f(x_adv)), x_adv from one threat drawn for the batch, x_aug noise
+    brought onto that threat's ball.
+
+    The noise is the generator's, which descends CE at x_adv of the classifier after one plain gradient step on x_aug;
+    noise="plain" leaves the generator out (the ablation SAT+AC). `rate` and `look_ahead` are the generator's learning
+    rate and that step's length in units of the update's learning rate, which for SGD is what the published code does;
+    with Adam, whose rates are smaller, a look_ahead above 1 brings the step to SGD's scale. A threat that is no ball,
+    as motions are not, has its noise on `noise_ball`: the first L2 ball of the threats if left out.
+    """
+
+    threats: tuple[Adversary, ...]
+    steps: int = field(default=10, kw_only=True)
+    beta: float = field(default=12.0, kw_only=True)
+    noise: Kind = field(default="learned", kw_only=True)
+    width: int = field(default=20, kw_only=True)
+    conditional: bool = field(default=True, kw_only=True)
+    optimizer: Literal["sgd", "adam"] = field(default="sgd", kw_only=True)
+    rate: float = field(default=1.0, kw_only=True)
+    look_ahead: float = field(default=1.0, kw_only=True)
+    noise_ball: Ball | None = field(default=None, kw_only=True)
+    rescale: bool = field(default=True, kw_only=True)
+    squash: bool = field(default=False, kw_only=True)
+    bn: BatchNormMode = field(default="eval", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check(self, "threats")
+        checks.choice("noise", self.noise, get_args(Kind))
+        checks.choice("optimizer", self.optimizer, tuple(MOVES))
+        checks.count("width", self.width)
+        for name in ("conditional", "rescale", "squash"):
+            checks.flag(name, getattr(self, name))
+        checks.number("beta", self.beta)
+        for name in ("rate", "look_ahead"):
+            checks.number(name, getattr(self, name), open_low=True)
+        if self.noise_ball is not None and not isinstance(self.noise_ball, Ball):
+            raise ValueError(f"noise_ball must be a ball such as L2(0.5); got {self.noise_ball!r}")
+        for number in range(len(self.threats)):
+            self.ball(number)
+
+    @staticmethod
+    def reference(dataset: str = "cifar10") -> MNGAC:
+        """The published code's attacks, BatchNorm and generator: train-mode statistics in the attacks, z alone into the
+        generator. Where that code is wrong (starts of length 1, a projection of whole batches in half precision), this
+        is not. Train 30 epochs of batch 128 with SGD(0.21) and Triangular()."""
+        tiny = checks.choice("dataset", dataset, ("cifar10", "svhn", "tiny-imagenet")) == "tiny-imagenet"
+        how: dict[str, Any] = {"random_start": True, "best": "last", "bn": "batch"}
+        linf = PGD(Linf((4 if tiny else 8) / 255), steps=10, step_size=1 / 255, **how)
+        l2 = PGD(L2((80 if tiny else 128) / 255), steps=10, step_size=30 / 255, **how)
+        l1 = SLIDE(L1(2000 / 255, projection="clip"), steps=20, step_size=1.0, **how)
+        return MNGAC((linf, l1, l2), conditional=False, bn="batch")
+
+    def ball(self, number: int) -> Ball:
+        """What that threat's noise is brought onto."""
+        balls = [given.threat if isinstance(given, Attack) else given for given in self.threats]
+        if isinstance(found := balls[number], Ball):
+            return found
+        partner = self.noise_ball or next((ball for ball in balls if isinstance(ball, L2)), None)
+        if partner is None:
+            raise ValueError(f"{found!r} is no ball that noise can be brought onto: give noise_ball=L2(0.5), say")
+        return partner
+
+    def start(self, model: nn.Module, x: Tensor, y: Tensor) -> MetaNoise:
+        how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
+        how |= {"rescale": self.rescale, "squash": self.squash}
+        generator = MNGNoise(*made_for(model, x), **how).to(x.device)
+        make: Any = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[self.optimizer]
+        return MetaNoise(self, generator, make(generator.parameters(), lr=1.0, **MOVES[self.optimizer]))
+
+
+class MetaNoise(Learner):
+    """MNG-AC as it runs."""
+
+    def __init__(self, settings: MNGAC, generator: MNGNoise, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(generator, optimizer)
+        self.settings = settings
+
+    def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        s = self.settings
+        number = drawn(torch.ones(len(s.threats)), step)
+        x_adv = crafted(attacks(s, step)[number], number, model, x, y, step)
+        ball = s.ball(number)
+        if s.noise == "learned":
+            for group in self.optimizer.param_groups:
+                group["lr"] = s.rate * step.lr
+            self.learn(self.meta_gradient(model, x, x_adv, y, ball, step), step)
+        with torch.no_grad():
+            x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, AUGMENT))
+        clean, augmented, adversarial = model(x), model(x_aug), model(x_adv)
+        return cross_entropy(adversarial, y) + s.beta * consistency(clean, augmented, adversarial)
+
+    def augmented(self, model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seeds: Tensor) -> Tensor:
+        """x with the generator's noise, or plain noise, on the ball."""
+        if self.settings.noise == "learned":
+            return self.generator.craft(model, x, y, seeds, ball)
+        how = {"rescale": self.settings.rescale, "squash": self.settings.squash}
+        return onto(ball, x, noise.normal(seeds, *x.shape[1:]), **how)
+
+    def meta_gradient(
+        self, model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, ball: Ball, step: Step
+    ) -> tuple[Tensor | None, ...]:
+        """d CE(f_ahead(x_adv), y) / d phi, where ahead = theta - r d CE(f_theta(x_aug), y) / d theta.
+
+        By the chain rule this is - r d (g . v) / d phi, with g the inner gradient and v the outer one at `ahead`. Both
+        are averaged over processes where they meet, so that any number of these takes the same look ahead. Train-mode
+        BatchNorm writes its statistics into copies.
+        """
+        model = getattr(model, "_orig_mod", model)  # a compiled one cannot be differentiated twice
+        theta = {n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
+        rate = self.settings.look_ahead * step.lr
+
+        def loss_at(weights: dict[str, Tensor], images: Tensor) -> Tensor:
+            buffers = {n: b.clone() for n, b in model.named_buffers()}
+            return cross_entropy(functional_call(model, (weights, buffers), (images,)), y)
+
+        x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, LOOK))
+        inner = torch.autograd.grad(loss_at(theta, x_aug), list(theta.values()), create_graph=True)
+        taken = mean_of(inner, step.mean)
+        ahead = {n: (p - rate * g).detach().requires_grad_() for (n, p), g in zip(theta.items(), taken, strict=True)}
+        outer = mean_of(torch.autograd.grad(loss_at(ahead, x_adv), list(ahead.values())), step.mean)
+        moved = torch.stack([(g * v).sum() for g, v in zip(inner, outer, strict=True)]).sum()
+        return torch.autograd.grad(-rate * moved, list(self.generator.parameters()), allow_unused=True)
+
+
+def consistency(*logits: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of the posteriors, mean over the batch: from 0, where they agree, to the logarithm of
+    their number. Gradients flow through all of them and their mean."""
+    logs = [log_softmax(z, 1) for z in logits]
+    middle = torch.stack([log.exp() for log in logs]).mean(0).clamp(1e-7, 1).log()
+    return torch.stack([(log.exp() * (log - middle)).sum(1).mean() for log in logs]).mean()
