@@ -27,7 +27,8 @@ LAYERS = {
     "processes": "torch",
     "evaluation": "torch numpy PIL jinja2 rich robustbench "
     "checks config protocols processes threats attacks models data",
-    "strategies": "torch checks protocols threats attacks",
+    "generators": "torch rich checks protocols threats attacks data",
+    "strategies": "torch checks protocols threats attacks generators",
     "training": "torch numpy rich checks config processes protocols threats attacks data evaluation strategies",
     "recipes": "checks protocols threats evaluation",
     "demo": "torch rich checks attacks data evaluation models strategies threats training",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mrt.data.archives import npz
 from mrt.data.augment import CropFlip, crop_flip
-from mrt.data.batches import Batch, batches, gather, order
+from mrt.data.batches import Batch, balanced_order, batches, gather, order
 from mrt.data.class_folders import folder
 from mrt.data.digits_set import digits
 from mrt.data.images import Augment, Data, Images, as_images
+from mrt.data.semi_supervised import concatenate, pseudo_label
 from mrt.data.torchvision_sets import cifar10, cifar100, mnist, svhn
 
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "Data",
     "Images",
     "as_images",
+    "balanced_order",
     "batches",
     "cifar10",
     "cifar100",
+    "concatenate",
     "crop_flip",
     "digits",
     "folder",
@@ -27,5 +30,6 @@ __all__ = [
     "mnist",
     "npz",
     "order",
+    "pseudo_label",
     "svhn",
 ]

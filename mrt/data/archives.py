@@ -22,10 +22,11 @@ def npz(
     classes: Sequence[str] | None = None,
     augment: Augment = "none",
 ) -> Images:
-    """The arrays x_`split` and y_`split` of an npz file, or x and y without `split`.
+    """The arrays x_`split`, y_`split` and, if it is there, pseudo_`split` of an npz file; without `split` x, y, pseudo.
 
-    x: (N, C, H, W), uint8, or floating point in [0, 1]; y: (N,), integers. Classes are called "0", "1", ... up to the
-    largest label of any split in the file, unless `classes` names them. Pickled objects are refused, never loaded.
+    x: (N, C, H, W), uint8, or floating point in [0, 1]; y: (N,), integers; pseudo: (N,), bool. Classes are called "0",
+    "1", ... up to the largest label of any split in the file, unless `classes` names them. Pickled objects are refused,
+    never loaded.
     """
     path = Path(path)
     if split is not None:
@@ -38,7 +39,7 @@ def npz(
         arrays = np.load(file, allow_pickle=False)
         keys = sorted(arrays.files)
         labels = {key: arrays[key] for key in keys if key in ("y", "y_train", "y_test")}
-        x = arrays[f"x{suffix}"] if f"x{suffix}" in keys else None
+        x, pseudo = (arrays[f"{name}{suffix}"] if f"{name}{suffix}" in keys else None for name in ("x", "pseudo"))
     y = labels.get(f"y{suffix}")
     if x is None or y is None:
         raise ValueError(f"{path} has no x{suffix} and y{suffix}, only {keys}: name the split, None for x and y")
@@ -48,7 +49,8 @@ def npz(
         top = max(int(each.max()) for each in labels.values() if each.size)
         names = tuple(map(str, range(top + 1))) if classes is None else tuple(classes)
         pixels = torch.from_numpy(x if x.dtype == np.uint8 else _single(x))
-        return Images(pixels, torch.from_numpy(y.astype(np.int64)), names, augment)
+        mask = None if pseudo is None else torch.from_numpy(pseudo)
+        return Images(pixels, torch.from_numpy(y.astype(np.int64)), names, augment, mask)
 
 
 def _single(x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

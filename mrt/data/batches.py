@@ -13,6 +13,8 @@ from mrt.data.augment import MSD_CROP, ORDER, CropFlip
 from mrt.data.images import Images
 from mrt.threats import noise
 
+TRUE, PSEUDO, PLACES = 7, 8, 9  # what a draw is for
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -33,6 +35,52 @@ def order(count: int, *, seed: int, epoch: int, shuffle: bool = True) -> Tensor:
     if not shuffle:
         return torch.arange(count)
     return noise.of_index(torch.arange(count), seed, epoch, ORDER).argsort()
+
+
+def balanced_order(pseudo: Tensor | None, batch_size: int, labelled: float, *, seed: int, epoch: int) -> Tensor:
+    """The examples of an epoch's N // batch_size batches, int64 on the host: each stretch of `batch_size` holds
+    round(labelled * batch_size) truly labelled ones and pseudo-labelled ones otherwise, in random places.
+
+    `pseudo`, bool (N,), tells the two kinds apart. Each kind is walked through in a random order of its own, then in
+    another, and so on through all epochs: of one kind, no example is ever more than one visit ahead of another.
+    """
+    mask, true = kinds(pseudo, batch_size, labelled)
+    updates = len(mask) // batch_size
+    rows = []
+    for kind, each, purpose in ((~mask, true, TRUE), (mask, batch_size - true, PSEUDO)):
+        examples = kind.nonzero().squeeze(1)
+        walk = _walk(len(examples), epoch * updates * each, updates * each, seed, purpose)
+        rows.append(examples[walk].view(updates, each))
+    batch = torch.cat(rows, 1)
+    keys = noise.of_index(torch.arange(batch.numel()), seed, epoch, PLACES).view_as(batch)
+    return batch.gather(1, keys.argsort(1)).flatten()
+
+
+def kinds(pseudo: Tensor | None, batch_size: int, labelled: float) -> tuple[Tensor, int]:
+    """(`pseudo` on the host, the number of truly labelled examples in each batch), or a ValueError if there cannot be
+    both kinds in every batch."""
+    if checks.number("labelled", labelled, open_low=True, high=1) == 1:
+        raise ValueError("labelled must be a share between 0 and 1, both excluded; got 1")
+    true = round(labelled * checks.count("batch_size", batch_size))
+    if not 0 < true < batch_size:
+        raise ValueError(
+            f"labelled={labelled} of a batch of {batch_size} is {true} truly labelled and {batch_size - true} "
+            "pseudo-labelled examples; each batch must hold at least one of both"
+        )
+    if pseudo is None or pseudo.dtype != torch.bool or pseudo.ndim != 1:
+        given = "None" if pseudo is None else f"{pseudo.dtype} {tuple(pseudo.shape)}"
+        raise ValueError(f"labelled needs data with a pseudo mask, bool of shape (N,); got {given}")
+    count = int(pseudo.sum())
+    if count in (0, len(pseudo)):
+        raise ValueError(f"labelled needs examples of both kinds; got {count} pseudo-labelled ones of {len(pseudo)}")
+    return pseudo.cpu(), true
+
+
+def _walk(n: int, start: int, count: int, seed: int, purpose: int) -> Tensor:
+    """Places start .. start + count - 1 of an endless walk: a random permutation of 0 .. n - 1, then another, ..."""
+    first, last = start // n, -(-(start + count) // n)
+    keys = noise.of_index(torch.arange(first * n, last * n), seed, 0, purpose).view(last - first, n)
+    return keys.argsort(1).flatten()[start - first * n :][:count]
 
 
 def gather(

@@ -16,7 +16,7 @@ from mrt.evaluation.hosting import Attempt
 from mrt.evaluation.judge import Counted, Verdict, answers, judge, perform
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report, Samples, versions
-from mrt.evaluation.store import Outcome, Store, fingerprint
+from mrt.evaluation.store import Outcome, Store, fingerprint, identity
 from mrt.processes import Processes
 from mrt.protocols import Attack, Model
 from mrt.threats import noise
@@ -52,7 +52,7 @@ class Run:
     def config(self) -> dict[str, object]:
         """What two runs must share to be one evaluation."""
         return {
-            "battery": [[label, repr(entry)] for (label, _), entry in zip(self.labels, self.battery, strict=True)],
+            "battery": [[label, identity(e)] for (label, _), e in zip(self.labels, self.battery, strict=True)],
             "data": fingerprint(self.data.x, self.data.y),
             "model": fingerprint(*(state(self.model) or [self.first.predicted])),
             "pool": None if self.pool is None else fingerprint(as_images(self.pool).x, as_images(self.pool).y),
@@ -77,7 +77,7 @@ class Run:
                 report.distances[label] = torch.where(self.clean, distance, 0.0)
             report.samples[label] = self._pictures(outcomes)
             what = {
-                "attack": repr(entry.attack),
+                "attack": identity(entry.attack),
                 "threat": repr(entry.threat),
                 "closest": closest(self.attacks[number]),
             }

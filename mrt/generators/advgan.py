@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from mrt import checks
 from mrt.attacks.gradient import input_grad
 from mrt.attacks.losses import margin
-from mrt.generators.generator import Generator, Made, Shape
+from mrt.generators.generator import Generator, Made, Shape, wide
 from mrt.protocols import Ball, Model
 from mrt.threats import Linf
 from mrt.threats.projections import column
@@ -65,7 +65,7 @@ class AdvGAN(Generator):
         """Both players' losses in one scalar: the generator's sees the discriminator as it is, the discriminator's sees
         x' as it is, so each descends its own."""
         made, x_adv = self.perturbed(x, threat)
-        grad, logits, _ = input_grad(f, x_adv, lambda z: margin(z.float(), y).clamp(max=0))
+        grad, logits, _ = input_grad(f, x_adv, lambda z: margin(wide(z), y).clamp(max=0))
         fool = (grad * x_adv).flatten(1).sum(1).mean()
         fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         seen = functional_call(self.discriminator, fixed, (x_adv,))
@@ -73,7 +73,7 @@ class AdvGAN(Generator):
         size = torch.linalg.vector_norm(made.flatten(1), dim=1)
         generator = -fool + self.gan * says(seen, True) + self.hinge * (size - bound).clamp(min=0).mean()
         judge = says(self.discriminator(x), True) + says(self.discriminator(x_adv.detach()), False)
-        return Made(generator + judge, x_adv.detach(), cross_entropy(logits.float(), y))
+        return Made(generator + judge, x_adv.detach(), cross_entropy(wide(logits), y))
 
 
 class Residual(nn.Module):

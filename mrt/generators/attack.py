@@ -74,24 +74,25 @@ def fit_generator(
     *,
     iterations: int,
     batch_size: int = 100,
-    samples: int = 1,
+    optimizer: torch.optim.Optimizer | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> GeneratorAttack:
     """Train `generator`, in place and on its device, against `model` as it stands; the attack that it has become.
 
-    The model is not changed. Optimizer and clipping are the generator's own; `samples` is the attack's.
+    The model is not changed. The optimizer is the generator's own, or a live one for its parameters: to go on from
+    where a training ended.
     """
     if not isinstance(generator, Generator):
         raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
-    attack = GeneratorAttack(generator, threat, samples)
+    attack = GeneratorAttack(generator, threat)
     checks.count("iterations", iterations)
     checks.count("seed", seed, low=0)
     checks.flag("progress", progress)
     images, here = as_images(data), next(generator.parameters()).device
     size = min(checks.count("batch_size", batch_size), len(images))
     ready(generator, model, images, threat, here)
-    optimizer, visits = generator.optimizer(), torch.arange(0)
+    optimizer, visits = optimizer or generator.optimizer(), torch.arange(0)
     with crafting(model) as f, Bar(progress, iterations) as bar:
         try:
             generator.train()

@@ -59,8 +59,8 @@ class Generator(nn.Module):
         """What its training descends, and the inputs it made on the way."""
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """The published one."""
-        return torch.optim.Adam(self.parameters(), lr=1e-3)
+        """What its training uses unless told otherwise."""
+        return torch.optim.Adam(self.parameters(), lr=2e-3)
 
     def check(self, x: Tensor, y: Tensor, threat: Ball) -> None:
         """ValueError unless it was made for these images, labels and threat."""
@@ -79,8 +79,13 @@ class Generator(nn.Module):
 
 def slope(f: Model, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """d CE / d x_adv, and CE (N,), of each example: one pass forward and one back to the image."""
-    grad, _, loss = input_grad(f, x_adv, lambda logits: cross_entropy(logits.float(), y, reduction="none"))
+    grad, _, loss = input_grad(f, x_adv, lambda logits: cross_entropy(wide(logits), y, reduction="none"))
     return grad, loss
+
+
+def wide(logits: Tensor) -> Tensor:
+    """In float32 at least, whatever the classifier ran in."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def rising(f: Model, x_adv: Tensor, y: Tensor, cost: Tensor | float = 0.0) -> Made:

@@ -63,11 +63,8 @@ class L2LGenerator(Generator):
         kinds = classes if labels else 0
         self.net = UNet(planes, self.shape[0], width, classes=kinds, latent=latent, deeper=deeper)
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-5)
-
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
-        z, delta, x_adv = noise.normal(seeds, LATENT), torch.zeros_like(x), x
+        z, delta, x_adv = noise.normal(seeds, LATENT).to(x.dtype), torch.zeros_like(x), x
         for _ in range(self.steps):
             grad, _ = slope(f, x_adv.detach(), y)
             delta, x_adv = self.move(x, grad, delta, z, y, threat)
@@ -80,7 +77,7 @@ class L2LGenerator(Generator):
         The pass that gives step t its gradient gives the loss of step t - 1, too: T + 1 of them, not 2 T.
         """
         many = 2 if self.latent else 1
-        z = torch.cat([noise.normal(noise.fold(seeds, i), LATENT) for i in range(many)])
+        z = torch.cat([noise.normal(noise.fold(seeds, i), LATENT) for i in range(many)]).to(x.dtype)
         grad, _ = slope(f, x, y)
         x, y, grad = x.repeat(many, 1, 1, 1), y.repeat(many), grad.repeat(many, 1, 1, 1)
         delta, loss = torch.zeros_like(x), x.new_zeros(())

@@ -63,7 +63,7 @@ class MNGNoise(Generator):
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
         """x with noise on the ball; nothing is asked of the classifier."""
         channels, height, width = self.shape
-        z = noise.normal(seeds, channels, height + 2, width + 2)
+        z = noise.normal(seeds, channels, height + 2, width + 2).to(x.dtype)
         return onto(threat, x, self(z, x), rescale=self.rescale, squash=self.squash)
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:

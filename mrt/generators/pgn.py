@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot, relu, softmax
 
 from mrt import checks
 from mrt.attacks.gradient import input_grad
-from mrt.generators.generator import Generator, Made, Shape, rising
+from mrt.generators.generator import Generator, Made, Shape, rising, wide
 from mrt.protocols import Ball, Model
 
 GradNorm = Literal["none", "l2"]
@@ -104,7 +104,7 @@ class PGNGenerator(Generator):
 
     def seen(self, f: Model, x: Tensor, y: Tensor) -> Tensor:
         """The gradient image: d softmax(f(x))_y / dx, a constant."""
-        grad, _, _ = input_grad(f, x, lambda logits: softmax(logits.float(), 1).gather(1, y[:, None])[:, 0])
+        grad, _, _ = input_grad(f, x, lambda logits: softmax(wide(logits), 1).gather(1, y[:, None])[:, 0])
         if self.grad_norm == "none":
             return grad
         unit: Tensor = grad / (torch.linalg.vector_norm(grad, dim=(1, 2, 3), keepdim=True) + 1e-12)

@@ -14,7 +14,7 @@ from mrt.attacks.gradient import crafting
 from mrt.attacks.iterative import need_ball
 from mrt.generators import MNGNoise
 from mrt.protocols import Ball, Step
-from mrt.strategies.learner import Learner, made_for
+from mrt.strategies.learner import Learner, made, made_for
 from mrt.threats import noise
 
 
@@ -37,7 +37,7 @@ class ANT:
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> Noisy:
         how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
         generator = MNGNoise(*made_for(model, x), **how).to(x.device)
-        return Noisy(self, generator, torch.optim.Adam(generator.parameters(), lr=self.generator_lr))
+        return Noisy(self, generator, made("adam", generator, self.generator_lr))
 
 
 class Noisy(Learner):

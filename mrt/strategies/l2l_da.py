@@ -14,7 +14,7 @@ from mrt.attacks.gradient import crafting
 from mrt.generators import L2LGenerator
 from mrt.generators.l2l_da import Normalise
 from mrt.protocols import Step
-from mrt.strategies.learner import Learner, made_for
+from mrt.strategies.learner import Learner, Optimizer, made, made_for
 from mrt.threats import Linf
 
 
@@ -23,10 +23,10 @@ class L2LDA:
     """min_theta (1/3) CE(f(x), y) + (2/3) CE(f(x'_T), y), max_phi sum_t CE(f(x'_t), y) + diversity, x'_t the steps of
     the generator for two latents z of each image: see `generators.L2LGenerator`, which most of these settings are for.
 
-    Best from a trained classifier; or `warmup` updates train it on clean images alone. The generator has a constant
-    learning rate of its own. `clean_weight` None weighs every image of the batch [x, x'(z1), x'(z2)] alike. The
-    published training also clips the classifier's gradient: fit(..., clip=1.0). Ablations: recursive=False,
-    diversity=0, see_delta=False, labels=False.
+    Best from a trained classifier; or `warmup` updates train it on clean images alone. The generator's learning rate
+    is constant; the published SGD(0.01) needs tens of thousands of updates. `clean_weight` None weighs every image of
+    the batch [x, x'(z1), x'(z2)] alike. The published training also clips the classifier's gradient: fit(...,
+    clip=1.0). Ablations: recursive=False, diversity=0, see_delta=False, labels=False.
     """
 
     threat: Linf
@@ -40,7 +40,8 @@ class L2LDA:
     labels: bool = field(default=True, kw_only=True)
     normalise: Normalise = field(default="channel", kw_only=True)
     deeper: bool = field(default=False, kw_only=True)
-    generator_lr: float = field(default=0.01, kw_only=True)
+    optimizer: Optimizer = field(default="adam", kw_only=True)
+    generator_lr: float = field(default=2e-3, kw_only=True)
     clean_weight: float | None = field(default=None, kw_only=True)
     warmup: int = field(default=0, kw_only=True)
 
@@ -55,6 +56,7 @@ class L2LDA:
         checks.number("generator_lr", self.generator_lr, open_low=True)
         for name in ("recursive", "latent", "see_delta", "labels", "deeper"):
             checks.flag(name, getattr(self, name))
+        checks.choice("optimizer", self.optimizer, get_args(Optimizer))
         checks.choice("normalise", self.normalise, get_args(Normalise))
         if self.clean_weight is not None:
             checks.number("clean_weight", self.clean_weight, high=1)
@@ -72,18 +74,17 @@ class L2LDA:
         (64x64) has batches of 60, and 0.005 for the classifier, times 0.3 half way."""
         checks.choice("dataset", dataset, ("mnist", "cifar10", "tiny-imagenet"))
         if dataset == "mnist":
-            return L2LDA(Linf(0.3), diversity=0.02, warmup=1000)
-        tiny = dataset == "tiny-imagenet"
-        return L2LDA(Linf(8 / 255), diversity=0.3 if tiny else 0.5, generator_lr=0.025 if tiny else 0.01)
+            return L2LDA(Linf(0.3), diversity=0.02, optimizer="sgd", generator_lr=0.01, warmup=1000)
+        if dataset == "cifar10":
+            return L2LDA(Linf(8 / 255), diversity=0.5, optimizer="sgd", generator_lr=0.01)
+        return L2LDA(Linf(8 / 255), diversity=0.3, optimizer="sgd", generator_lr=0.025)
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> LearningToLearn:
         names = ("width", "steps", "step", "diversity", "recursive", "latent", "see_delta", "labels", "normalise")
         how: dict[str, Any] = {name: getattr(self, name) for name in (*names, "deeper")}
         generator = L2LGenerator(*made_for(model, x), **how).to(x.device)
-        optimizer = generator.optimizer()
-        for group in optimizer.param_groups:
-            group["lr"] = self.generator_lr
-        return LearningToLearn(self, generator, optimizer)
+        decay = {"momentum": 0.9, "weight_decay": 1e-5} if self.optimizer == "sgd" else {}
+        return LearningToLearn(self, generator, made(self.optimizer, generator, self.generator_lr, **decay))
 
 
 class LearningToLearn(Learner):
@@ -98,9 +99,9 @@ class LearningToLearn(Learner):
             return cross_entropy(model(x), y)
         self.generator.train()
         with crafting(model, fast=step.fast) as f:
-            made = self.generator.objective(f, x, y, step.seeds, self.settings.threat)
-        self.descend(made.descent, step)
-        logits, many = model(torch.cat([x, made.x_adv])), len(made.x_adv) // len(x)
+            found = self.generator.objective(f, x, y, step.seeds, self.settings.threat)
+        self.descend(found.descent, step)
+        logits, many = model(torch.cat([x, found.x_adv])), len(found.x_adv) // len(x)
         share = 1 / (1 + many) if self.settings.clean_weight is None else self.settings.clean_weight
         clean, adversarial = logits[: len(x)], logits[len(x) :]
         return share * cross_entropy(clean, y) + (1 - share) * cross_entropy(adversarial, y.repeat(many))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from mrt import checks
 from mrt.attacks.gradient import crafting
 from mrt.generators.generator import Generator, Shape, take_step
 from mrt.protocols import Step
+
+Optimizer = Literal["sgd", "adam"]
 
 
 class Learner(nn.Module):
@@ -36,6 +38,13 @@ class Learner(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state)
+
+
+def made(kind: Optimizer, generator: Generator, lr: float, **more: float) -> torch.optim.Optimizer:
+    """An optimizer for the generator."""
+    make: Any = torch.optim.SGD if kind == "sgd" else torch.optim.Adam
+    optimizer: torch.optim.Optimizer = make(generator.parameters(), lr=lr, **more)
+    return optimizer
 
 
 def made_for(model: nn.Module, x: Tensor) -> tuple[Shape, int]:

@@ -18,14 +18,13 @@ from mrt.generators import MNGNoise
 from mrt.generators.generator import mean_of
 from mrt.protocols import Attack, Ball, Step
 from mrt.strategies.adversaries import Adversary, attacks, check, crafted
-from mrt.strategies.learner import Learner, made_for
+from mrt.strategies.learner import Learner, Optimizer, made, made_for
 from mrt.strategies.sampled import drawn
 from mrt.threats import L1, L2, Linf, noise
 from mrt.threats.onto import onto
 
 Kind = Literal["learned", "plain"]
 LOOK, AUGMENT = 1000, 1001  # what seeds are for; attacks have small numbers
-MOVES: dict[str, dict[str, float]] = {"sgd": {"momentum": 0.9, "weight_decay": 5e-4}, "adam": {}}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class MNGAC:
     noise: Kind = field(default="learned", kw_only=True)
     width: int = field(default=20, kw_only=True)
     conditional: bool = field(default=True, kw_only=True)
-    optimizer: Literal["sgd", "adam"] = field(default="sgd", kw_only=True)
+    optimizer: Optimizer = field(default="sgd", kw_only=True)
     rate: float = field(default=1.0, kw_only=True)
     look_ahead: float = field(default=1.0, kw_only=True)
     noise_ball: Ball | None = field(default=None, kw_only=True)
@@ -57,7 +56,7 @@ class MNGAC:
     def __post_init__(self) -> None:
         check(self, "threats")
         checks.choice("noise", self.noise, get_args(Kind))
-        checks.choice("optimizer", self.optimizer, tuple(MOVES))
+        checks.choice("optimizer", self.optimizer, get_args(Optimizer))
         checks.count("width", self.width)
         for name in ("conditional", "rescale", "squash"):
             checks.flag(name, getattr(self, name))
@@ -95,8 +94,8 @@ class MNGAC:
         how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
         how |= {"rescale": self.rescale, "squash": self.squash}
         generator = MNGNoise(*made_for(model, x), **how).to(x.device)
-        make: Any = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[self.optimizer]
-        return MetaNoise(self, generator, make(generator.parameters(), lr=1.0, **MOVES[self.optimizer]))
+        decay = {"momentum": 0.9, "weight_decay": 5e-4} if self.optimizer == "sgd" else {}
+        return MetaNoise(self, generator, made(self.optimizer, generator, 1.0, **decay))
 
 
 class MetaNoise(Learner):

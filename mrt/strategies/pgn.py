@@ -14,7 +14,7 @@ from mrt.attacks.gradient import crafting
 from mrt.generators import PGNGenerator
 from mrt.generators.pgn import GradNorm, Input, Space
 from mrt.protocols import Step
-from mrt.strategies.learner import Learner, made_for
+from mrt.strategies.learner import Learner, made, made_for
 from mrt.threats import Linf
 
 BOX = Linf(1.0)  # no bound but the box: the generator's penalty takes its place
@@ -63,7 +63,7 @@ class PGN:
         how: dict[str, Any] = {"width": self.width, "penalty": self.penalty, "grad_norm": self.grad_norm}
         how |= {"space": self.space, "inputs": self.inputs, "batch_norm": self.batch_norm}
         generator = PGNGenerator(*made_for(model, x), **how).to(x.device)
-        return Penalised(self, generator, torch.optim.Adam(generator.parameters(), lr=self.generator_lr))
+        return Penalised(self, generator, made("adam", generator, self.generator_lr))
 
 
 class Penalised(Learner):

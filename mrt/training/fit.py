@@ -35,11 +35,13 @@ from mrt.training.validation import Validation
 @dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A training run that has ended. `ema`: the averaged weights, `best`: those of the best held-out union, if asked
-    for. `metrics`: a row per epoch. `finished`: it had ended before this call, which trained nothing."""
+    for. `state`: the strategy's own, if it has one: state.generator of a learned attack. `metrics`: a row per epoch.
+    `finished`: it had ended before this call, which trained nothing."""
 
     model: nn.Module
     ema: nn.Module | None
     best: nn.Module | None
+    state: Any
     metrics: list[dict[str, float]]
     path: Path | None
     finished: bool
@@ -56,6 +58,7 @@ def fit(
     epochs: float | None = None,
     iterations: int | None = None,
     batch_size: int = 128,
+    labelled: float | None = None,
     optimizer: SGD | Adam | torch.optim.Optimizer = SGD(),  # noqa: B008
     schedule: Schedule | LRScheduler | None = None,
     ema: float | None = None,
@@ -79,7 +82,8 @@ def fit(
     first); `clip` a bound on the gradient's norm; `validation` is judged under attack after each epoch and picks the
     best weights; `crop` is what augmented data get; `fast` also runs the training passes in bfloat16; with
     `channels_last`, the faster way, convolutions lie so in memory while they train. The rest of an epoch that does not
-    fill a batch is left out. The global random generators are set from `seed` and put back.
+    fill a batch is left out. With `labelled`, that share of every batch is truly labelled and the rest is what
+    `data.pseudo` marks. The global random generators are set from `seed` and put back.
 
     With `out`, a folder, the same call goes on after a kill, to the bit on a CPU with as many threads, or finds the run
     finished; checkpoints are written every epoch and every so many updates. `info` is kept in config.json,
@@ -93,7 +97,7 @@ def fit(
     images = images.to(device_of(model, device))
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
     how |= {"clip": clip, "validation": validation, "checkpoint_every": checkpoint_every, "crop": crop, "seed": seed}
-    how |= {"fast": fast, "channels_last": channels_last}
+    how |= {"fast": fast, "channels_last": channels_last, "labelled": labelled}
     with processes() as team, generators_restored():
         settings = chosen(model, strategy, images, epochs, iterations, team.count, **how)
         folder = None if out is None else RunFolder(Path(out), team.first)
@@ -119,7 +123,8 @@ def fit(
             if loop.ema is not None:
                 loop.ema.to(memory_format=before)
     path = None if folder is None else folder.path
-    return Run(model, loop.ema, best_of(loop), loop.rows, path, finished)
+    state = loop.strategy.eval() if isinstance(loop.strategy, nn.Module) else None
+    return Run(model, loop.ema, best_of(loop), state, loop.rows, path, finished)
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from mrt import checks
-from mrt.data import Batch, gather, order
+from mrt.data import Batch, balanced_order, gather, order
 from mrt.data.images import Images
 from mrt.processes import Processes
 from mrt.protocols import Stateful, Step
@@ -103,13 +103,25 @@ class Loop:
         s = self.settings
         epoch, number = divmod(self.index, s.per_epoch)
         if self.visits is None or self.visits[0] != epoch:
-            self.visits = epoch, order(len(self.data), seed=s.seed, epoch=epoch)
+            self.visits = epoch, self.visits_of(epoch)
         index = self.visits[1][number * s.batch_size :][: s.batch_size]
-        batch = gather(self.data, index[self.team.rank :: self.team.count], seed=s.seed, epoch=epoch, crop=s.crop)
+        batch = gather(self.data, index[self.team.rank :: self.team.count], seed=s.seed, epoch=self.visit, crop=s.crop)
         if not s.channels_last:
             return batch
         x, x_raw = (t.contiguous(memory_format=torch.channels_last) for t in (batch.x, batch.x_raw))
         return Batch(x, batch.y, batch.index, x_raw)
+
+    def visits_of(self, epoch: int) -> Tensor:
+        """The examples in the order in which that epoch visits them."""
+        s, data = self.settings, self.data
+        if s.labelled is None:
+            return order(len(data), seed=s.seed, epoch=epoch)
+        return balanced_order(data.pseudo, s.batch_size, s.labelled, seed=s.seed, epoch=epoch)
+
+    @property
+    def visit(self) -> int:
+        """Tells this visit of an example from its others: the epoch, or the update where an epoch repeats examples."""
+        return self.index // self.settings.per_epoch if self.settings.labelled is None else self.index
 
     def step(self, batch: Batch) -> Step:
         """What the strategy is told."""
@@ -120,7 +132,7 @@ class Loop:
             epoch=self.index / s.per_epoch,
             lr=float(self.optimizer.param_groups[0]["lr"]),
             x_raw=batch.x_raw,
-            seeds=noise.of_index(batch.index, s.seed, self.index // s.per_epoch, ATTACK),
+            seeds=noise.of_index(batch.index, s.seed, self.visit, ATTACK),
             shared_seed=int(noise.of_index(here, s.seed, 0, SHARED)),
             fast=s.fast,
             mean=self.together.mean,

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from mrt import checks
 from mrt.config import encode
 from mrt.data import CropFlip
+from mrt.data.batches import kinds
 from mrt.data.images import Images
 from mrt.evaluation.report import versions
 from mrt.evaluation.store import fingerprint
@@ -33,6 +34,7 @@ class Settings:
     total: int
     per_epoch: int
     batch_size: int
+    labelled: float | None
     ema: float | None
     clip: float | None
     validation: Validation | None
@@ -51,12 +53,13 @@ class Settings:
 
     def config(self, model: nn.Module, data: Images, info: Mapping[str, Any] | None) -> dict[str, Any]:
         """What config.json holds."""
-        plain = ("batch_size", "ema", "clip", "checkpoint_every", "seed", "channels_last")
+        plain = ("batch_size", "labelled", "ema", "clip", "checkpoint_every", "seed", "channels_last")
         settings = {"updates": self.total} | {name: getattr(self, name) for name in plain}
         settings |= {name: _told(getattr(self, name)) for name in ("strategy", "optimizer", "schedule", "crop", "fast")}
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
-        settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(data.x, data.y)}}
+        held = (data.x, data.y, *(() if self.labelled is None or data.pseudo is None else (data.pseudo,)))
+        settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(*held)}}
         if self.validation is not None:
             judges = {name: _told(attack) for name, attack in self.attacks.items()}
             hashed = fingerprint(self.held.x, self.held.y)
@@ -73,9 +76,7 @@ def chosen(
         raise ValueError(f"model must be an nn.Module, whose weights can be trained; got {type(model).__name__}")
     if isinstance(strategy, type) or not (callable(strategy) or isinstance(strategy, Stateful)):
         raise ValueError(f"strategy must be one such as Adversarial(Linf(0.3)), or a function; got {strategy!r}")
-    batch = min(checks.count("batch_size", given["batch_size"]), len(data))
-    if batch % count:
-        raise ValueError(f"batch_size (here {batch}) must be a multiple of the {count} processes that share it")
+    batch = _batch(data, count, given)
     per_epoch = len(data) // batch
     if (epochs is None) == (iterations is None):
         raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
@@ -105,6 +106,16 @@ def chosen(
         attacks=attacks,
         **given,
     )
+
+
+def _batch(data: Images, count: int, given: Mapping[str, Any]) -> int:
+    """The size of a batch: the processes can share it, and it has room for both kinds if `labelled` asks for them."""
+    batch = min(checks.count("batch_size", given["batch_size"]), len(data))
+    if batch % count:
+        raise ValueError(f"batch_size (here {batch}) must be a multiple of the {count} processes that share it")
+    if given["labelled"] is not None:
+        kinds(data.pseudo, batch, given["labelled"])
+    return batch
 
 
 def _schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:

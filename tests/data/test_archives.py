@@ -39,6 +39,15 @@ def test_floating_point_without_splits(tmp_path: Path, dtype: Any) -> None:
     assert data.classes == ("a", "b", "c")
 
 
+def test_a_mask_of_pseudo_labels_belongs_to_its_split(tmp_path: Path) -> None:
+    mask = LABELS == 2
+    path = save(tmp_path, x_train=BYTES, y_train=LABELS, pseudo_train=mask, x_test=BYTES, y_test=LABELS)
+    train, test = npz(path, "train"), npz(path, "test")
+    assert train.pseudo is not None and train.pseudo.tolist() == mask.tolist() and test.pseudo is None
+    plain = npz(save(tmp_path, x=BYTES, y=LABELS, pseudo=~mask)).pseudo
+    assert plain is not None and plain.tolist() == (~mask).tolist()
+
+
 @pytest.mark.parametrize(
     ("arrays", "split", "named"),
     [
@@ -53,6 +62,8 @@ def test_floating_point_without_splits(tmp_path: Path, dtype: Any) -> None:
         ({"x": BYTES, "y": np.array([None] * 6)}, None, "plain arrays only"),
         ({"x": BYTES[:0], "y": LABELS[:0]}, None, "cannot be read"),
         ({"x": BYTES, "y": LABELS}, "extra", "'extra'"),
+        ({"x": BYTES, "y": LABELS, "pseudo": LABELS}, None, "pseudo must be bool"),
+        ({"x": BYTES, "y": LABELS, "pseudo": LABELS[:4] == 0}, None, r"pseudo must be bool of shape \(6,\)"),
     ],
 )
 def test_wrong_content_is_named(tmp_path: Path, arrays: dict[str, Any], split: Any, named: str) -> None:

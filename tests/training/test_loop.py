@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import mrt
-from mrt.data import CropFlip, Images, gather, order
+from mrt.data import CropFlip, Images, balanced_order, gather, order
+from mrt.processes import Processes
 from mrt.protocols import Step
 from mrt.threats import noise
+from mrt.training.loop import Loop
+from mrt.training.settings import chosen
 from mrt.training.validation import named, threats_of
 from tests.support import UNION, RowWise, images, small_net
 
@@ -113,6 +119,121 @@ def test_what_a_strategy_is_told() -> None:
     assert len(set(seen)) == 40  # each once, the four that fill no batch wait
     t = torch.ones(3)
     assert spy.steps[0].mean(t) is t
+
+
+def half_labelled(true: int = 6, n: int = 44, augment: Any = "none") -> Images:
+    """So many truly labelled examples, here and there, among others that a model labelled."""
+    pseudo = torch.ones(n, dtype=torch.bool)
+    pseudo[:: n // true][:true] = False
+    return replace(toy(n, augment), pseudo=pseudo)
+
+
+def places(data: Images, x: Tensor) -> list[int]:
+    """Which examples these are."""
+    return [int((data.x.flatten(1) == row).all(1).nonzero()) for row in x.flatten(1)]
+
+
+def test_balanced_batches() -> None:
+    """Every batch holds the share asked for; an epoch is as long as ever, and a plain loop over `balanced_order`, in
+    which each update draws for itself, gives the same inputs and seeds."""
+    spy, data, seed = Spy(), half_labelled(augment="crop-flip"), 5
+    assert data.pseudo is not None
+    run = fit(RowWise((1, 8, 8)), spy, data, epochs=3, seed=seed, labelled=0.25)
+    assert [row["step"] for row in run.metrics] == [5, 10, 15] and [s.epoch for s in spy.steps][5:7] == [1.0, 1.2]
+    assert all(int((~data.pseudo)[places(data, s.x_raw)].sum()) == 2 for s in spy.steps)
+    rows = torch.cat([balanced_order(data.pseudo, 8, 0.25, seed=seed, epoch=epoch) for epoch in range(3)]).view(15, 8)
+    for update, (step, x) in enumerate(zip(spy.steps, spy.batches, strict=True)):
+        batch = gather(data, rows[update], seed=seed, epoch=update)
+        assert torch.equal(x, batch.x) and torch.equal(step.x_raw, batch.x_raw)
+        assert torch.equal(step.seeds, noise.of_index(rows[update], seed, update, 4))
+    plain = Spy()
+    fit(RowWise((1, 8, 8)), plain, data, epochs=1, seed=seed)
+    assert {int((~data.pseudo)[places(data, s.x_raw)].sum()) for s in plain.steps} != {2}
+
+
+def test_an_example_that_comes_again_in_an_epoch_is_seen_anew() -> None:
+    """Three truly labelled examples come twice each: with a crop and noise of their own each time."""
+    spy, data = Spy(), half_labelled(3, 48, "crop-flip")
+    fit(RowWise((1, 8, 8)), spy, data, epochs=1, labelled=1 / 8)
+    assert data.pseudo is not None and len(spy.steps) == 6
+    seen = [
+        (place, tuple(x.flatten().tolist()), int(seed))
+        for step, batch in zip(spy.steps, spy.batches, strict=True)
+        for place, x, seed in zip(places(data, step.x_raw), batch, step.seeds, strict=True)
+        if not data.pseudo[place]
+    ]
+    assert sorted(place for place, _, _ in seen) == [0, 0, 16, 16, 32, 32]
+    assert len({x for _, x, _ in seen}) == len({seed for _, _, seed in seen}) == 6
+
+
+def test_processes_share_a_balanced_batch() -> None:
+    """Their parts are the batch of one process, cut up."""
+    data, found = half_labelled(20), dict[int, list[Tensor]]()
+    how: dict[str, Any] = {"batch_size": 8, "optimizer": mrt.SGD(), "schedule": None, "ema": None, "clip": None}
+    how |= {"labelled": 0.5, "validation": None, "checkpoint_every": 1, "crop": CropFlip(), "seed": 3}
+    how |= {"fast": mrt.Fast(), "channels_last": False}
+    for count in (1, 2, 4):
+        settings = chosen(RowWise((1, 8, 8)), mrt.Standard(), data, 2, None, count, **how)
+        loop = Loop(RowWise((1, 8, 8)), data, settings, Processes(), None)
+        for loop.index in range(settings.total):
+            parts = []
+            for rank in range(count):
+                loop.team = Processes(rank, count)
+                parts.append(loop.batch().index)
+            found.setdefault(loop.index, []).append(torch.cat(parts).sort().values)
+    for batch in found.values():
+        assert len(batch) == 3 and all(torch.equal(batch[0], other) for other in batch)
+
+
+def test_an_interrupted_run_goes_on_with_the_same_balanced_batches(tmp_path: Path) -> None:
+    """In the middle of an epoch, and of a walk through the truly labelled examples."""
+    data = half_labelled(augment="crop-flip")
+
+    class Stopped(Spy):
+        stop = 7
+
+        def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+            if step.index == self.stop:
+                raise KeyboardInterrupt
+            return super().__call__(model, x, y, step)
+
+    whole, first, second = Spy(), Stopped(), Stopped()
+    second.stop = -1
+    how: dict[str, Any] = {"epochs": 3, "labelled": 0.5, "checkpoint_every": 1}
+    undisturbed = fit(RowWise((1, 8, 8)), whole, data, **how)
+    with pytest.raises(KeyboardInterrupt):
+        fit(RowWise((1, 8, 8)), first, data, out=tmp_path, **how)
+    resumed = fit(RowWise((1, 8, 8)), second, data, out=tmp_path, **how)
+    assert [s.index for s in (*first.steps, *second.steps)] == list(range(15)) and len(first.steps) == 7
+    assert all(torch.equal(a, b) for a, b in zip(whole.batches, first.batches + second.batches, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights(undisturbed.model), weights(resumed.model), strict=True))
+    assert json.loads((tmp_path / "config.json").read_text())["labelled"] == 0.5
+    assert data.pseudo is not None
+    with pytest.raises(ValueError, match="labelled was 0.5, is 0.25"):
+        fit(RowWise((1, 8, 8)), second, data, out=tmp_path, **{**how, "labelled": 0.25})
+    with pytest.raises(ValueError, match="data.hash"):  # other examples count as truly labelled
+        fit(RowWise((1, 8, 8)), second, replace(data, pseudo=data.pseudo.roll(1)), out=tmp_path, **how)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "pseudo", "named"),
+    [
+        (0.5, None, "pseudo mask"),
+        (0.5, torch.zeros(44, dtype=torch.bool), "both kinds"),
+        (0.5, torch.ones(44, dtype=torch.bool), "both kinds"),
+        (1.0, torch.arange(44) < 20, "labelled must be"),
+        (0, torch.arange(44) < 20, "labelled must be"),
+        (-0.5, torch.arange(44) < 20, "labelled must be"),
+        (True, torch.arange(44) < 20, "labelled must be"),
+        (0.06, torch.arange(44) < 20, "is 0 truly labelled and 8"),
+        (0.94, torch.arange(44) < 20, "is 8 truly labelled and 0"),
+    ],
+)
+def test_batches_that_cannot_be_balanced(labelled: Any, pseudo: Tensor | None, named: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match=named):
+        fit(RowWise((1, 8, 8)), mrt.Standard(), replace(toy(44), pseudo=pseudo), epochs=1, labelled=labelled, out=out)
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,10 @@ STRATEGIES: dict[str, Any] = {
     "eat": mrt.EAT((LINF, L1), steps=3),
     "sequential": mrt.Average((LINF, mrt.PGD(L2, steps=2, random_start=True)), steps=2, how="sequential"),
     "trades": mrt.TRADES(L2, steps=2),
+    "mng-ac": mrt.MNGAC((LINF, L2), steps=2, width=4, look_ahead=10.0),
+    "pgn": mrt.PGN(2.0, width=4, batch_norm=False),
 }
+LEARNED = {"l2l-da": mrt.L2LDA(LINF, steps=2, width=4), "pgn with BatchNorm": mrt.PGN(2.0, width=4)}
 
 
 def smooth_net(norm: bool = False) -> nn.Module:
@@ -73,7 +76,11 @@ def train(out: Path) -> dict[str, Any]:
         fit(
             net, mrt.Standard(), toy(), iterations=1, optimizer=mrt.SGD(1e-9), validation=toy(1)
         )  # fewer than processes
-        found[name] = {"curve": recorded.curve, "weights": net.state_dict(), "metrics": run.metrics}
+        held = run.state.own.state_dict() if name in ("mng-ac", "pgn") else {}
+        weights = net.state_dict() | {f"own {k}": v for k, v in held.items() if isinstance(v, Tensor)}
+        found[name] = {"curve": recorded.curve, "weights": weights, "metrics": run.metrics}
+    for name, learned in LEARNED.items():
+        found[name] = fit(smooth_net(), learned, toy(64), iterations=4).state.generator.state_dict()
     net = smooth_net(norm=True)
     fit(net, mrt.Standard(), toy(16), iterations=1, ema=0.5)
     found["norm"] = copy.deepcopy(net.state_dict())
@@ -140,6 +147,15 @@ def test_the_same_curve(name: str, two: Any, alone: dict[str, Any]) -> None:
     rows = [found[name]["metrics"][-1] for found in (*two[1], alone)]
     for column in ("clean", "linf", "union", "forward", "backward"):
         assert rows[0][column] == rows[1][column] == pytest.approx(rows[2][column], abs=1 / 13 + 1e-9)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_generators_stay_equal_where_batchnorm_sees_halves(name: str, two: Any, alone: dict[str, Any]) -> None:
+    """Weights and running statistics, to the bit; and they did learn."""
+    one, other = (found[name] for found in two[1])
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+    assert any("running_mean" in key and bool(value.any()) for key, value in one.items())
+    assert any(not torch.equal(value, alone[name][key]) for key, value in one.items())
 
 
 def test_noise_does_not_know_the_number_of_processes(two: Any, alone: dict[str, Any]) -> None:

@@ -1,0 +1,36 @@
+"""One published table, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrt.evaluation.battery import radii
+from mrt.evaluation.tables import Line
+from mrt.protocols import Threat
+
+
+@dataclass(frozen=True)
+class Table:
+    """Published figures, means where a paper averages over runs. Accuracies are in percent; `columns` are called as in
+    our reports, or by names of their own for what those do not hold. Missing figures are None; `recalled` rows are not
+    printed in the text that we have. `unasked`: they stand beside reports of the same battery and radii without being
+    asked for, as a paper's main tables do, and not those with more data or another way to count.
+    """
+
+    source: str
+    battery: str
+    threats: tuple[Threat, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[float | None, ...]], ...]
+    recalled: tuple[str, ...] = ()
+    unasked: bool = True
+
+    def lines(self) -> list[Line]:
+        """A row to set beside reports for each of the table's."""
+        sizes = {t.name: tuple(radii(t)) for t in self.threats}
+        found = []
+        for name, values in self.rows:
+            title = f"{self.source}: {name}" + (" (recalled)" if name in self.recalled else "")
+            pairs = zip(self.columns, values, strict=True)
+            found.append(Line(title, {column: value for column, value in pairs if value is not None}, sizes))
+        return found

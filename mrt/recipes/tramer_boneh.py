@@ -1,0 +1,59 @@
+"""Tramer and Boneh 2019, "Adversarial training and robustness for multiple perturbations"."""
+
+from __future__ import annotations
+
+from mrt.recipes.table import Table
+from mrt.threats import L1, L2, Linf, RotationTranslation
+
+LP = ("clean", "linf", "l1", "l2", "union", "average")
+RT = ("clean", "linf", "rt", "union", "average")
+MNIST, CIFAR = (Linf(0.3), L1(10.0), L2(2.0)), (Linf(4 / 255), L1(2000 / 255))
+MOVED = RotationTranslation(30.0, 3.0)
+
+TABLES: dict[str, Table] = {
+    "tramer-boneh-mnist": Table(
+        "Tramer and Boneh 2019, MNIST", "tramer-boneh", MNIST, LP,
+        (
+            ("Nat", (99.4, 0.0, 12.4, 8.5, 0.0, 7.0)),
+            ("Adv linf", (99.1, 91.1, 12.1, 11.3, 6.8, 38.2)),
+            ("Adv l1", (98.9, 0.0, 78.5, 50.6, 0.0, 43.0)),
+            ("Adv l2", (98.5, 0.4, 68.0, 71.8, 0.4, 46.7)),
+            ("Adv avg", (97.3, 76.7, 53.9, 58.3, 49.9, 63.0)),
+            ("Adv max", (97.2, 71.7, 62.6, 56.0, 52.4, 63.4)),
+        ),
+        ("Adv linf", "Adv l1", "Adv l2", "Adv avg", "Adv max"),
+    ),
+    "tramer-boneh-mnist-rt": Table(
+        "Tramer and Boneh 2019, MNIST", "tramer-boneh", (Linf(0.3), MOVED), RT,
+        (
+            ("Nat", (99.4, 0.0, 0.0, 0.0, 0.0)),
+            ("Adv linf", (99.1, 91.4, 0.2, 0.2, 45.8)),
+            ("Adv rt", (99.3, 0.0, 94.6, 0.0, 47.3)),
+            ("Adv avg", (99.2, 88.2, 86.4, 82.9, 87.3)),
+            ("Adv max", (98.9, 89.6, 85.6, 83.8, 87.6)),
+        ),
+        ("Adv linf", "Adv rt", "Adv avg", "Adv max"),
+    ),
+    "tramer-boneh-cifar10": Table(
+        "Tramer and Boneh 2019, CIFAR-10", "tramer-boneh", CIFAR, ("clean", "linf", "l1", "union", "average"),
+        (
+            ("Nat", (95.7, 0.0, 0.0, 0.0, 0.0)),
+            ("Adv linf", (92.0, 71.0, 18.9, 16.4, 44.9)),
+            ("Adv l1", (90.8, 53.8, 66.2, 53.1, 60.0)),
+            ("Adv avg", (91.1, 64.1, 60.8, 59.4, 62.5)),
+            ("Adv max", (91.2, 65.7, 62.5, 61.1, 64.1)),
+        ),
+        ("Adv linf", "Adv l1", "Adv avg", "Adv max"),
+    ),
+    "tramer-boneh-cifar10-rt": Table(
+        "Tramer and Boneh 2019, CIFAR-10", "tramer-boneh", (Linf(4 / 255), MOVED), RT,
+        (
+            ("Nat", (95.7, 0.0, 5.9, 0.0, 3.0)),
+            ("Adv linf", (92.0, 71.0, 8.9, 8.7, 40.0)),
+            ("Adv rt", (94.9, 0.0, 82.5, 0.0, 41.3)),
+            ("Adv avg", (93.6, 67.8, 78.2, 65.2, 73.0)),
+            ("Adv max", (93.1, 69.6, 75.2, 65.7, 72.4)),
+        ),
+        ("Adv linf", "Adv rt", "Adv avg", "Adv max"),
+    ),
+}  # fmt: skip
