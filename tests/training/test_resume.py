@@ -437,7 +437,7 @@ def test_the_configuration_tells_it_all(tmp_path: Path) -> None:
 
     fit(net, mrt.Adversarial(Hosted()), toy(), epochs=1, out=tmp_path / "hosted")
     held = json.loads((tmp_path / "hosted" / "config.json").read_text())
-    assert held["strategy"] == {"live": "Adversarial(threat=a host's, steps=10, bn='eval')"}
+    assert held["strategy"] == {"live": "Adversarial(threat=a host's, steps=10, bn='eval', clean=0.0)"}
 
 
 @pytest.mark.parametrize(
