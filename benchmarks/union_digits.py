@@ -112,14 +112,16 @@ def work(task: Task) -> dict[str, Any]:
     phase, radii, method, seed, settings = task
     torch.set_num_threads(1)
     data, held = mrt.data.digits("train"), None
-    if phase == "tune":
+    if phase != "test":
         visits = order(len(data), seed=7, epoch=0)
         data, held = data.take(visits[HELD:]), data.take(visits[:HELD])
     began = time.process_time()
     model = train(method, radii, seed, data, **{k: _tuple(v) for k, v in json.loads(settings).items()})
     row: dict[str, Any] = {"seconds": time.process_time() - began}
     if held is not None:
-        attacks = Validation(held, union(radii), steps=100).attacks(None)
+        attacks: dict[str, mrt.protocols.Attack] = Validation(held, union(radii), steps=100).attacks(None)
+        if phase == "tune, targets too":
+            attacks |= {f"{t.name}, targets": mrt.APGD(t, steps=30, loss="dlr", targets=5) for t in union(radii)}
         return row | judged(model, held, attacks, 0, Processes())
     test = mrt.data.digits("test")
     with warnings.catch_warnings():
@@ -142,14 +144,16 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "sd": statistics.stdev(values), "least": min(values)}
 
 
-def study(radii: str, grid: dict[str, list[dict[str, Any]]], out: Path, workers: int) -> dict[str, Any]:
+def study(
+    radii: str, grid: dict[str, list[dict[str, Any]]], out: Path, workers: int, phase: str = "tune"
+) -> dict[str, Any]:
     """Tune every method that has a choice, then train and judge each on the fresh seeds; prints the table."""
     told = {m: [json.dumps(g) for g in settings] for m, settings in grid.items()}
     open_ones = {m: settings for m, settings in told.items() if len(settings) > 1}
-    tasks = [("tune", radii, m, seed, g) for m, settings in open_ones.items() for g in settings for seed in TUNING]
+    tasks = [(phase, radii, m, seed, g) for m, settings in open_ones.items() for g in settings for seed in TUNING]
     rows = run(work, tasks, out / "rows.jsonl", workers)
     scores = {
-        m: {g: statistics.mean(rows[json.dumps(("tune", radii, m, s, g))]["union"] for s in TUNING) for g in settings}
+        m: {g: statistics.mean(rows[json.dumps((phase, radii, m, s, g))]["union"] for s in TUNING) for g in settings}
         for m, settings in open_ones.items()
     }
     best = {m: max(scores[m], key=scores[m].__getitem__) if m in scores else told[m][0] for m in grid}
