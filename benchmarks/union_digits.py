@@ -65,7 +65,7 @@ def strategy(method: str, radii: str, steps: int, keep: Any = 0.99, ratio: float
         return mrt.Adversarial(singles[method], steps=steps)
     if method == "sat+ac" or method.startswith("mng-ac"):
         kind = "plain" if method == "sat+ac" else "learned"
-        return mrt.MNGAC(three, steps=steps, noise=kind, optimizer="adam", **mng)
+        return mrt.MNGAC(three, steps=steps, noise=kind, generator_optimizer="adam", **mng)
     return {"max": mrt.Worst, "sat": mrt.SAT}[method](three, steps=steps)
 
 

@@ -35,12 +35,17 @@ STRATEGIES: dict[str, Any] = {
     "sat": mrt.strategies.SAT,
     "eat": mrt.strategies.EAT,
     "trades": mrt.strategies.TRADES,
+    "mng-ac": mrt.strategies.MNGAC,
+    "l2l-da": mrt.strategies.L2LDA,
+    "pgn": mrt.strategies.PGN,
+    "ant": mrt.strategies.ANT,
 }
 ALIASES = {"avg": "average", "max": "worst"}
 ATTACKS = {name.lower(): getattr(mrt.attacks, name) for name in mrt.attacks.__all__}
 ATTACKS = {name: kind for name, kind in ATTACKS.items() if issubclass(kind, (Iterative, mrt.attacks.FGM))}
 TEXT = {"threat": "linf=8/255, l2=0.5, l1=12, l0=12 or rt=30,3 (degrees, pixels)", "keep": "10, 0.99, or 5,20"}
 TEXT["threats"] = f"each {TEXT['threat']}"
+TEXT["noise_ball"] = "what noise is brought onto where a threat is no ball: l2=0.5; the first l2 ball if left out"
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; the rest makes the run what it is
 
@@ -67,6 +72,8 @@ class Options:
     iterations: int | None = None
     batch_size: int = 128
     """Over all processes."""
+    labelled: float | None = None
+    """Where some labels are a model's (pseudo, in an npz file): the share of every batch with true ones."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """Its settings are options of their own, --lr and others."""
     schedule: str = "triangular"
@@ -147,7 +154,7 @@ class Command:
         """What `fit` takes besides."""
         o, told = self.options, {k: v for k, v in asdict(self).items() if k != "options"}
         kept = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(o).items() if k not in HERE}
-        how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
+        how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size, "labelled": o.labelled}
         how |= {
             "optimizer": OPTIMIZERS[o.optimizer](**tuples(self.optimizer)),
             "schedule": parsing.schedule(o.schedule),
@@ -174,6 +181,8 @@ def made_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -
     if given.get("keep"):
         given["keep"] = parsing.keep(given["keep"])
     given = {k: v for k, v in given.items() if k != "keep" or v}
+    if "noise_ball" in given:
+        given["noise_ball"] = parsing.threat(given["noise_ball"]) if given["noise_ball"] else None
     for key in {"threat", "threats"} & set(given):
         texts = given[key] if isinstance(given[key], tuple) else [given[key]]
         if not any(texts):
@@ -238,5 +247,9 @@ def conclude(run: Run, options: Options, threats: str) -> None:
         written(path, lambda file: save_model(model, file, **settings))
     factory = f" --factory {options.model}" if ":" in options.model else ""
     print(f"{which} weights: {path}")
+    if hasattr(run.state, "generator"):
+        generator = run.path / "generator.pt"
+        written(generator, lambda file: torch.save(run.state.generator.state_dict(), file))
+        print(f"the generator's weights: {generator}")
     where = f"--data {options.data} --threats {threats} --out {run.path / 'judged'}"
     print(f"judge it: mrt evaluate {path}{factory} {where}")

@@ -40,7 +40,7 @@ class L2LDA:
     labels: bool = field(default=True, kw_only=True)
     normalise: Normalise = field(default="channel", kw_only=True)
     deeper: bool = field(default=False, kw_only=True)
-    optimizer: Optimizer = field(default="adam", kw_only=True)
+    generator_optimizer: Optimizer = field(default="adam", kw_only=True)
     generator_lr: float = field(default=2e-3, kw_only=True)
     clean_weight: float | None = field(default=None, kw_only=True)
     warmup: int = field(default=0, kw_only=True)
@@ -56,7 +56,7 @@ class L2LDA:
         checks.number("generator_lr", self.generator_lr, open_low=True)
         for name in ("recursive", "latent", "see_delta", "labels", "deeper"):
             checks.flag(name, getattr(self, name))
-        checks.choice("optimizer", self.optimizer, get_args(Optimizer))
+        checks.choice("generator_optimizer", self.generator_optimizer, get_args(Optimizer))
         checks.choice("normalise", self.normalise, get_args(Normalise))
         if self.clean_weight is not None:
             checks.number("clean_weight", self.clean_weight, high=1)
@@ -74,17 +74,17 @@ class L2LDA:
         (64x64) has batches of 60, and 0.005 for the classifier, times 0.3 half way."""
         checks.choice("dataset", dataset, ("mnist", "cifar10", "tiny-imagenet"))
         if dataset == "mnist":
-            return L2LDA(Linf(0.3), diversity=0.02, optimizer="sgd", generator_lr=0.01, warmup=1000)
+            return L2LDA(Linf(0.3), diversity=0.02, generator_optimizer="sgd", generator_lr=0.01, warmup=1000)
         if dataset == "cifar10":
-            return L2LDA(Linf(8 / 255), diversity=0.5, optimizer="sgd", generator_lr=0.01)
-        return L2LDA(Linf(8 / 255), diversity=0.3, optimizer="sgd", generator_lr=0.025)
+            return L2LDA(Linf(8 / 255), diversity=0.5, generator_optimizer="sgd", generator_lr=0.01)
+        return L2LDA(Linf(8 / 255), diversity=0.3, generator_optimizer="sgd", generator_lr=0.025)
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> LearningToLearn:
         names = ("width", "steps", "step", "diversity", "recursive", "latent", "see_delta", "labels", "normalise")
         how: dict[str, Any] = {name: getattr(self, name) for name in (*names, "deeper")}
         generator = L2LGenerator(*made_for(model, x), **how).to(x.device)
-        decay = {"momentum": 0.9, "weight_decay": 1e-5} if self.optimizer == "sgd" else {}
-        return LearningToLearn(self, generator, made(self.optimizer, generator, self.generator_lr, **decay))
+        decay = {"momentum": 0.9, "weight_decay": 1e-5} if self.generator_optimizer == "sgd" else {}
+        return LearningToLearn(self, generator, made(self.generator_optimizer, generator, self.generator_lr, **decay))
 
 
 class LearningToLearn(Learner):

@@ -33,7 +33,7 @@ class MNGAC:
     brought onto that threat's ball.
 
     The noise is the generator's, which descends CE at x_adv of the classifier after one plain gradient step on x_aug;
-    noise="plain" leaves the generator out (the ablation SAT+AC). `rate` and `look_ahead` are the generator's learning
+    noise="plain" leaves the generator out (the ablation SAT+AC). `generator_rate` and `look_ahead` are the generator's learning
     rate and that step's length in units of the update's learning rate, which for SGD is what the published code does;
     with Adam, whose rates are smaller, a look_ahead above 1 brings the step to SGD's scale. A threat that is no ball,
     as motions are not, has its noise on `noise_ball`: the first L2 ball of the threats if left out.
@@ -45,8 +45,8 @@ class MNGAC:
     noise: Kind = field(default="learned", kw_only=True)
     width: int = field(default=20, kw_only=True)
     conditional: bool = field(default=True, kw_only=True)
-    optimizer: Optimizer = field(default="sgd", kw_only=True)
-    rate: float = field(default=1.0, kw_only=True)
+    generator_optimizer: Optimizer = field(default="sgd", kw_only=True)
+    generator_rate: float = field(default=1.0, kw_only=True)
     look_ahead: float = field(default=1.0, kw_only=True)
     noise_ball: Ball | None = field(default=None, kw_only=True)
     rescale: bool = field(default=True, kw_only=True)
@@ -56,12 +56,12 @@ class MNGAC:
     def __post_init__(self) -> None:
         check(self, "threats")
         checks.choice("noise", self.noise, get_args(Kind))
-        checks.choice("optimizer", self.optimizer, get_args(Optimizer))
+        checks.choice("generator_optimizer", self.generator_optimizer, get_args(Optimizer))
         checks.count("width", self.width)
         for name in ("conditional", "rescale", "squash"):
             checks.flag(name, getattr(self, name))
         checks.number("beta", self.beta)
-        for name in ("rate", "look_ahead"):
+        for name in ("generator_rate", "look_ahead"):
             checks.number(name, getattr(self, name), open_low=True)
         if self.noise_ball is not None and not isinstance(self.noise_ball, Ball):
             raise ValueError(f"noise_ball must be a ball such as L2(0.5); got {self.noise_ball!r}")
@@ -94,8 +94,8 @@ class MNGAC:
         how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
         how |= {"rescale": self.rescale, "squash": self.squash}
         generator = MNGNoise(*made_for(model, x), **how).to(x.device)
-        decay = {"momentum": 0.9, "weight_decay": 5e-4} if self.optimizer == "sgd" else {}
-        return MetaNoise(self, generator, made(self.optimizer, generator, 1.0, **decay))
+        decay = {"momentum": 0.9, "weight_decay": 5e-4} if self.generator_optimizer == "sgd" else {}
+        return MetaNoise(self, generator, made(self.generator_optimizer, generator, 1.0, **decay))
 
 
 class MetaNoise(Learner):
@@ -112,7 +112,7 @@ class MetaNoise(Learner):
         ball = s.ball(number)
         if s.noise == "learned":
             for group in self.optimizer.param_groups:
-                group["lr"] = s.rate * step.lr
+                group["lr"] = s.generator_rate * step.lr
             self.learn(self.meta_gradient(model, x, x_adv, y, ball, step), step)
         with torch.no_grad():
             x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, AUGMENT))

@@ -151,7 +151,7 @@ def test_an_iteration_of_mng_ac_is_the_algorithm() -> None:
     """The nine steps by hand, two iterations long, with three classifier passes in the order clean, augmented,
     adversarial."""
     model, (x, y) = smooth(norm=True), batch()
-    strategy = mrt.MNGAC(UNION, steps=2, beta=3.0, width=6, optimizer="sgd", rate=2.0, look_ahead=5.0)
+    strategy = mrt.MNGAC(UNION, steps=2, beta=3.0, width=6, generator_optimizer="sgd", generator_rate=2.0, look_ahead=5.0)
     torch.manual_seed(0)
     state = strategy.start(model, x, y)
     mine, theirs = copy.deepcopy(model), copy.deepcopy(model)
@@ -220,7 +220,7 @@ def test_an_iteration_of_l2l_da_is_the_algorithm() -> None:
     """The generator's step is along its objective, clipped; the classifier learns on what was made before it, in one
     batch of three parts."""
     (x, y), model = batch(), smooth(norm=True)
-    strategy = mrt.L2LDA(LINF, steps=2, width=4, optimizer="sgd", generator_lr=0.5, warmup=1)
+    strategy = mrt.L2LDA(LINF, steps=2, width=4, generator_optimizer="sgd", generator_lr=0.5, warmup=1)
     torch.manual_seed(0)
     state = strategy.start(model, x, y)
     before = copy.deepcopy(state.generator)
@@ -322,10 +322,10 @@ def test_reference_presets() -> None:
     assert [tiny.ball(i).eps * 255 for i in range(3)] == pytest.approx([4, 2000, 80])
     found = [(a.steps, a.step_size, a.bn, a.random_start) for a in cifar.threats]  # type: ignore[union-attr]
     assert found == [(10, 1 / 255, "batch", True), (20, 1.0, "batch", True), (10, 30 / 255, "batch", True)]
-    assert not cifar.conditional and cifar.beta == 12 and cifar.optimizer == "sgd" and cifar.look_ahead == 1
+    assert not cifar.conditional and cifar.beta == 12 and cifar.generator_optimizer == "sgd" and cifar.look_ahead == 1
     mnist = mrt.L2LDA.reference("mnist")
     assert (mnist.threat.eps, mnist.diversity, mnist.warmup, mnist.generator_lr) == (0.3, 0.02, 1000, 0.01)
-    assert (mnist.steps, mnist.width, mnist.step, mnist.optimizer) == (10, 64, 0.25, "sgd")
+    assert (mnist.steps, mnist.width, mnist.step, mnist.generator_optimizer) == (10, 64, 0.25, "sgd")
     assert mrt.L2LDA.reference("cifar10").diversity == 0.5
     assert mrt.L2LDA.reference("tiny-imagenet").generator_lr == 0.025
     assert mrt.PGN.reference() == mrt.PGN(50, grad_norm="none")
@@ -336,7 +336,7 @@ def test_reference_presets() -> None:
 def test_bad_settings_are_named() -> None:
     cases: list[tuple[str, Any]] = [
         ("noise must be one of", lambda: mrt.MNGAC(UNION, noise="white")),  # type: ignore[arg-type]
-        ("optimizer must be one of", lambda: mrt.MNGAC(UNION, optimizer="lion")),  # type: ignore[arg-type]
+        ("generator_optimizer must be one of", lambda: mrt.MNGAC(UNION, generator_optimizer="lion")),  # type: ignore[arg-type]
         ("beta must be", lambda: mrt.MNGAC(UNION, beta=-1)),
         ("look_ahead must be", lambda: mrt.MNGAC(UNION, look_ahead=0)),
         ("noise_ball must be a ball", lambda: mrt.MNGAC(UNION, noise_ball=mrt.L0(3))),  # type: ignore[arg-type]

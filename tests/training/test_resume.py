@@ -67,7 +67,7 @@ STRATEGIES: dict[str, Any] = {
     "eat": mrt.EAT((LINF, L1), steps=2),
     "trades": mrt.TRADES(LINF, steps=2),
     "learned": Learned(),
-    "mng-ac": mrt.MNGAC(UNION, steps=1, width=4, optimizer="adam"),
+    "mng-ac": mrt.MNGAC(UNION, steps=1, width=4, generator_optimizer="adam"),
     "l2l-da": mrt.L2LDA(LINF, steps=2, width=4),
     "pgn": mrt.PGN(2, width=4),
     "ant": mrt.ANT(L2, width=4),
