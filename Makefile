@@ -28,7 +28,7 @@ timed = @start=$$(date +%s); { $(2); }; status=$$?; echo "== $(1): $$(($$(date +
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(STAMP) ## six ways of training on the embedded digits, judged by AutoAttack: a table and a page, in minutes
+demo: $(STAMP) ## seven ways of training on the embedded digits, judged by AutoAttack: a table and a page, in minutes
 	OMP_NUM_THREADS=1 $(BIN)/mrt demo --out runs/demo
 
 test: $(STAMP) ## lint, types and tests: what every change must pass

@@ -15,6 +15,7 @@ import argparse
 import json
 import statistics
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def as_attack(seed: int) -> dict[str, Any]:
     for name in ("pgd", "plain"):
         model = trained(METHODS[name], seed).model
         ten = {"width": WIDTH, "steps": 10}
-        made = fitted(model, lambda: mrt.generators.L2LGenerator((1, 8, 8), 10, **ten), seed, FIGURE_UPDATES)
+        made = fitted(model, partial(mrt.generators.L2LGenerator, (1, 8, 8), 10, **ten), seed, FIGURE_UPDATES)
         star = fitted(model, lambda: mrt.generators.L2LStar((1, 8, 8), 10, width=WIDTH), seed)
         attacks: dict[str, Any] = {
             "l2l-da": made,

@@ -92,7 +92,7 @@ def swept(model: nn.Module, test: Images, seed: int) -> list[tuple[float, float]
 
 
 def as_attack(seed: int, out: Path) -> dict[str, Any]:
-    """Figure 3: accuracy against mean distortion, over the penalty for the generator, over the radius for the others."""
+    """Figure 3: accuracy against mean distortion, over penalties for the generator, over radii for the others."""
     test, result = digits("test").take(TEST), {}
     for name, (method, knob) in {"fgm": ("fgm", 0.5), "pgd": ("pgd", 0.5), "natural": ("natural", 0.0)}.items():
         model = train(method, knob, seed)

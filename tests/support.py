@@ -14,7 +14,7 @@ import mrt
 from mrt.protocols import Ball, Threat
 
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 12, 20))
-UNION: tuple[Ball, Ball, Ball] = (mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0))
+UNION: tuple[mrt.Linf, mrt.L2, mrt.L1] = (mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0))
 BALLS: tuple[Ball, ...] = (
     mrt.Linf(0.2),
     mrt.L2(0.7),

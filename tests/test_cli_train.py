@@ -64,13 +64,38 @@ def test_the_lines_of_the_library(tmp_path: Path) -> None:
 def test_every_strategy_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, kind in STRATEGIES.items():
         fields = kind.__dataclass_fields__
-        threats = THREE if "threats" in fields else ["--threat", "l2=0.7"] if "threat" in fields else []
-        quick = QUICK if threats else [w for w in QUICK if w not in ("--steps", "2")]
+        one = ["--threat", "linf=0.2" if name == "l2l-da" else "l2=0.7"] if "threat" in fields else []
+        threats = THREE if "threats" in fields else one
+        quick = QUICK if "steps" in fields else [w for w in QUICK if w not in ("--steps", "2")]
+        quick = [*quick, "--width", "4"] if "width" in fields else quick
         assert train(name, *threats, *quick, "--iterations", 2, "--out", tmp_path / name) == 0, name
         held = json.loads((tmp_path / name / "config.json").read_text())
         assert held["strategy"]["type"] == kind.__name__
+        assert (tmp_path / name / "generator.pt").is_file() == ("width" in fields)
     assert strategy_named("max") is mrt.Worst and strategy_named("avg") is mrt.Average
     assert {kind.__name__ for kind in STRATEGIES.values()} == set(mrt.strategies.__all__)
+
+
+def test_options_of_learned_strategies(tmp_path: Path) -> None:
+    words = "mng-ac --threats linf=0.2 rt=20,2 --noise-ball l1=3 --noise plain --no-conditional --look-ahead 26"
+    found = command([*words.split(), "--generator-optimizer", "adam"])
+    assert isinstance(found, Command)
+    rt = mrt.RotationTranslation(20, 2)
+    how: dict[str, Any] = {"noise": "plain", "conditional": False, "look_ahead": 26.0, "generator_optimizer": "adam"}
+    made = made_strategy("mng-ac", found.settings, found.attack)
+    assert made == mrt.MNGAC((mrt.Linf(0.2), rt), noise_ball=mrt.L1(3.0), **how)
+    words = "pgn --penalty 3 --inputs gradient image --grad-norm none --space tanh"
+    found = command(words.split())
+    assert isinstance(found, Command)
+    expected = mrt.PGN(3.0, inputs=("gradient", "image"), grad_norm="none", space="tanh")
+    assert made_strategy("pgn", found.settings, found.attack) == expected
+    data = toy(24)
+    path = tmp_path / "half.npz"
+    pseudo = np.arange(24) % 2 == 0
+    np.savez(path, x=(data.x * 255).to(torch.uint8).numpy(), y=data.y.numpy(), pseudo=pseudo)
+    words = f"standard --data {path} --model-settings width=2 --batch-size 8 --labelled 0.75 --iterations 2 --out"
+    assert train(*words.split(), tmp_path / "rst", "--no-progress") == 0
+    assert json.loads((tmp_path / "rst" / "config.json").read_text())["labelled"] == 0.75
 
 
 def test_options_reach_the_run(tmp_path: Path) -> None:

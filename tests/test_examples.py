@@ -18,7 +18,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 def test_the_example_runs(path: Path, tmp_path: Path) -> None:
     paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    command = [sys.executable, str(path), "--images", "12", "--out", str(tmp_path / "out")]
+    quick = ["--updates", "10"] if "learned" in path.stem else []
+    command = [sys.executable, str(path), "--images", "12", "--out", str(tmp_path / "out"), *quick]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "union" in done.stdout and (tmp_path / "out" / "index.html").is_file()

@@ -154,7 +154,8 @@ class Command:
         """What `fit` takes besides."""
         o, told = self.options, {k: v for k, v in asdict(self).items() if k != "options"}
         kept = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(o).items() if k not in HERE}
-        how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size, "labelled": o.labelled}
+        how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
+        how["labelled"] = o.labelled
         how |= {
             "optimizer": OPTIMIZERS[o.optimizer](**tuples(self.optimizer)),
             "schedule": parsing.schedule(o.schedule),

@@ -33,10 +33,10 @@ class MNGAC:
     brought onto that threat's ball.
 
     The noise is the generator's, which descends CE at x_adv of the classifier after one plain gradient step on x_aug;
-    noise="plain" leaves the generator out (the ablation SAT+AC). `generator_rate` and `look_ahead` are the generator's learning
-    rate and that step's length in units of the update's learning rate, which for SGD is what the published code does;
-    with Adam, whose rates are smaller, a look_ahead above 1 brings the step to SGD's scale. A threat that is no ball,
-    as motions are not, has its noise on `noise_ball`: the first L2 ball of the threats if left out.
+    noise="plain" leaves the generator out (the ablation SAT+AC). `generator_rate` and `look_ahead` are the generator's
+    learning rate and that step's length in units of the update's learning rate, which for SGD is what the published
+    code does; with Adam, whose rates are smaller, a look_ahead above 1 brings the step to SGD's scale. A threat that is
+    no ball, as motions are not, has its noise on `noise_ball`: the first L2 ball of the threats if left out.
     """
 
     threats: tuple[Adversary, ...]
@@ -128,7 +128,7 @@ class MetaNoise(Learner):
 
     def meta_gradient(
         self, model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, ball: Ball, step: Step
-    ) -> tuple[Tensor | None, ...]:
+    ) -> tuple[Tensor, ...]:
         """d CE(f_ahead(x_adv), y) / d phi, where ahead = theta - r d CE(f_theta(x_aug), y) / d theta.
 
         By the chain rule this is - r d (g . v) / d phi, with g the inner gradient and v the outer one at `ahead`. Both
@@ -144,12 +144,13 @@ class MetaNoise(Learner):
             return cross_entropy(functional_call(model, (weights, buffers), (images,)), y)
 
         x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, LOOK))
-        inner = torch.autograd.grad(loss_at(theta, x_aug), list(theta.values()), create_graph=True)
+        how: dict[str, Any] = {"materialize_grads": True}  # zeros for weights that this network does not use
+        inner = torch.autograd.grad(loss_at(theta, x_aug), list(theta.values()), create_graph=True, **how)
         taken = mean_of(inner, step.mean)
         ahead = {n: (p - rate * g).detach().requires_grad_() for (n, p), g in zip(theta.items(), taken, strict=True)}
-        outer = mean_of(torch.autograd.grad(loss_at(ahead, x_adv), list(ahead.values())), step.mean)
+        outer = mean_of(torch.autograd.grad(loss_at(ahead, x_adv), list(ahead.values()), **how), step.mean)
         moved = torch.stack([(g * v).sum() for g, v in zip(inner, outer, strict=True)]).sum()
-        return torch.autograd.grad(-rate * moved, list(self.generator.parameters()), allow_unused=True)
+        return torch.autograd.grad(-rate * moved, list(self.generator.parameters()))
 
 
 def consistency(*logits: Tensor) -> Tensor:

@@ -110,11 +110,12 @@ def test_mim_sums_normalised_gradients() -> None:
 def test_msd_moves_to_the_worst_proposal_per_example() -> None:
     model, x, y, seeds = start(n=9)
     sizes, delta, path, winners = (0.04, 0.12, 0.4), torch.zeros_like(x), [x], set()
+    balls: tuple[Ball, ...] = UNION
     for _ in range(5):
         grad, _ = ce_grad(model, (x + delta).clamp(0, 1), y)
         proposals = [
             b.project(delta + s * b.steepest(grad, delta, x, torch.full((9,), 6)), x)
-            for b, s in zip(UNION, sizes, strict=True)
+            for b, s in zip(balls, sizes, strict=True)
         ]
         losses = torch.stack(
             [nn.functional.cross_entropy(model((x + p).clamp(0, 1)), y, reduction="none") for p in proposals]
@@ -301,7 +302,8 @@ def test_rt_searches_return_the_worst_candidate() -> None:
 
 def test_an_affine_attack_at_the_ends_is_the_single_attack() -> None:
     model, x, y, seeds = start()
-    for j, ball in enumerate((LINF, L2)):
+    both: tuple[Ball, ...] = (LINF, L2)
+    for j, ball in enumerate(both):
         weights = (1.0, 0.0) if j == 0 else (0.0, 1.0)
         attack = mrt.AffineAttack(mrt.Affine((LINF, L2)), steps=6, restarts=1, weights=weights, random_start=False)
         single = mrt.PGD(ball, steps=6, random_start=False)(model, x, y, rng=seeds)

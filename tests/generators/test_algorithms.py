@@ -17,7 +17,7 @@ from mrt.generators import L2LGenerator, L2LStar, MNGNoise, PGNGenerator
 from mrt.generators.l2l_da import spread
 from mrt.generators.unet import ConditionalBatchNorm, UNet
 from mrt.threats import noise
-from tests.support import Linear, RowWise, images
+from tests.support import Linear, RowWise, images, torch_seed
 
 SHAPE = (1, 8, 8)
 LINF = mrt.Linf(0.2)
@@ -79,7 +79,8 @@ def test_the_latent_joins_every_layer_on_the_way_down() -> None:
         own.load_state_dict(net.state_dict())
         with torch.no_grad():
             for other in (own.down0, own.down1, own.down2):
-                other.weight[:, -8:] = layer.weight[:, -8:] if other.weight is getattr(own, name_of(net, layer)).weight else 0
+                same = other is getattr(own, name_of(net, layer))
+                other.weight[:, -8:] = layer.weight[:, -8:] if same else 0  # the code's channels come last
         moved = own(planes, z, y) - own(planes, -z, y)
         assert bool((moved != 0).any())
     assert bool((net(planes, z, y) != net(planes, z, y.flip(0))).any())
@@ -87,7 +88,8 @@ def test_the_latent_joins_every_layer_on_the_way_down() -> None:
 
 
 def name_of(net: nn.Module, layer: nn.Module) -> str:
-    return next(name for name, module in net.named_modules() if module is layer)
+    names = [name for name, module in net.named_modules() if module is layer]
+    return names[0]
 
 
 def test_steps_saturate_the_ball_and_the_box_clips_only_the_image() -> None:
@@ -163,7 +165,7 @@ def test_gradients_reach_the_weights_through_delta() -> None:
     generator.net = Scaled()  # type: ignore[assignment]
     x, y = torch.full((2, *SHAPE), 0.5), torch.zeros(2, dtype=torch.int64)
     made = generator.objective(model, x, y, torch.arange(2), LINF)
-    (grad,) = torch.autograd.grad(made.descent, [generator.net.scale])  # type: ignore[list-item]
+    (grad,) = torch.autograd.grad(made.descent, list(generator.net.parameters()))
     leaf = torch.tensor(0.1, requires_grad=True)
     total = sum(
         nn.functional.cross_entropy(model(x + t * 0.05 * leaf), y) for t in range(1, 4)
@@ -197,7 +199,7 @@ def test_tanh_space_is_the_box(seed: int, scale: float) -> None:
 def test_the_gradient_image_is_that_of_the_true_class() -> None:
     model, x, y = RowWise(SHAPE), images(SHAPE, 3, 0), torch.tensor([0, 2, 4])
     for kind in ("none", "l2"):
-        seen = PGNGenerator(SHAPE, 5, width=2, grad_norm=kind).seen(model, x, y)  # type: ignore[arg-type]
+        seen = PGNGenerator(SHAPE, 5, width=2, grad_norm=kind).seen(model, x, y)
         for i in range(3):
             leaf = x[i : i + 1].clone().requires_grad_()
             (grad,) = torch.autograd.grad(softmax(model(leaf), 1)[0, y[i]], leaf)
@@ -240,9 +242,9 @@ def penalised(margin: float, length: float, penalty: float) -> tuple[float, floa
 def test_the_generator_reaches_the_optimum_of_a_linear_model() -> None:
     """PGN section 4: the penalised maximiser is known there. Ascent by the generator comes close, a larger penalty
     makes it shorter, and at the optimum sigmoid(s - m) = 2 c s / |w|^2."""
-    model, x = Linear((1, 4, 4), seed=1), torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    model, x = Linear((1, 4, 4), seed=1), torch.rand(64, 1, 4, 4, generator=torch_seed(0)) * 0.2 + 0.4
     with torch.no_grad():
-        model.bias -= model(x)[:, 1].mean()  # so that the classifier is nowhere sure
+        model.bias.sub_(model(x)[:, 1].mean())  # so that the classifier is nowhere sure
     y = (model(x)[:, 1] > 0).long()
     length = float(model.weight.detach().norm())
     lengths = []

@@ -91,7 +91,7 @@ def test_what_it_makes_lies_in_the_threat(name: str, seed: int, factor: float, s
     model = RowWise(shape, 5)
     for ball in (b for b in BALLS if isinstance(b, generator.BALLS)):
         for threat in (ball.scaled(factor), ball.scaled(torch.linspace(0, factor, 5))):
-            attack: Any = mrt.GeneratorAttack(generator, threat, samples)  # type: ignore[arg-type]
+            attack: Any = mrt.GeneratorAttack(generator, threat, samples)
             x_adv = attack(model, x, y, rng=noise.of_index(torch.arange(5), seed))
             assert x_adv.dtype == torch.float32 and not x_adv.requires_grad
             assert bool(threat.contains(x, x_adv).all())
@@ -148,8 +148,9 @@ def through(generator: Any, model: nn.Module, x: Tensor, y: Tensor, seeds: Tenso
         return two_pass(generator, model, x, y, seeds, ball)
     if isinstance(generator, PGNGenerator):
         raw, x_adv = generator.perturbed(model, x, y)
-        cost = sum(float(generator.penalty) * d.square().sum() for d in (raw if generator.space == "tanh" else x_adv - x))
-        return cost / len(x) - cross_entropy(model(x_adv), y)
+        moved = raw if generator.space == "tanh" else x_adv - x
+        cost: Tensor = torch.stack([generator.penalty * d.square().sum() for d in moved]).mean()
+        return cost - cross_entropy(model(x_adv), y)
     if isinstance(generator, AdvGAN):
         return two_players(generator, model, x, y, ball)
     x_adv = generator.craft(model, x, y, seeds, ball)
@@ -171,7 +172,8 @@ def two_players(generator: AdvGAN, model: nn.Module, x: Tensor, y: Tensor, ball:
     hinge = (raw.flatten(1).norm(dim=1) - bound).clamp(min=0).mean()
     judge = -torch.sigmoid(generator.discriminator(x)).log().mean()
     judge = judge - (1 - torch.sigmoid(generator.discriminator(x_adv.detach()))).log().mean()
-    return fool + generator.gan * unseen + generator.hinge * hinge + judge
+    total: Tensor = fool + generator.gan * unseen + generator.hinge * hinge + judge
+    return total
 
 
 def two_pass(generator: L2LGenerator, model: nn.Module, x: Tensor, y: Tensor, seeds: Tensor, ball: Any) -> Tensor:

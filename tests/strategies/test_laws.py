@@ -155,7 +155,8 @@ def test_noise_belongs_to_the_examples(strategy: Any) -> None:
         return  # its batches are stacked, or its generator has learnt from the whole of them
     learns = hasattr(strategy, "generator_lr")  # its generator took a step on what it saw
     for all_, one, two in zip(crafted(slice(0, 12)), crafted(slice(0, 6)), crafted(slice(6, 12)), strict=True):
-        torch.testing.assert_close(all_, torch.cat([one, two]), **({"rtol": 0, "atol": 0.01} if learns else {}))
+        close: dict[str, Any] = {"rtol": 0, "atol": 0.01} if learns else {}
+        torch.testing.assert_close(all_, torch.cat([one, two]), **close)
 
 
 def test_the_attacks_are_the_papers() -> None:
