@@ -251,7 +251,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("strategies/l2l_da.py", "        self.descend(found.descent, step)\n", "", LEARNED),
     ("strategies/l2l_da.py", "        self.generator.train()\n", "", LEARNED),
     ("strategies/pgn.py", "crafting(self.generator, bn=\"batch\"):", "crafting(self.generator):", LEARNED),
-    ("strategies/pgn.py", "            self.descend(self.generator.objective(f, x, y, step.seeds, BOX).descent, step)\n", "", LEARNED),
+    ("strategies/pgn.py", "            self.descend(self.generator.penalised(f, x, grad, y).descent, step)\n", "", LEARNED),
     ("strategies/ant.py", "noise.integers(noise.fold(step.seeds, 2), 0, 1).bool()", "noise.integers(noise.fold(step.seeds, 2), 1, 1).bool()", LEARNED),
     ("strategies/learner.py", "take_step(self.generator, self.optimizer, grads, step.mean)", "take_step(self.generator, self.optimizer, grads)", SHARED),
     ("strategies/learner.py", "self.optimizer.load_state_dict(state)", "pass", RUNS),

@@ -95,11 +95,11 @@ class PGNGenerator(Generator):
 
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
         """x' of any length: the attack projects it."""
-        return self.perturbed(f, x, y)[1]
+        return self.applied(x, self.seen(f, x, y), y)[1]
 
-    def perturbed(self, f: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def applied(self, x: Tensor, grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """G, and x'."""
-        made = self(x, self.seen(f, x, y), y)
+        made = self(x, grad, y)
         return made, (torch.tanh(torch.atanh((2 * x - 1).clamp(-EDGE, EDGE)) + made) + 1) / 2
 
     def seen(self, f: Model, x: Tensor, y: Tensor) -> Tensor:
@@ -111,8 +111,11 @@ class PGNGenerator(Generator):
         return unit
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
+        return self.penalised(f, x, self.seen(f, x, y), y)
+
+    def penalised(self, f: Model, x: Tensor, grad: Tensor, y: Tensor) -> Made:
         """- CE(f(x'), y) + penalty |x' - x|^2, a sum over the entries of an image and a mean over images."""
-        made, x_adv = self.perturbed(f, x, y)
+        made, x_adv = self.applied(x, grad, y)
         cost = (x_adv - x if self.space == "image" else made).square().flatten(1).sum(1).mean()
         return rising(f, x_adv, y, self.penalty * cost)
 

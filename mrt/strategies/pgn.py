@@ -15,9 +15,6 @@ from mrt.generators import PGNGenerator
 from mrt.generators.pgn import GradNorm, Input, Space
 from mrt.protocols import Step
 from mrt.strategies.learner import Learner, made, made_for
-from mrt.threats import Linf
-
-BOX = Linf(1.0)  # no bound but the box: the generator's penalty takes its place
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,8 @@ class PGN:
 class Penalised(Learner):
     """PGN as it runs: a step of the generator, then one of the classifier on what the generator now makes."""
 
+    generator: PGNGenerator
+
     def __init__(self, settings: PGN, generator: PGNGenerator, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(generator, optimizer)
         self.settings = settings
@@ -76,9 +75,10 @@ class Penalised(Learner):
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         self.generator.train()
         with crafting(model, fast=step.fast) as f:
-            self.descend(self.generator.objective(f, x, y, step.seeds, BOX).descent, step)
+            grad = self.generator.seen(f, x, y)
+            self.descend(self.generator.penalised(f, x, grad, y).descent, step)
             with torch.no_grad(), crafting(self.generator, bn="batch"):  # which moves no running statistics
-                x_adv = self.generator.craft(f, x, y, step.seeds, BOX)
+                x_adv = self.generator.applied(x, grad, y)[1]
         s = self.settings
         adversarial = s.adversarial * cross_entropy(model(x_adv), y)
         return adversarial + s.clean * cross_entropy(model(x), y) if s.clean else adversarial

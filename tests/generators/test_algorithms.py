@@ -88,7 +88,7 @@ def test_the_latent_joins_every_layer_on_the_way_down() -> None:
 
 
 def name_of(net: nn.Module, layer: nn.Module) -> str:
-    names = [name for name, module in net.named_modules() if module is layer]
+    names: list[str] = [name for name, module in net.named_modules() if module is layer]
     return names[0]
 
 
@@ -187,7 +187,7 @@ def test_tanh_space_is_the_box(seed: int, scale: float) -> None:
     generator, x = PGNGenerator(SHAPE, 5, width=2).eval(), images(SHAPE, 4, seed)
     raw = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(seed)) * scale
     generator.forward = lambda x, grad, y: raw  # type: ignore[method-assign]
-    made, x_adv = generator.perturbed(RowWise(SHAPE), x, torch.arange(4))
+    made, x_adv = generator.applied(x, x, torch.arange(4))
     assert made is raw and bool(((x_adv >= 0) & (x_adv <= 1)).all())
     if scale == 0:
         torch.testing.assert_close(x_adv, x, rtol=0, atol=1e-6)

@@ -147,7 +147,7 @@ def through(generator: Any, model: nn.Module, x: Tensor, y: Tensor, seeds: Tenso
     if isinstance(generator, L2LGenerator):
         return two_pass(generator, model, x, y, seeds, ball)
     if isinstance(generator, PGNGenerator):
-        raw, x_adv = generator.perturbed(model, x, y)
+        raw, x_adv = generator.applied(x, generator.seen(model, x, y), y)
         moved = raw if generator.space == "tanh" else x_adv - x
         cost: Tensor = torch.stack([generator.penalty * d.square().sum() for d in moved]).mean()
         return cost - cross_entropy(model(x_adv), y)
