@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mrt.evaluation.metrics import optimal
@@ -18,11 +18,13 @@ LAST = ("union", "average", "min", "n")  # columns behind those of the threats
 
 @dataclass(frozen=True)
 class Line:
-    """One row to compare: percentages by column, and the size of each threat, so that sizes are not mixed up."""
+    """One row to compare: percentages by column, and the size of each threat, so that sizes are not mixed up. `more`:
+    figures that get a column only where another row lists them among its values: attacks, mean distances."""
 
     title: str
     values: Mapping[str, float]
     radii: Mapping[str, tuple[float, ...]]
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 def of(report: Report) -> Table:
@@ -102,7 +104,11 @@ def lines_of(reports: Sequence[tuple[str, Report]]) -> list[Line]:
         held = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
         held |= {} if report.info["cascade"] else {"min": report.minimum}
         radii = {column: tuple(r) for column, r in report.info["radii"].items()}
-        lines.append(Line(name, {k: 100 * v for k, v in held.items()} | {"n": report.n}, radii))
+        more = {label: 100 * share for label, share in report.attacks.items()}
+        for label, rho in report.rhos.items():
+            plain = label.removeprefix("foolbox.")
+            more |= {f"mean {plain}": rho.mean, f"median {plain}": rho.median}
+        lines.append(Line(name, {k: 100 * v for k, v in held.items()} | {"n": report.n}, radii, more))
     if len(reports) > 1 and all(r.info[k] == reports[0][1].info[k] for _, r in reports for k in ("data", "threats")):
         best = optimal([report for _, report in reports])
         held = {**best.threats, "union": best.union, "average": best.average}
@@ -111,15 +117,20 @@ def lines_of(reports: Sequence[tuple[str, Report]]) -> list[Line]:
 
 
 def columns(lines: Sequence[Line]) -> list[str]:
-    """clean, each threat with its size ("l1 10"), then union, average, min, n: those that any row has."""
+    """clean, each threat with its size ("l1 10"), what one row lists and another has as well, then union, average, min,
+    n: those that any row has."""
     threats = [f"{name} {size(line.radii[name])}" for line in lines for name in line.values if name in line.radii]
-    return ["clean", *dict.fromkeys(threats), *(name for name in LAST if any(name in line.values for line in lines))]
+    shared = {name for line in lines for name in line.more}
+    others = [name for line in lines for name in line.values if name in shared]
+    last = [name for name in LAST if any(name in line.values for line in lines)]
+    return ["clean", *dict.fromkeys(threats), *dict.fromkeys(others), *last]
 
 
 def cells(line: Line, names: Sequence[str]) -> list[str]:
     """The row's entries in those columns."""
-    named = {f"{k} {size(line.radii[k])}" if k in line.radii else k: v for k, v in line.values.items()}
-    return [("" if n not in named else f"{named[n]:.0f}" if n == "n" else f"{named[n]:.1f}") for n in names]
+    named = {f"{k} {size(line.radii[k])}" if k in line.radii else k: v for k, v in {**line.more, **line.values}.items()}
+    digits = {n: 0 if n == "n" else 3 if n.startswith(("mean ", "median ")) else 1 for n in names}
+    return ["" if n not in named else f"{named[n]:.{digits[n]}f}" for n in names]
 
 
 def _share(share: float, interval: tuple[float, float]) -> tuple[str, str]:
