@@ -146,8 +146,8 @@ class Step:
     x_raw: Tensor
     """x before augmentation."""
     seeds: Tensor
-    """int64 (N,), one per example and epoch: noise drawn from them depends neither on batch mates nor on the number of
-    processes."""
+    """int64 (N,), one per example and epoch (and update, where a share of each batch is `labelled`): noise drawn from
+    them depends neither on batch mates nor on the number of processes."""
     shared_seed: int
     """The same on all processes, another at every update: what one draw for the whole batch is made from."""
     fast: Fast

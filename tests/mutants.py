@@ -210,7 +210,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("generators/generator.py", "torch.inf if generator.clip is None else generator.clip", "torch.inf", LEARNED),
     ("generators/attack.py", "self.threat.apply(task.x, self.threat.project(made - task.x, task.x))", "made", MAKERS),
     ("generators/attack.py", "noise.fold(task.seeds, draw)", "task.seeds", MAKERS),
-    ("generators/attack.py", ", crafting(self.generator):", ":", MAKERS),
+    ("generators/attack.py", "as task, crafting(self.generator):", "as task:", MAKERS),
     ("generators/attack.py", "seed=seed, epoch=epoch)\n", "seed=0, epoch=0)\n", MAKERS),
     ("generators/l2l_da.py", "moved = delta + self.step * eps", "moved = self.step * eps", MAKERS),
     ("generators/l2l_da.py", "moved = delta + self.step * eps", "moved = delta.detach() + self.step * eps", BOXES),

@@ -19,8 +19,9 @@ import mrt
 import mrt.strategies
 from mrt import cli
 from mrt.cli import parsing
+from mrt.cli.choices import STRATEGIES
 from mrt.cli.train import command
-from mrt.cli.training import STRATEGIES, Command, made_strategy, strategy_named
+from mrt.cli.training import Command, made_strategy, strategy_named
 from tests.matrix_smoke import ROOT
 from tests.support import UNION
 from tests.training.test_loop import toy

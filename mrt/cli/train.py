@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_type_hints
 import tyro
 
 from mrt import checks
-from mrt.cli.training import ALIASES, ATTACKS, OPTIMIZERS, STRATEGIES, TEXT, Command, Options, strategy_named
+from mrt.cli.choices import ALIASES, ATTACKS, OPTIMIZERS, STRATEGIES, TEXT
+from mrt.cli.training import Command, Options, strategy_named
 from mrt.data import CropFlip
 
 HELP = TEXT | {

@@ -10,43 +10,20 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-import mrt.attacks
-import mrt.strategies
 from mrt import checks
-from mrt.attacks.iterative import Iterative
 from mrt.cli import parsing
+from mrt.cli.choices import ALIASES, ATTACKS, ONLY, OPTIMIZERS, STRATEGIES, TEXT
 from mrt.config import attribute
 from mrt.data import CropFlip, Images
 from mrt.evaluation import save_model
 from mrt.evaluation.opening import device_named, fill, weights_in
 from mrt.evaluation.store import written
+from mrt.generators import save_generator
 from mrt.protocols import Fast
-from mrt.training import SGD, Adam, Run, Validation, fit, ratios, tune
+from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
 from mrt.training.tune import split
 
-STRATEGIES: dict[str, Any] = {
-    "standard": mrt.strategies.Standard,
-    "adversarial": mrt.strategies.Adversarial,
-    "average": mrt.strategies.Average,
-    "worst": mrt.strategies.Worst,
-    "alternate": mrt.strategies.Alternate,
-    "msd": mrt.strategies.MSDTraining,
-    "sat": mrt.strategies.SAT,
-    "eat": mrt.strategies.EAT,
-    "trades": mrt.strategies.TRADES,
-    "mng-ac": mrt.strategies.MNGAC,
-    "l2l-da": mrt.strategies.L2LDA,
-    "pgn": mrt.strategies.PGN,
-    "ant": mrt.strategies.ANT,
-}
-ALIASES = {"avg": "average", "max": "worst"}
-ATTACKS = {name.lower(): getattr(mrt.attacks, name) for name in mrt.attacks.__all__}
-ATTACKS = {name: kind for name, kind in ATTACKS.items() if issubclass(kind, (Iterative, mrt.attacks.FGM))}
-TEXT = {"threat": "linf=8/255, l2=0.5, l1=12, l0=12 or rt=30,3 (degrees, pixels)", "keep": "10, 0.99, or 5,20"}
-TEXT["threats"] = f"each {TEXT['threat']}"
-TEXT["noise_ball"] = "what noise is brought onto where a threat is no ball: l2=0.5; the first l2 ball if left out"
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; the rest makes the run what it is
 
 
@@ -187,7 +164,7 @@ def made_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -
     for key in {"threat", "threats"} & set(given):
         texts = given[key] if isinstance(given[key], tuple) else [given[key]]
         if not any(texts):
-            raise ValueError(f"{name} needs --{key}: {TEXT[key]}")
+            raise ValueError(f"{name} needs --{key}: {ONLY.get(name, TEXT[key])}")
         found = tuple(attacked(parsing.threat(text), attack, given) for text in texts)
         given[key] = found if key == "threats" else found[0]
     return kind(**given) if isinstance(kind, type) else kind
@@ -248,9 +225,9 @@ def conclude(run: Run, options: Options, threats: str) -> None:
         written(path, lambda file: save_model(model, file, **settings))
     factory = f" --factory {options.model}" if ":" in options.model else ""
     print(f"{which} weights: {path}")
-    if hasattr(run.state, "generator"):
+    if hasattr(run.state, "generator") and getattr(run.state.settings, "noise", "learned") == "learned":
         generator = run.path / "generator.pt"
-        written(generator, lambda file: torch.save(run.state.generator.state_dict(), file))
-        print(f"the generator's weights: {generator}")
+        written(generator, lambda file: save_generator(run.state.generator, file))
+        print(f"the generator, for mrt.generators.load_generator: {generator}")
     where = f"--data {options.data} --threats {threats} --out {run.path / 'judged'}"
     print(f"judge it: mrt evaluate {path}{factory} {where}")

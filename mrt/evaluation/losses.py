@@ -40,6 +40,9 @@ def loss_path(attack: Attack, model: Model, x: Tensor, y: Tensor, attempts: int 
     left as it was.
     """
     checks.count("attempts", attempts)
+    for name, wanted in (("best", "last"), ("samples", 1)):
+        if getattr(attack, name, wanted) != wanted:
+            raise ValueError(f"a loss path needs an attack with {name}={wanted!r}; got {getattr(attack, name)!r}")
     checks.count("seed", seed, low=0)
     checks.images("x", x)
     checks.labels("y", y, x)

@@ -104,7 +104,7 @@ def lines_of(reports: Sequence[tuple[str, Report]]) -> list[Line]:
         held = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
         held |= {} if report.info["cascade"] else {"min": report.minimum}
         radii = {column: tuple(r) for column, r in report.info["radii"].items()}
-        more = {label: 100 * share for label, share in report.attacks.items()}
+        more = {} if report.info["cascade"] else {a: 100 * share for a, share in report.attacks.items()}
         for label, rho in report.rhos.items():
             plain = label.removeprefix("foolbox.")
             more |= {f"mean {plain}": rho.mean, f"median {plain}": rho.median}
@@ -119,16 +119,22 @@ def lines_of(reports: Sequence[tuple[str, Report]]) -> list[Line]:
 def columns(lines: Sequence[Line]) -> list[str]:
     """clean, each threat with its size ("l1 10"), what one row lists and another has as well, then union, average, min,
     n: those that any row has."""
-    threats = [f"{name} {size(line.radii[name])}" for line in lines for name in line.values if name in line.radii]
-    shared = {name for line in lines for name in line.more}
-    others = [name for line in lines for name in line.values if name in shared]
+    threats = [sized(line, name) for line in lines for name in line.values if name in line.radii]
+    shared = {sized(line, name) for line in lines for name in line.more}
+    others = [sized(line, name) for line in lines for name in line.values if sized(line, name) in shared]
     last = [name for name in LAST if any(name in line.values for line in lines)]
     return ["clean", *dict.fromkeys(threats), *dict.fromkeys(others), *last]
 
 
+def sized(line: Line, name: str) -> str:
+    """A column's name with the radius of its threat: "l1 10", "fgsm-linf 0.3"."""
+    radius = line.radii.get(name.rpartition("-")[2])
+    return name if radius is None else f"{name} {size(radius)}"
+
+
 def cells(line: Line, names: Sequence[str]) -> list[str]:
     """The row's entries in those columns."""
-    named = {f"{k} {size(line.radii[k])}" if k in line.radii else k: v for k, v in {**line.more, **line.values}.items()}
+    named = {sized(line, name): value for name, value in {**line.more, **line.values}.items()}
     digits = {n: 0 if n == "n" else 3 if n.startswith(("mean ", "median ")) else 1 for n in names}
     return ["" if n not in named else f"{named[n]:.{digits[n]}f}" for n in names]
 

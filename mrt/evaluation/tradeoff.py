@@ -35,7 +35,10 @@ class Point:
 def rho_at(points: Sequence[Point], clean: float) -> float:
     """rho at that clean accuracy, on straight lines between the method's points, of which those of equal accuracy count
     as their mean; NaN outside their range."""
-    return interpolated([(p.clean, p.rho) for p in checks.several("points", points, "Point(...) values")], clean)
+    held = checks.several("points", points, "Point(...) values")
+    if not all(isinstance(p, Point) for p in held):
+        raise ValueError(f"points must be Point(...) values; got {points!r}")
+    return interpolated([(p.clean, p.rho) for p in held], clean)
 
 
 def gain(points: Sequence[Point], baseline_clean: float, baseline_rho: float) -> float:

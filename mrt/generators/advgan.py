@@ -15,7 +15,7 @@ from mrt.attacks.losses import margin
 from mrt.generators.generator import Generator, Made, Shape, wide
 from mrt.protocols import Ball, Model
 from mrt.threats import Linf
-from mrt.threats.projections import column
+from mrt.threats.projections import linf
 
 
 class AdvGAN(Generator):
@@ -52,14 +52,16 @@ class AdvGAN(Generator):
             nn.Linear(wide * sizes[0] * sizes[1], 1),
         )  # fmt: skip
 
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
         return self.perturbed(x, threat)[1]
 
     def perturbed(self, x: Tensor, threat: Ball) -> tuple[Tensor, Tensor]:
         """G(x), and x'."""
-        eps, made = column(threat.eps, x), self.net(x)
-        limit = eps if isinstance(eps, Tensor) else torch.full((), eps, dtype=x.dtype, device=x.device)
-        return made, (x + torch.minimum(torch.maximum(made, -limit), limit)).clamp(0, 1)
+        made = self.net(x)
+        return made, (x + linf(made, threat.eps)).clamp(0, 1)
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
         """Both players' losses in one scalar: the generator's sees the discriminator as it is, the discriminator's sees

@@ -22,14 +22,14 @@ from mrt.threats import noise
 GENERATE = 7  # what these seeds are for
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GeneratorAttack:
     """What a generator makes in `threat`, the best of `samples` draws of its noise; projected where it has no radius of
     its own (PGN).
 
     It was trained against one classifier, and is as strong as it was fitted to the one it is used on: `fit_generator`.
-    True labels are among what generators see. One that uses no noise (L2L*, PGN, GAP, AdvGAN) makes the same every
-    time.
+    True labels are among what generators see. Give `rng` to get the same again; one that uses no noise (L2L*, PGN, GAP,
+    AdvGAN) makes the same every time.
     """
 
     generator: Generator
@@ -41,6 +41,10 @@ class GeneratorAttack:
             raise ValueError(f"generator must be one of mrt.generators; got {self.generator!r}")
         self.generator.check_threat(self.threat)
         checks.count("samples", self.samples)
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.generator.settings.items())
+        return f"GeneratorAttack({type(self.generator).__name__}({told}), {self.threat!r}, {self.samples})"
 
     def __call__(
         self,
@@ -56,9 +60,13 @@ class GeneratorAttack:
             raise ValueError("a generator attack has no target and no start: it makes what it was trained to make")
         with open_task(self.threat, ce, (model, x, y, None, rng, None)) as task, crafting(self.generator):
             self.generator.check(task.x, task.goal.y, self.threat)
+
+            def f(z: Tensor) -> Tensor:
+                return matching(self.generator, task.f(z))
+
             best = Best("broken")
             for draw in range(self.samples):
-                made = self.generator.craft(task.f, task.x, task.goal.y, noise.fold(task.seeds, draw), self.threat)
+                made = self.generator.craft(f, task.x, task.goal.y, noise.fold(task.seeds, draw), self.threat)
                 x_adv = self.threat.apply(task.x, self.threat.project(made - task.x, task.x))
                 if self.samples == 1:
                     return x_adv
@@ -80,8 +88,9 @@ def fit_generator(
 ) -> GeneratorAttack:
     """Train `generator`, in place and on its device, against `model` as it stands; the attack that it has become.
 
-    The model is not changed. The optimizer is the generator's own, or a live one for its parameters: to go on from
-    where a training ended.
+    The model is not changed. PGN's generator is trained without a radius: there `threat` is the attack's alone. The
+    optimizer is the generator's own, or a live one for its parameters: to go on from
+    where a training ended (with another seed, or it repeats the batches).
     """
     if not isinstance(generator, Generator):
         raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
@@ -89,7 +98,9 @@ def fit_generator(
     checks.count("iterations", iterations)
     checks.count("seed", seed, low=0)
     checks.flag("progress", progress)
-    images, here = as_images(data), next(generator.parameters()).device
+    images, here = _images(data), next(generator.parameters()).device
+    if optimizer is not None:
+        _need_own(optimizer, generator)
     size = min(checks.count("batch_size", batch_size), len(images))
     ready(generator, model, images, threat, here)
     optimizer, visits = optimizer or generator.optimizer(), torch.arange(0)
@@ -115,9 +126,47 @@ def ready(generator: Generator, model: Model, images: Images, threat: Ball, devi
     batch = gather(images, torch.arange(1), seed=0, epoch=0, device=device)
     generator.check(batch.x, images.y, threat)
     with torch.no_grad(), crafting(model) as f:
-        found = checks.logits(f(batch.x), batch.x).shape[1]
-    if found != generator.classes:
-        raise ValueError(f"this generator was made for {generator.classes} classes; the model has {found}")
+        matching(generator, checks.logits(f(batch.x), batch.x))
+
+
+def matching(generator: Generator, logits: Tensor) -> Tensor:
+    """The logits, if they are of the generator's classes."""
+    if logits.shape[1] != generator.classes:
+        raise ValueError(f"this generator was made for {generator.classes} classes; the model has {logits.shape[1]}")
+    return logits
+
+
+def _images(data: Any) -> Images:
+    """Training images, at least one of them."""
+    pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data)
+    if not pair and not isinstance(data, Images):
+        raise ValueError(f"data must be Images, or a pair of tensors (x, y); got {type(data).__name__}")
+    images = as_images(data)
+    if not len(images):
+        raise ValueError("data must hold at least one image; got none")
+    return images
+
+
+def _need_own(optimizer: Any, generator: Generator) -> None:
+    """A live optimizer, of nothing but the generator's parameters."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ValueError(f"optimizer must be a torch optimizer for the generator's parameters; got {optimizer!r}")
+    own = {id(p) for p in generator.parameters()}
+    if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("optimizer must be for the generator's parameters alone; it holds others, which it would move")
+
+
+def load_generator(file: Any) -> Generator:
+    """A generator from a file of `save_generator`, or generator.pt of `mrt train`; pickled code is refused."""
+    import mrt.generators as known
+
+    held = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(held, dict) or "mrt_generator" not in held:
+        raise ValueError(f"{file} holds no generator; save_generator writes such files")
+    kind = getattr(known, checks.choice("generator", held["mrt_generator"], tuple(known.__all__)))
+    generator: Generator = kind(**held["settings"])
+    generator.load_state_dict(held["weights"])
+    return generator.eval()
 
 
 class Bar:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, NamedTuple
+from inspect import signature
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,14 @@ class Generator(nn.Module):
     BALLS: ClassVar[tuple[type, ...]] = (Linf, L2, L1)  # that it can search
     MULTIPLE: ClassVar[int] = 4  # of which height and width must be
     clip: float | None = None  # bound on the gradient's norm in training
+    settings: dict[str, Any]  # what it was made with
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Generator:
+        made = super().__new__(cls)
+        if args or kwargs:  # not where one is being copied
+            bound = signature(cls.__init__).bind(None, *args, **kwargs)
+            object.__setattr__(made, "settings", dict(list(bound.arguments.items())[1:]))
+        return made
 
     def __init__(self, shape: Shape, classes: int) -> None:
         super().__init__()
@@ -65,6 +74,10 @@ class Generator(nn.Module):
     def check(self, x: Tensor, y: Tensor, threat: Ball) -> None:
         """ValueError unless it was made for these images, labels and threat."""
         self.check_threat(threat)
+        self.check_batch(x, y)
+
+    def check_batch(self, x: Tensor, y: Tensor) -> None:
+        """ValueError unless it was made for these images and labels."""
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"this generator was made for images of {self.shape}; got {tuple(x.shape[1:])}")
         if int(y.max()) >= self.classes:
@@ -75,6 +88,14 @@ class Generator(nn.Module):
         if not isinstance(threat, self.BALLS):
             names = " or ".join(kind.__name__ for kind in self.BALLS)
             raise ValueError(f"{type(self).__name__} searches {names} balls; got {threat!r}")
+
+
+def save_generator(generator: Generator, file: Any) -> None:
+    """Its type, settings and weights, for `load_generator`; file is a path or an open one."""
+    if not isinstance(generator, Generator):
+        raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
+    held = {"mrt_generator": type(generator).__name__, "settings": generator.settings}
+    torch.save({**held, "weights": generator.state_dict()}, file)
 
 
 def slope(f: Model, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,6 +136,7 @@ def take_step(
         raise FloatingPointError(f"the generator's gradient has length {length}: look at the classifier, or its rate")
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
+    torch.clear_autocast_cache()  # which holds the weights as they were
 
 
 @torch.no_grad()

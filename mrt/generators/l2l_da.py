@@ -12,7 +12,7 @@ from mrt.generators.generator import Generator, Made, Shape, slope
 from mrt.generators.unet import LATENT, UNet
 from mrt.protocols import Ball, Model
 from mrt.threats import Linf, noise
-from mrt.threats.projections import column
+from mrt.threats.projections import column, linf
 
 Normalise = Literal["channel", "image", "none"]
 TINY = 1e-15
@@ -39,7 +39,7 @@ class L2LGenerator(Generator):
         width: int = 64,
         steps: int = 10,
         step: float = 0.25,
-        diversity: float = 0.5,
+        diversity: float = 0.02,
         recursive: bool = True,
         latent: bool = True,
         see_delta: bool = True,
@@ -92,10 +92,8 @@ class L2LGenerator(Generator):
     def move(self, x: Tensor, grad: Tensor, delta: Tensor, z: Tensor, y: Tensor, threat: Ball) -> tuple[Tensor, Tensor]:
         """One step: the next delta, which the box does not clip, and x', which it does."""
         planes = [x, self.normalised(grad), *([delta] if self.see_delta else [])]
-        eps = column(threat.eps, x)
-        moved = delta + self.step * eps * self.net(torch.cat(planes, 1), z, y)
-        limit = eps if isinstance(eps, Tensor) else torch.full((), eps, dtype=x.dtype, device=x.device)
-        delta = torch.minimum(torch.maximum(moved, -limit), limit)
+        moved = delta + self.step * column(threat.eps, x) * self.net(torch.cat(planes, 1), z, y)
+        delta = linf(moved, threat.eps)
         return delta, (x + delta).clamp(0, 1)
 
     def normalised(self, grad: Tensor) -> Tensor:

@@ -60,6 +60,9 @@ class MNGNoise(Generator):
         made: Tensor = self.conv4(h) + z[:, :, 1:-1, 1:-1]
         return made
 
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-4)
+
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
         """x with noise on the ball; nothing is asked of the classifier."""
         channels, height, width = self.shape

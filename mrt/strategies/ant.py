@@ -15,7 +15,7 @@ from mrt.attacks.iterative import need_ball
 from mrt.generators import MNGNoise
 from mrt.protocols import Ball, Step
 from mrt.strategies.learner import Learner, made, made_for
-from mrt.threats import noise
+from mrt.threats import L1, L2, Linf, noise
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class ANT:
     generator_lr: float = field(default=1e-4, kw_only=True)
 
     def __post_init__(self) -> None:
-        need_ball(self, self.threat)
+        need_ball(self, self.threat, Linf, L2, L1)
         checks.count("width", self.width)
         checks.flag("conditional", self.conditional)
         checks.number("generator_lr", self.generator_lr, open_low=True)
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> Noisy:
         how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
-        generator = MNGNoise(*made_for(model, x), **how).to(x.device)
+        generator = MNGNoise(*made_for(model, x, y), **how).to(x.device)
         return Noisy(self, generator, made("adam", generator, self.generator_lr))
 
 
@@ -49,6 +49,7 @@ class Noisy(Learner):
 
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         ball = self.settings.threat
+        self.generator.check_batch(x, y)
         with crafting(model, fast=step.fast) as f:
             self.descend(self.generator.objective(f, x, y, noise.fold(step.seeds, 0), ball).descent, step)
             with torch.no_grad():

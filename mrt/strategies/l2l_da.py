@@ -82,7 +82,7 @@ class L2LDA:
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> LearningToLearn:
         names = ("width", "steps", "step", "diversity", "recursive", "latent", "see_delta", "labels", "normalise")
         how: dict[str, Any] = {name: getattr(self, name) for name in (*names, "deeper")}
-        generator = L2LGenerator(*made_for(model, x), **how).to(x.device)
+        generator = L2LGenerator(*made_for(model, x, y), **how).to(x.device)
         decay = {"momentum": 0.9, "weight_decay": 1e-5} if self.generator_optimizer == "sgd" else {}
         return LearningToLearn(self, generator, made(self.generator_optimizer, generator, self.generator_lr, **decay))
 
@@ -97,6 +97,7 @@ class LearningToLearn(Learner):
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         if step.index < self.settings.warmup:
             return cross_entropy(model(x), y)
+        self.generator.check_batch(x, y)
         self.generator.train()
         with crafting(model, fast=step.fast) as f:
             found = self.generator.objective(f, x, y, step.seeds, self.settings.threat)

@@ -47,8 +47,10 @@ def made(kind: Optimizer, generator: Generator, lr: float, **more: float) -> tor
     return optimizer
 
 
-def made_for(model: nn.Module, x: Tensor) -> tuple[Shape, int]:
+def made_for(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Shape, int]:
     """The shape of the images and the number of classes that a generator must be made for."""
     with torch.no_grad(), crafting(model) as f:
         classes = checks.logits(f(x[:1]), x[:1]).shape[1]
+    if int(y.max()) >= classes:
+        raise ValueError(f"labels must be class numbers below {classes}, as the model has so many; got {int(y.max())}")
     return (x.shape[1], x.shape[2], x.shape[3]), classes

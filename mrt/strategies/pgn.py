@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -15,6 +16,8 @@ from mrt.generators import PGNGenerator
 from mrt.generators.pgn import GradNorm, Input, Space
 from mrt.protocols import Step
 from mrt.strategies.learner import Learner, made, made_for
+
+FROZEN = 0.25  # of the pixels on their bounds
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,15 @@ class PGN:
         return PGN(50.0, grad_norm="none")
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> Penalised:
+        if self.batch_norm and len(x) < 2:
+            raise ValueError("PGN's generator has BatchNorm and needs batches of 2 images at least; got 1")
+        frozen = float(((x == 0) | (x == 1)).float().mean())
+        if frozen > FROZEN:
+            text = f"{100 * frozen:.0f}% of the pixels are exactly 0 or 1, and PGN's generator hardly moves such pixels"
+            warnings.warn(f"{text}: squeeze the images, to [0.1, 0.9] say", stacklevel=2)
         how: dict[str, Any] = {"width": self.width, "penalty": self.penalty, "grad_norm": self.grad_norm}
         how |= {"space": self.space, "inputs": self.inputs, "batch_norm": self.batch_norm}
-        generator = PGNGenerator(*made_for(model, x), **how).to(x.device)
+        generator = PGNGenerator(*made_for(model, x, y), **how).to(x.device)
         return Penalised(self, generator, made("adam", generator, self.generator_lr))
 
 
@@ -73,6 +82,7 @@ class Penalised(Learner):
         self.settings = settings
 
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        self.generator.check_batch(x, y)
         self.generator.train()
         with crafting(model, fast=step.fast) as f:
             grad = self.generator.seen(f, x, y)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrt.protocols import Ball
 from mrt.threats.balls import L1, L2, Linf
-from mrt.threats.projections import Radius, column, l1, l1_box
+from mrt.threats.projections import Radius, column, l1, l1_box, linf
 
 
 def onto(ball: Ball, x: Tensor, noise: Tensor, *, rescale: bool = True, squash: bool = False) -> Tensor:
@@ -21,7 +21,7 @@ def onto(ball: Ball, x: Tensor, noise: Tensor, *, rescale: bool = True, squash: 
     2020), else projected."""
     if isinstance(ball, Linf):
         bound = column(ball.eps, x)
-        return (x + (_squashed(noise, bound) if squash else _clamped(noise, bound))).clamp(0, 1)
+        return (x + (_squashed(noise, bound) if squash else linf(noise, ball.eps))).clamp(0, 1)
     if isinstance(ball, L2):
         scale = on_sphere(noise, x, ball.eps)
         if not rescale:
@@ -30,12 +30,6 @@ def onto(ball: Ball, x: Tensor, noise: Tensor, *, rescale: bool = True, squash: 
     if isinstance(ball, L1):
         return (x + thresholded(noise, x, ball.eps, box=ball.projection == "exact")).clamp(0, 1)
     raise ValueError(f"noise can be brought onto Linf, L2 or L1 balls; got {ball!r}")
-
-
-def _clamped(noise: Tensor, bound: float | Tensor) -> Tensor:
-    if isinstance(bound, Tensor):
-        return torch.minimum(torch.maximum(noise, -bound), bound)
-    return noise.clamp(-bound, bound)
 
 
 def _squashed(noise: Tensor, bound: float | Tensor) -> Tensor:

@@ -102,13 +102,13 @@ def fit(
         settings = chosen(model, strategy, images, epochs, iterations, team.count, **how)
         folder = None if out is None else RunFolder(Path(out), team.first)
         with nullcontext() if folder is None else folder.owned():
-            if folder is not None:
-                folder.open(settings.config(model, images, info))
             before = memory_format(model)
             if channels_last:
                 model.to(memory_format=torch.channels_last)
             try:
                 loop = Loop(model.train(), images, settings, team, folder)
+                if folder is not None:  # once everything has been accepted
+                    folder.open(settings.config(model, images, info))
                 checkpoint.restore(loop)
                 finished = loop.index == settings.total
                 shown = folder.path if folder is not None and tensorboard and team.first else None

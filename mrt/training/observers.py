@@ -59,7 +59,7 @@ def counted(model: nn.Module, sums: dict[str, Any]) -> Iterator[None]:
         if isinstance(output, Tensor) and output.requires_grad:
             output.register_hook(backward)
 
-    handle = model.register_forward_hook(forward)
+    handle = getattr(model, "_orig_mod", model).register_forward_hook(forward)  # of a compiled one, itself
     try:
         yield
     finally:

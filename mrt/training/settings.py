@@ -16,7 +16,7 @@ from mrt.data import CropFlip
 from mrt.data.batches import kinds
 from mrt.data.images import Images
 from mrt.evaluation.report import versions
-from mrt.evaluation.store import fingerprint
+from mrt.evaluation.store import fingerprint, identity
 from mrt.protocols import Attack, Fast, Stateful
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.schedules import Schedule, Triangular
@@ -143,7 +143,7 @@ def _told(value: Any) -> Any:
         try:
             return encode(value)
         except ValueError:  # it holds something live: a host's attack, say
-            return {"live": repr(value)}
+            return {"live": identity(value)}
     if isinstance(value, torch.optim.Optimizer):
         return {"live": type(value).__name__, "defaults": {k: repr(v) for k, v in value.defaults.items()}}
     kind = value if hasattr(value, "__qualname__") else type(value)

@@ -131,7 +131,8 @@ class Uneven:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"attack": Uneven(mrt.Linf(0.1), iter([[N], [N, N]]))}, "Uneven.* made 1 calls .* and 2 in another"),
     ({"attack": Uneven(mrt.Linf(0.1), iter([[N, N - 1]]))}, "all 9 images at once; Uneven.* asked for 8"),
-    ({"attack": mrt.PGD(mrt.Linf(0.3), steps=2, restarts=2)}, "all 9 images at once; PGD"),
+    ({"attack": mrt.PGD(mrt.Linf(0.3), steps=2)}, "best='last'; got 'broken'"),
+    ({"attack": mrt.APGD(mrt.Linf(0.3), steps=2, best="loss")}, "best='last'; got 'loss'"),
     ({"attempts": 0}, "attempts must be"),
     ({"seed": -1}, "seed must be"),
     ({"x": X * 2}, r"x must lie in \[0, 1\]"),

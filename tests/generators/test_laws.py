@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import mrt
+import mrt.evaluation
 from mrt.generators import GAP, AdvGAN, Generator, L2LGenerator, L2LStar, MNGNoise, PGNGenerator
 from mrt.threats import noise
 from tests.support import BALLS, RowWise, digits, digits_net, images, small_net
@@ -31,6 +33,7 @@ MAKE: dict[str, Any] = {
     "AdvGAN": lambda shape, n: AdvGAN(shape, n, width=4),
     "GAP": lambda shape, n: GAP(shape, n, width=4),
 }
+HELPERS = ("Generator", "GeneratorAttack", "Made", "fit_generator", "load_generator", "save_generator")
 every_generator = pytest.mark.parametrize("name", list(MAKE))
 NOISY = ("MNGNoise", "MNGNoise z", "L2LGenerator", "L2LGenerator plain", "L2LGenerator once", "L2LGenerator deeper")
 
@@ -55,7 +58,7 @@ def ball_for(generator: Generator, eps: float = 0.2) -> Any:
 
 
 def test_every_export_is_tested() -> None:
-    exported = {n for n in mrt.generators.__all__ if n not in ("Generator", "GeneratorAttack", "Made", "fit_generator")}
+    exported = {n for n in mrt.generators.__all__ if n not in HELPERS}
     assert {name.split()[0] for name in MAKE} == exported
 
 
@@ -300,3 +303,60 @@ def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     mrt.fit_generator(made("GAP"), net, (x, y), mrt.Linf(0.1), iterations=20)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 10 and lines[-1].startswith("generator 20/20  the model's loss ")
+
+
+def test_an_optimizer_must_be_the_generators_own() -> None:
+    net, data = small_net(), (images(SHAPE, 8, 0), torch.arange(8) % 5)
+    generator = made("GAP")
+    held = copy.deepcopy((net.state_dict(), generator.state_dict()))
+    foreign = torch.optim.SGD([*net.parameters(), *generator.parameters()], lr=1.0)
+    for other, text in ((foreign, "it holds others"), (mrt.Adam(1e-3), "must be a torch optimizer")):
+        with pytest.raises(ValueError, match=text):
+            mrt.fit_generator(generator, net, data, mrt.Linf(0.1), iterations=1, optimizer=other)  # type: ignore[arg-type]
+    for module, before in ((net, held[0]), (generator, held[1])):
+        assert all(torch.equal(v, before[n]) for n, v in module.state_dict().items())
+    rates = {"GAP": 2e-4, "AdvGAN": 1e-3, "MNGNoise": 1e-4, "L2LGenerator": 2e-3, "PGNGenerator": 5e-4}
+    for name, rate in rates.items():
+        assert made(name).optimizer().param_groups[0]["lr"] == rate
+    assert made("GAP").optimizer().param_groups[0]["betas"] == (0.5, 0.999)
+    for wrong in (data[0], (data[0].numpy(), data[1]), (data[0][:0], data[1][:0])):
+        with pytest.raises(ValueError, match=r"data must|labels|at least"):
+            mrt.fit_generator(generator, net, wrong, mrt.Linf(0.1), iterations=1)  # type: ignore[arg-type]
+
+
+@every_generator
+def test_a_file_holds_all_that_makes_a_generator(name: str, tmp_path: Path) -> None:
+    generator = made(name)
+    mrt.generators.save_generator(generator, tmp_path / "generator.pt")
+    again = mrt.generators.load_generator(tmp_path / "generator.pt")
+    assert type(again) is type(generator) and again.settings == generator.settings and not again.training
+    x, y, ball = images(SHAPE, 4, 0), torch.arange(4), ball_for(generator)
+    both = [mrt.GeneratorAttack(g, ball)(RowWise(SHAPE), x, y, rng=torch.arange(4)) for g in (generator, again)]
+    assert torch.equal(*both)
+    assert "BatchNorm" not in repr(mrt.GeneratorAttack(again, ball)) and type(again).__name__ in repr(
+        mrt.GeneratorAttack(again, ball)
+    )
+    copied = copy.deepcopy(generator)
+    assert copied.settings == generator.settings
+
+
+def test_what_is_no_generator_file_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="holds no generator"):
+        mrt.generators.load_generator(tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="one of mrt.generators"):
+        mrt.generators.save_generator(small_net(), tmp_path / "net.pt")  # type: ignore[arg-type]
+
+
+def test_a_model_with_other_classes_is_refused() -> None:
+    x, y = images(SHAPE, 4, 0), torch.arange(4)
+    with pytest.raises(ValueError, match="for 7 classes; the model has 5"):
+        mrt.GeneratorAttack(made("L2LGenerator", classes=7), mrt.Linf(0.1))(RowWise(SHAPE), x, y)
+
+
+def test_a_loss_path_is_one_sample() -> None:
+    x, y, generator = images(SHAPE, 6, 0), torch.arange(6) % 5, made("L2LGenerator")
+    with pytest.raises(ValueError, match="samples=1; got 3"):
+        mrt.evaluation.loss_path(mrt.GeneratorAttack(generator, mrt.Linf(0.1), 3), RowWise(SHAPE), x, y)
+    path = mrt.evaluation.loss_path(mrt.GeneratorAttack(generator, mrt.Linf(0.1)), RowWise(SHAPE), x, y, attempts=2)
+    assert len(path.mean) == generator.steps + 1

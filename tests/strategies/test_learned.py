@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -318,6 +319,82 @@ def test_generators_are_made_for_the_classifier_at_hand() -> None:
     for strategy in both:
         with pytest.raises(ValueError, match="multiples of 4"):
             mrt.fit(small_net((1, 10, 10)), strategy, (torch.rand(8, 1, 10, 10), y[:8]), iterations=1, progress=False)
+
+
+def test_only_what_trains_looks_ahead() -> None:
+    """Frozen weights, weights that the network does not use, and a compiled network."""
+
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.unused = smooth(), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.body(x)
+            return found
+
+    (x, y), step = batch(), a_step(batch()[0])
+    plain, spare = smooth(), Spare()
+    state = mng(plain, x, y)
+    expected = state.meta_gradient(plain, x, x.flip(0), y, L2, step)
+    compiled: Any = torch.compile(plain, backend="eager")
+    for model in (spare, compiled):
+        for a, b in zip(state.meta_gradient(model, x, x.flip(0), y, L2, step), expected, strict=True):
+            torch.testing.assert_close(a, b)
+    next(plain.parameters()).requires_grad_(False)
+    frozen = state.meta_gradient(plain, x, x.flip(0), y, L2, step)
+    assert any(not torch.equal(a, b) for a, b in zip(frozen, expected, strict=True))
+    assert not next(plain.parameters()).requires_grad
+    with pytest.raises(ValueError, match="DataParallel"):
+        mrt.MNGAC(UNION).start(nn.DataParallel(plain), x, y)
+
+
+def test_nothing_of_a_run_is_written_before_it_is_accepted(tmp_path: Path) -> None:
+    x, y = torch.rand(8, 1, 10, 10), torch.arange(8) % 5
+    with pytest.raises(ValueError, match="multiples of 4"):
+        mrt.fit(small_net((1, 10, 10)), mrt.L2LDA(LINF), (x, y), iterations=1, out=tmp_path, progress=False)
+    assert not (tmp_path / "config.json").exists()
+    mrt.fit(small_net((1, 10, 10)), mrt.Standard(), (x, y), iterations=1, out=tmp_path, progress=False)
+
+
+def test_another_generator_is_another_run(tmp_path: Path) -> None:
+    x, y = batch()
+    attacks = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        attacks.append(mrt.GeneratorAttack(mrt.generators.GAP((1, 8, 8), 5, width=4), LINF))
+    how: dict[str, Any] = {"iterations": 1, "out": tmp_path, "progress": False}
+    mrt.fit(small_net(), mrt.Adversarial(attacks[0]), (x, y), **how)
+    assert mrt.fit(small_net(), mrt.Adversarial(attacks[0]), (x, y), **how).finished
+    with pytest.raises(ValueError, match="strategy"):
+        mrt.fit(small_net(), mrt.Adversarial(attacks[1]), (x, y), **how)
+
+
+def test_bfloat16_casts_of_old_weights_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast keeps them, and the generator moves in the middle of an update."""
+    x, y = batch()
+    forgotten: list[bool] = []
+    monkeypatch.setattr(torch, "clear_autocast_cache", lambda: forgotten.append(True))
+    model = smooth()
+    state = mng(model, x, y)
+    forgotten.clear()
+    state.learn(state.meta_gradient(model, x, x.flip(0), y, L2, a_step(x)), a_step(x))
+    assert forgotten
+
+
+def test_labels_beyond_the_classes_are_named() -> None:
+    x, y = batch()
+    strategies: list[Any] = [mrt.L2LDA(LINF, steps=1, width=4), mrt.PGN(width=4), mrt.ANT(L2, width=4)]
+    for strategy in strategies:
+        state = strategy.start(small_net(), x, y)
+        with pytest.raises(ValueError, match="for 5 classes; got label 6"):
+            state(small_net(), x, y.clamp(max=3) + 3, a_step(x))
+        with pytest.raises(ValueError, match="labels must be class numbers below 5"):
+            strategy.start(small_net(), x, y + 3)
+    with pytest.raises(ValueError, match="batches of 2 images"):
+        mrt.PGN(width=4).start(small_net(), x[:1], y[:1])
+    with pytest.warns(UserWarning, match="exactly 0 or 1"):
+        mrt.PGN(width=4).start(small_net(), x.round(), y)
 
 
 def test_reference_presets() -> None:
