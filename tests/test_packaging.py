@@ -32,8 +32,8 @@ LAYERS = {
     "training": "torch numpy rich checks config processes protocols threats attacks data evaluation strategies",
     "recipes": "checks protocols threats evaluation",
     "demo": "torch rich checks attacks data evaluation models strategies threats training",
-    "cli": "torch tyro rich checks config protocols threats attacks data demo evaluation models recipes strategies "
-    "training",
+    "cli": "torch tyro rich checks config protocols threats attacks data demo evaluation generators models recipes "
+    "strategies training",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)
