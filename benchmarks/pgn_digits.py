@@ -2,11 +2,11 @@
 
     python -m benchmarks.pgn_digits --out runs/pgn [--workers 2] [--result FILE.json]
 
-Defence: robustness curves (the paper's Figure 5), benign accuracy against rho under C&W, for PGN without labels
-into its generator (and on one seed with them), FGM and PGD, three seeds; the ratio to natural training's rho at equal
-benign accuracy by interpolation. Attack: a generator fitted to frozen FGM- and PGD-trained and natural networks, its
-accuracy against mean distortion beside FGM's and PGD's (Figure 3). Knobs were set after looking at one seed on test
-images; nothing else was.
+Defence: robustness curves (the paper's Figure 5), benign accuracy against rho under C&W, for PGN without labels into
+its generator (and on one seed with them), FGM and PGD, three seeds; the ratio to natural training's rho at equal benign
+accuracy, by interpolation and by the best knob that costs at most 0.3 points. Attack: a generator fitted to frozen FGM-
+and PGD-trained and natural networks, its accuracy against mean distortion beside FGM's and PGD's (Figure 3). Knobs were
+set after looking at one seed on test images; nothing else was.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ TEST, SEEDS, EPOCHS, BATCH, WIDTH = 400, (1, 2, 3), 30, 64, 16
 FREE = mrt.L2(8.0)  # wider than the images: no bound
 SIZES, PENALTIES = (0.25, 0.5, 0.75), (5.0, 3.0, 2.0, 1.5, 1.0)
 SWEEP = (0.05, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 18.0, 22.0, 30.0)
+ATTACKED = {"fgm": ("fgm", 0.5), "pgd": ("pgd", 0.5), "natural": ("natural", 0.0)}
 HOW: dict[str, Any] = {"width": WIDTH, "generator_lr": 3e-3}
 CW = (("steps", 100), ("binary_search_steps", 5), ("stepsize", 3e-2), ("initial_const", 1e-1))
 
@@ -91,37 +92,44 @@ def swept(model: nn.Module, test: Images, seed: int) -> list[tuple[float, float]
     return found
 
 
+def curves(name: str, seed: int) -> dict[str, list[tuple[float, float]]]:
+    """(mean distance, accuracy) of each attack on one network: over penalties for the generator, over radii else."""
+    test, (method, knob) = digits("test").take(TEST), ATTACKED[name]
+    model = train(method, knob, seed)
+    found, sizes = {"pgn": swept(model, test, seed)}, [0.125 * i for i in range(40)]
+    one = mrt.FGM(mrt.L2(1.0))(model, test.x, test.y)
+    found["fgm"] = distortion(model, test.x, test.y, one, sizes)
+    found["pgd"] = [(0.0, found["fgm"][0][1])]
+    for size in sizes[1:]:
+        x_adv = mrt.PGD(mrt.L2(size), steps=10, step_size=size / 4)(model, test.x, test.y)
+        found["pgd"] += distortion(model, test.x, test.y, x_adv, [1.0])
+    return found
+
+
 def as_attack(seed: int, out: Path) -> dict[str, Any]:
-    """Figure 3: accuracy against mean distortion, over penalties for the generator, over radii for the others."""
-    test, result = digits("test").take(TEST), {}
-    for name, (method, knob) in {"fgm": ("fgm", 0.5), "pgd": ("pgd", 0.5), "natural": ("natural", 0.0)}.items():
-        model = train(method, knob, seed)
-        found, sizes = {"pgn": swept(model, test, seed)}, [0.125 * i for i in range(40)]
-        one = mrt.FGM(mrt.L2(1.0))(model, test.x, test.y)
-        found["fgm"] = distortion(model, test.x, test.y, one, sizes)
-        found["pgd"] = [(0.0, found["fgm"][0][1])]
-        for size in sizes[1:]:
-            x_adv = mrt.PGD(mrt.L2(size), steps=10, step_size=size / 4)(model, test.x, test.y)
-            found["pgd"] += distortion(model, test.x, test.y, x_adv, [1.0])
-        middle = [d for d, _ in found["pgn"] if 0.02 < interpolated(found["fgm"], d) < 0.95]
-        at = sorted(middle)[:: max(len(middle) // 5, 1)][:5]
+    """Figure 3: accuracy against mean distortion. Straight lines between a generator's points are attacks, too: one
+    generator on some of the images, the other on the rest."""
+    path, result = out / "curves.json", {}
+    held = json.loads(path.read_text()) if path.is_file() else {}
+    for name in ATTACKED:
+        held[name] = found = held.get(name) or curves(name, seed)
+        path.write_text(json.dumps(held))
+        falling = [d for d, accuracy in found["fgm"] if 0.05 < accuracy < 0.95]
+        at = [min(falling) + (max(falling) - min(falling)) * i / 4 for i in range(5)]
         lower = {f"pgn below {other}": below(found["pgn"], found[other], at) for other in ("fgm", "pgd")}
         result[name] = {"curves": found, "at": at} | lower
         print(name, lower, f"of {len(at)}, at mean distortions", [round(a, 2) for a in at])
+        for other, pairs in found.items():
+            print(f"   {other:4s}", [round(interpolated(pairs, a), 3) for a in at])
         series: dict[str, Any] = {a: [(d, 100 * s, None) for d, s in pairs] for a, pairs in found.items()}
         svg = charts.lines(f"attacks on the {name} network", "mean l2 distortion", "still correct, %", series)
         (out / f"distortion-{name}.svg").write_text(svg)
     return result
 
 
-def ratio(points: list[Point], natural: Point) -> float:
-    """The method's rho over natural's at equal benign accuracy: interpolated, or where the curve does not reach that
-    accuracy, of the knob nearest to it, within half a point."""
-    found = gain(points, natural.clean, natural.rho)
-    near = min(points, key=lambda p: abs(p.clean - natural.clean))
-    if math.isnan(found) and abs(near.clean - natural.clean) <= 0.005:
-        return near.rho / natural.rho
-    return found
+def best_knob(points: list[Point], natural: Point) -> float:
+    """The largest rho of a knob that costs at most 0.3 points of natural's benign accuracy, over natural's rho."""
+    return max((p.rho for p in points if p.clean >= natural.clean - 0.003 - 1e-9), default=math.nan) / natural.rho
 
 
 def main() -> None:
@@ -150,8 +158,13 @@ def main() -> None:
             series[m].append((rho, clean, None))
             print(f"{m:15s} {k:5g}  clean {clean:5.1f}  rho {rho:.3f} ± {spread:.3f}  of {len(rhos)}")
         if m != "natural":
-            ratios[m] = [ratio(p, points["natural"][s][0]) for s, p in of_seed.items()]
-            print(f"{m:15s} over natural at equal benign accuracy: {[round(r, 3) for r in ratios[m]]}")
+            natural = {s: points["natural"][s][0] for s in SEEDS}
+            ratios[m] = {
+                "interpolated": [gain(p, natural[s].clean, natural[s].rho) for s, p in of_seed.items()],
+                "best knob within 0.3 points": [best_knob(p, natural[s]) for s, p in of_seed.items()],
+            }
+            told = {rule: [round(r, 3) for r in found] for rule, found in ratios[m].items()}
+            print(f"{m:15s} rho over natural's at equal benign accuracy: {told}")
     series = {m: sorted(pairs, key=lambda pair: pair[0]) for m, pairs in series.items()}
     svg = charts.lines("robustness curves", "rho under C&W", "benign accuracy, %", series)
     (args.out / "curves.svg").write_text(svg)
