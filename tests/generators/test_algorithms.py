@@ -91,6 +91,29 @@ def test_the_latent_joins_every_layer_on_the_way_down() -> None:
     assert bool((net(planes, z, y).abs() < 1).all())
 
 
+def test_the_unets_derivative_is_the_finite_difference() -> None:
+    """In its planes and in z, through every level."""
+    torch.manual_seed(0)
+    for deeper in (False, True):
+        net = UNet(2, 1, 3, classes=5, latent=True, deeper=deeper).double().eval()
+        with torch.no_grad():
+            for p in net.parameters():
+                if p.ndim == 4:
+                    p *= 6  # so that no level is lost in rounding
+        planes = torch.rand(1, 2, 8, 8).double().requires_grad_()
+        z = torch.randn(1, 8).double().requires_grad_()
+        y = torch.tensor([3])
+        way, size = torch.randn(1, 2, 8, 8).double(), 1e-6
+        for leaf, direction in ((planes, way), (z, torch.randn(1, 8).double())):
+            (grad,) = torch.autograd.grad(net(planes, z, y).sum(), leaf)
+            ends = []
+            for sign in (1, -1):
+                at = leaf.detach() + sign * size * direction
+                ends.append(float(net(*((at, z) if leaf is planes else (planes, at)), y).sum().detach()))
+            slope = float((grad * direction).sum())
+            assert abs(slope) > 1e-6 and (ends[0] - ends[1]) / (2 * size) == pytest.approx(slope, rel=1e-4)
+
+
 def name_of(net: nn.Module, layer: nn.Module) -> str:
     names: list[str] = [name for name, module in net.named_modules() if module is layer]
     return names[0]

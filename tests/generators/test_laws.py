@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 import mrt
 import mrt.evaluation
 from mrt.generators import GAP, AdvGAN, Generator, L2LGenerator, L2LStar, MNGNoise, PGNGenerator
+from mrt.generators.generator import take_step
 from mrt.threats import noise
 from tests.support import BALLS, RowWise, digits, digits_net, images, small_net
 
@@ -296,6 +297,19 @@ def test_a_generator_without_a_number_to_descend_stops() -> None:
         fitted(generator, small_net(), (images(SHAPE, 4, 0), torch.arange(4)))
     weights = {n: v for n, v in generator.state_dict().items() if "running" not in n and "tracked" not in n}
     assert all(torch.equal(v, before[n]) for n, v in weights.items())
+
+
+@pytest.mark.parametrize("name", ["L2LGenerator", "GAP"])
+def test_only_l2l_clips_its_gradient(name: str) -> None:
+    """To length 1, as published; a step of plain descent then has the rate's length."""
+    generator = made(name)
+    before = [p.detach().clone() for p in generator.parameters()]
+    grads = [torch.full_like(p, 3.0) for p in generator.parameters()]
+    whole = float(torch.stack([g.norm() for g in grads]).norm())
+    take_step(generator, torch.optim.SGD(generator.parameters(), lr=0.5), grads)
+    moved = [(p.detach() - q).norm() for p, q in zip(generator.parameters(), before, strict=True)]
+    length = 1.0 if name == "L2LGenerator" else whole
+    assert float(torch.stack(moved).norm()) == pytest.approx(0.5 * length, rel=1e-4)
 
 
 def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

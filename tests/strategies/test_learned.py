@@ -182,6 +182,9 @@ def test_an_iteration_of_mng_ac_is_the_algorithm() -> None:
         clean, augmented, adversarial = theirs(x), theirs(x_aug), theirs(x_adv)
         expected = cross_entropy(adversarial, y) + 3.0 * consistency(clean, augmented, adversarial)
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
+        slopes = [torch.autograd.grad(v, list(m.parameters())) for v, m in ((loss, mine), (expected, theirs))]
+        for a, b in zip(*slopes, strict=True):  # through all three posteriors
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
         for a, b in zip(passes[-3:], (x, x_aug, x_adv), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-5)
         for a, b in zip(state.generator.parameters(), weights, strict=True):
@@ -236,6 +239,7 @@ def test_an_iteration_of_l2l_da_is_the_algorithm() -> None:
     seen: list[Tensor] = []
     model.register_forward_pre_hook(lambda m, g: seen.append(g[0].detach()) if m.training else None)
     step, frozen = a_step(x, 1), copy.deepcopy(model).eval()
+    state.generator.eval()  # as a run leaves it
     loss = state(model, x, y, step)
     twin = before.train()
     made = twin.objective(frozen, x, y, step.seeds, LINF)

@@ -95,6 +95,8 @@ def test_the_gradient_flows_where_it_should() -> None:
     assert share(L2) == 1.0
     assert share(mrt.Linf(0.2)) < 0.1
     assert share(mrt.Linf(0.2), squash=True) > 2 * share(mrt.Linf(0.2))
+    squashed = onto(mrt.Linf(0.2), x, noise * 0.05, squash=True)
+    torch.testing.assert_close(squashed, x + 0.2 * torch.tanh(noise * 0.05 / 0.2))
     assert 0 < share(L1) < 0.3
 
 
