@@ -99,7 +99,7 @@ def test_the_unets_derivative_is_the_finite_difference() -> None:
         with torch.no_grad():
             for p in net.parameters():
                 if p.ndim == 4:
-                    p *= 6  # so that no level is lost in rounding
+                    p.mul_(6)  # so that no level is lost in rounding
         planes = torch.rand(1, 2, 8, 8).double().requires_grad_()
         z = torch.randn(1, 8).double().requires_grad_()
         y = torch.tensor([3])
