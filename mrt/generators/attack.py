@@ -89,8 +89,8 @@ def fit_generator(
     """Train `generator`, in place and on its device, against `model` as it stands; the attack that it has become.
 
     The model is not changed. PGN's generator is trained without a radius: there `threat` is the attack's alone. The
-    optimizer is the generator's own, or a live one for its parameters: to go on from
-    where a training ended (with another seed, or it repeats the batches).
+    optimizer is the generator's own, or a live one for its parameters: with that, and another seed for other batches, a
+    training goes on.
     """
     if not isinstance(generator, Generator):
         raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
