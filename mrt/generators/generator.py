@@ -33,8 +33,8 @@ class Generator(nn.Module):
     """A search of a ball by a network, for images of one shape and labels of one set of classes.
 
     `craft` is the search. `objective` is what training descends, from one batch. Both see the classifier frozen, and no
-    graph leads through it: d CE(f(x'))/d phi is written as slope . dx'/d phi, with slope = dCE/dx' from the one pass that
-    is made at x' anyway. Gradient images that a network is shown are constants.
+    graph leads through it: d CE(f(x'))/d phi is written as slope . dx'/d phi, with slope = dCE/dx' from the one pass
+    that is made at x' anyway. Gradient images that a network is shown are constants.
     A base class and no protocol, because a generator has to be an nn.Module as well.
     """
 
