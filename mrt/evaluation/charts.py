@@ -158,7 +158,7 @@ def _between(axis: Axis) -> list[float]:
     """Two to six round numbers on the axis."""
     length = axis.high - axis.low
     power = 10.0 ** math.floor(math.log10(length))
-    step = next(s for s in (0.2 * power, 0.5 * power, power, 2 * power) if length / s < 6)
+    step = next(s for s in (0.2 * power, 0.5 * power, power, 2 * power) if length / s < 6 - 1e-9)
     rounding = 1e-9 * length / step
     first, last = math.ceil(axis.low / step - rounding), math.floor(axis.high / step + rounding)
     return [i * step for i in range(first, last + 1)]

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
@@ -122,6 +122,7 @@ def test_everything_lies_within_the_frame(series: dict[str, Any]) -> None:
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
+@example(0.0, 0.3)  # 0.3 / 0.05 is a little less than 6
 def test_ticks_are_round_few_and_inside(low: float, length: float) -> None:
     axis = charts.Axis("", low, low + length)
     found = charts._between(axis)
