@@ -17,6 +17,7 @@ import json
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,11 @@ def art_rotation(model: nn.Module, radii: str, seed: int, data: Images, lr: floa
 
 def work(task: Task) -> dict[str, Any]:
     """One training and its judgement."""
+    return judged_training(task, train, FRESH[:1])
+
+
+def judged_training(task: Task, train: Callable[..., nn.Module], standard_seeds: tuple[int, ...]) -> dict[str, Any]:
+    """The row of a task: held-out unions for tuning, else test images; AutoAttack where the seed asks for it."""
     phase, radii, method, seed, settings = task
     torch.set_num_threads(1)
     data, held = mrt.data.digits("train"), None
@@ -129,7 +135,7 @@ def work(task: Task) -> dict[str, Any]:
         report = mrt.evaluate(model, test.take(TEST), "quick", threats=union(radii), progress=False)
         row |= {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
         row["warnings"] = report.warnings
-        if seed == FRESH[0]:
+        if seed in standard_seeds:
             standard = mrt.evaluate(model, test.take(STANDARD), "standard", threats=union(radii), progress=False)
             row["standard"] = {"n": STANDARD, "clean": standard.clean, **standard.threats, "union": standard.union}
             row["quick on those"] = float(report.robust[:STANDARD].double().mean())
@@ -145,7 +151,12 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def study(
-    radii: str, grid: dict[str, list[dict[str, Any]]], out: Path, workers: int, phase: str = "tune"
+    radii: str,
+    grid: dict[str, list[dict[str, Any]]],
+    out: Path,
+    workers: int,
+    phase: str = "tune",
+    work: Callable[[Task], dict[str, Any]] = work,
 ) -> dict[str, Any]:
     """Tune every method that has a choice, then train and judge each on the fresh seeds; prints the table."""
     told = {m: [json.dumps(g) for g in settings] for m, settings in grid.items()}

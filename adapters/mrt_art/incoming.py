@@ -20,6 +20,7 @@ from mrt.evaluation.hosting import Hosted, Seen, guess, settled
 from mrt.evaluation.motions import HostedSpatial
 from mrt.protocols import Attack, Model, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
+from mrt_art.bridge import Bridge
 
 NORMS: dict[type, Any] = {Linf: np.inf, L2: 2, L1: 1}
 NEEDS = {"BrendelBethgeAttack": "numba", "AutoAttack": "multiprocess"}  # ART leaves out or breaks without these
@@ -145,25 +146,6 @@ def wrapped(seen: nn.Module, x: Tensor, classes: int, channels_first: bool = Tru
 def as_model(classifier: Any) -> Model:
     """An ART classifier as one of ours: images in [0, 1], whatever its clip values, through its preprocessing."""
     if not isinstance(classifier, PyTorchClassifier):
-        raise ValueError(f"only a PyTorchClassifier can be evaluated; got {type(classifier).__name__}")
-    if not classifier.all_framework_preprocessing:
-        raise ValueError("the classifier's preprocessing is not all in PyTorch, so nothing can differentiate it")
-    bounds = (0.0, 1.0) if classifier.clip_values is None else classifier.clip_values
-    low, high = (torch.as_tensor(np.asarray(v), dtype=torch.float32) for v in bounds)
-
-    class Wrapped(nn.Module):
-        """Holds the user's module, so that it can be put into eval mode and frozen."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = classifier.model
-
-        def forward(self, x: Tensor) -> Tensor:
-            raw = x * (high - low).to(x) + low.to(x)
-            ready, _ = classifier._apply_preprocessing(raw, y=None, fit=False, no_grad=False)
-            logits: Tensor = self.model(ready)
-            return logits
-
-    model = Wrapped()
-    model.training = classifier.model.training
-    return model
+        raise ValueError(f"only a PyTorchClassifier can be attacked or evaluated; got {type(classifier).__name__}")
+    bridge = Bridge(classifier)
+    return bridge.model(bridge.range())

@@ -1,7 +1,20 @@
-"""Foolbox and `mrt`: any Foolbox attack as one of ours, a Foolbox model as one of ours."""
+"""Foolbox and `mrt`: our attacks as Foolbox's, under our names and under its own; any Foolbox attack as one of ours, a
+Foolbox model as one of ours."""
 
 from __future__ import annotations
 
-from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack
+from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack  # isort: skip - first: see there
+from mrt_foolbox.learned import L2LDA, PGN
+from mrt_foolbox.motions import Affine, RotationTranslation
+from mrt_foolbox.steepest import APGD, L1PGD, L2PGD, PGD, SLIDE, LinfPGD, SparseL1DescentAttack
+from mrt_foolbox.union import MSD, Union
 
-__all__ = ["FoolboxAttack", "FoolboxSpatial", "as_model", "attack"]
+L1ProjectedGradientDescentAttack = L1PGD
+L2ProjectedGradientDescentAttack = L2PGD
+LinfProjectedGradientDescentAttack = LinfPGD
+
+__all__ = [
+    "APGD", "L1PGD", "L2LDA", "L2PGD", "MSD", "PGD", "PGN", "SLIDE", "Affine", "FoolboxAttack", "FoolboxSpatial",
+    "L1ProjectedGradientDescentAttack", "L2ProjectedGradientDescentAttack", "LinfPGD",
+    "LinfProjectedGradientDescentAttack", "RotationTranslation", "SparseL1DescentAttack", "Union", "as_model", "attack",
+]  # fmt: skip

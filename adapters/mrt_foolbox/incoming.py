@@ -164,23 +164,27 @@ class FoolboxSpatial(HostedSpatial):
         return delta
 
 
-def as_model(fmodel: Any) -> Model:
-    """A Foolbox PyTorch model as one of ours: images in [0, 1], whatever its bounds."""
-    if not isinstance(fmodel, foolbox.PyTorchModel):
-        raise ValueError(f"only a foolbox.PyTorchModel can be evaluated; got {type(fmodel).__name__}")
-    return _Ranged(fmodel)
+def as_model(fmodel: Any, dtype: torch.dtype = torch.float32) -> Model:
+    """A Foolbox PyTorch model, or a wrapper of one, as one of ours: images in [0, 1], whatever its bounds. It is given
+    images of type `dtype`."""
+    inner = fmodel
+    while isinstance(inner, foolbox.Model) and not isinstance(inner, foolbox.PyTorchModel):
+        inner = getattr(inner, "_model", None)
+    if not isinstance(inner, foolbox.PyTorchModel):
+        raise ValueError(f"only a foolbox.PyTorchModel can be attacked or evaluated; got {type(fmodel).__name__}")
+    return _Ranged(fmodel, inner, dtype)
 
 
 class _Ranged(nn.Module):
     """Holds the user's module, which Foolbox keeps in a closure, so that it can be put into eval mode and frozen."""
 
-    def __init__(self, fmodel: Any) -> None:
+    def __init__(self, fmodel: Any, inner: Any, dtype: torch.dtype) -> None:
         super().__init__()
-        self.fmodel, (self.low, self.high) = fmodel, fmodel.bounds
-        held = inspect.getclosurevars(fmodel._model).nonlocals.get("model")
+        self.fmodel, (self.low, self.high), self.dtype = fmodel, fmodel.bounds, dtype
+        held = inspect.getclosurevars(inner._model).nonlocals.get("model")
         self.module = held if isinstance(held, nn.Module) else None
         self.training = self.module is not None and self.module.training
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.fmodel(x * (self.high - self.low) + self.low)
+        logits: Tensor = self.fmodel(x.to(self.dtype) * (self.high - self.low) + self.low)
         return logits

@@ -9,6 +9,7 @@ from mrt.data.class_folders import folder
 from mrt.data.digits_set import digits
 from mrt.data.images import Augment, Data, Images, as_images
 from mrt.data.semi_supervised import concatenate, pseudo_label
+from mrt.data.stream import Stream
 from mrt.data.torchvision_sets import cifar10, cifar100, mnist, svhn
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "CropFlip",
     "Data",
     "Images",
+    "Stream",
     "as_images",
     "balanced_order",
     "batches",

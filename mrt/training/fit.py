@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from mrt import checks
 from mrt.data import CropFlip
 from mrt.data.images import Data
+from mrt.data.stream import Stream
 from mrt.evaluation.opening import device_of, pixels
 from mrt.processes import processes
 from mrt.protocols import Fast, Stateful, Strategy
@@ -53,7 +54,7 @@ class Run:
 def fit(
     model: nn.Module,
     strategy: Strategy | Stateful,
-    data: Data,
+    data: Data | Stream,
     *,
     epochs: float | None = None,
     iterations: int | None = None,
@@ -78,12 +79,13 @@ def fit(
     """Train `model` in place by what `strategy` says, for so many epochs or iterations; it ends in eval mode.
 
     `schedule` None is Triangular() for SGD(...) and Adam(...), nothing for a live torch optimizer; torch's schedulers
-    step once an epoch, OneCycleLR and CyclicLR once an update. `ema` is the decay of an average of the weights (less at
-    first); `clip` a bound on the gradient's norm; `validation` is judged under attack after each epoch and picks the
-    best weights; `crop` is what augmented data get; `fast` also runs the training passes in bfloat16; with
-    `channels_last`, the faster way, convolutions lie so in memory while they train. The rest of an epoch that does not
-    fill a batch is left out. With `labelled`, that share of every batch is truly labelled and the rest is what
-    `data.pseudo` marks. The global random generators are set from `seed` and put back.
+    step once an epoch (ReduceLROnPlateau by the loss), OneCycleLR and CyclicLR once an update. `ema` is the decay of an
+    average of the weights (less at first); `clip` a bound on the gradient's norm; `validation` is judged under attack
+    after each epoch and picks the best weights; `crop` is what augmented data get; `fast` also runs the training passes
+    in bfloat16; with `channels_last`, the faster way, convolutions lie so in memory while they train. The rest of an
+    epoch that does not fill a batch is left out. With `labelled`, that share of every batch is truly labelled and the
+    rest is what `data.pseudo` marks. A `Stream` of data brings its own batches. The global random generators are set
+    from `seed` and put back.
 
     With `out`, a folder, the same call goes on after a kill, to the bit on a CPU with as many threads, or finds the run
     finished; checkpoints are written every epoch and every so many updates. `info` is kept in config.json,
@@ -93,7 +95,9 @@ def fit(
         checks.flag(name, value)
     if tensorboard:
         need_board(out)
-    images, _ = pixels(data)
+    if isinstance(data, Stream) and out is not None:
+        raise ValueError("a run on a Stream cannot be resumed, so it has no folder; leave out= away")
+    images = data if isinstance(data, Stream) else pixels(data)[0]
     images = images.to(device_of(model, device))
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
     how |= {"clip": clip, "validation": validation, "checkpoint_every": checkpoint_every, "crop": crop, "seed": seed}
@@ -108,6 +112,7 @@ def fit(
             try:
                 loop = Loop(model.train(), images, settings, team, folder)
                 if folder is not None:  # once everything has been accepted
+                    assert not isinstance(images, Stream)
                     folder.open(settings.config(model, images, info))
                 checkpoint.restore(loop)
                 finished = loop.index == settings.total

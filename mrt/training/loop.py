@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from mrt import checks
-from mrt.data import Batch, balanced_order, gather, order
+from mrt.data import Batch, Stream, balanced_order, gather, order
 from mrt.data.images import Images
 from mrt.processes import Processes
 from mrt.protocols import Stateful, Step
@@ -35,7 +35,7 @@ class Loop:
     """A training run as it goes along."""
 
     def __init__(
-        self, model: nn.Module, data: Images, settings: Settings, team: Processes, folder: RunFolder | None
+        self, model: nn.Module, data: Images | Stream, settings: Settings, team: Processes, folder: RunFolder | None
     ) -> None:
         self.model, self.data, self.settings, self.team, self.folder = model, data, settings, team, folder
         self.together = Together(team, data.device)
@@ -101,20 +101,19 @@ class Loop:
     def batch(self) -> Batch:
         """This process's part of the next batch."""
         s = self.settings
+        if isinstance(self.data, Stream):
+            return _laid(self.data.batch(self.index), s.channels_last)
         epoch, number = divmod(self.index, s.per_epoch)
         if self.visits is None or self.visits[0] != epoch:
             self.visits = epoch, self.visits_of(epoch)
         index = self.visits[1][number * s.batch_size :][: s.batch_size]
         batch = gather(self.data, index[self.team.rank :: self.team.count], seed=s.seed, epoch=self.visit, crop=s.crop)
-        if not s.channels_last:
-            return batch
-        x, x_raw = (t.contiguous(memory_format=torch.channels_last) for t in (batch.x, batch.x_raw))
-        return Batch(x, batch.y, batch.index, x_raw)
+        return _laid(batch, s.channels_last)
 
     def visits_of(self, epoch: int) -> Tensor:
         """The examples in the order in which that epoch visits them."""
         s, data = self.settings, self.data
-        if s.labelled is None:
+        if s.labelled is None or isinstance(data, Stream):
             return order(len(data), seed=s.seed, epoch=epoch)
         return balanced_order(data.pseudo, s.batch_size, s.labelled, seed=s.seed, epoch=epoch)
 
@@ -187,21 +186,27 @@ class Loop:
         row |= {"loss": sums["loss"] / sums["updates"], "lr": float(self.optimizer.param_groups[0]["lr"])}
         row |= {key: sums[key] / sums["updates"] for key in ("forward", "backward")}
         row["seconds"] = sums["seconds"]
-        if s.validation is not None and (done or round(self.index / s.per_epoch) % s.validation.every == 0):
+        if (
+            s.validation is not None
+            and s.held is not None
+            and (done or round(self.index / s.per_epoch) % s.validation.every == 0)
+        ):
             bar.judging()
-            row |= self.judge()
+            row |= self.judge(s.held)
         self.rows.append(row)
         if self.folder is not None:
             self.folder.append(row)
-        if self.scheduler is not None and not isinstance(self.scheduler, BY_UPDATE):
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(row["loss"])
+        elif self.scheduler is not None and not isinstance(self.scheduler, BY_UPDATE):
             self.scheduler.step()
         self.sums.update(loss=0.0, updates=0, forward=0, backward=0, seconds=0.0)
         return row
 
-    def judge(self) -> dict[str, float]:
+    def judge(self, held: Images) -> dict[str, float]:
         """Held-out accuracies; the weights are kept if their union is the best so far."""
         began, s = time.perf_counter(), self.settings
-        found = judged(self.judged_model, s.held, s.attacks, s.seed, self.team)
+        found = judged(self.judged_model, held, s.attacks, s.seed, self.team)
         if found["union"] > self.best:
             self.best = found["union"]
             self.keep_best()
@@ -224,3 +229,11 @@ class Loop:
         held = (t for t in self.model.state_dict().values() if isinstance(t, Tensor) and t.is_floating_point())
         if not all(bool(t.isfinite().all()) for t in held):
             raise FloatingPointError(self.diverged("the weights are no finite numbers any more"))
+
+
+def _laid(batch: Batch, channels_last: bool) -> Batch:
+    """The batch as it lies in memory while it trains."""
+    if not channels_last:
+        return batch
+    x, x_raw = (t.contiguous(memory_format=torch.channels_last) for t in (batch.x, batch.x_raw))
+    return Batch(x, batch.y, batch.index, x_raw)

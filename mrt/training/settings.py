@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from mrt import checks
 from mrt.config import encode
 from mrt.data import CropFlip
 from mrt.data.batches import kinds
 from mrt.data.images import Images
+from mrt.data.stream import Stream
 from mrt.evaluation.report import versions
 from mrt.evaluation.store import fingerprint, identity
 from mrt.protocols import Attack, Fast, Stateful
@@ -38,7 +39,7 @@ class Settings:
     ema: float | None
     clip: float | None
     validation: Validation | None
-    held: Images
+    held: Images | None
     attacks: dict[str, Attack]
     checkpoint_every: int
     crop: CropFlip
@@ -60,7 +61,7 @@ class Settings:
         settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
         held = (data.x, data.y, *(() if self.labelled is None or data.pseudo is None else (data.pseudo,)))
         settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(*held)}}
-        if self.validation is not None:
+        if self.validation is not None and self.held is not None:
             judges = {name: _told(attack) for name, attack in self.attacks.items()}
             hashed = fingerprint(self.held.x, self.held.y)
             settings["validation"] = {"every": self.validation.every, "attacks": judges, "hash": hashed}
@@ -69,7 +70,13 @@ class Settings:
 
 
 def chosen(
-    model: Any, strategy: Any, data: Images, epochs: float | None, iterations: int | None, count: int, **given: Any
+    model: Any,
+    strategy: Any,
+    data: Images | Stream,
+    epochs: float | None,
+    iterations: int | None,
+    count: int,
+    **given: Any,
 ) -> Settings:
     """The settings, or a ValueError that names what was given and what is allowed. `count`: of processes."""
     if not isinstance(model, nn.Module):
@@ -77,7 +84,7 @@ def chosen(
     if isinstance(strategy, type) or not (callable(strategy) or isinstance(strategy, Stateful)):
         raise ValueError(f"strategy must be one such as Adversarial(Linf(0.3)), or a function; got {strategy!r}")
     batch = _batch(data, count, given)
-    per_epoch = len(data) // batch
+    per_epoch = -(-len(data) // batch) if isinstance(data, Stream) else len(data) // batch
     if (epochs is None) == (iterations is None):
         raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
     if iterations is None:
@@ -95,7 +102,7 @@ def chosen(
     if validation is not None and not isinstance(validation, Validation):
         validation = Validation(validation)
     attacks = {} if validation is None else validation.attacks(strategy)
-    judged = data.take(0) if validation is None else held(validation.data, data)
+    judged = None if validation is None else held(validation.data, data)
     given |= {"batch_size": batch, "schedule": _schedule(given["optimizer"], given["schedule"])}
     return Settings(
         strategy=strategy,
@@ -108,8 +115,12 @@ def chosen(
     )
 
 
-def _batch(data: Images, count: int, given: Mapping[str, Any]) -> int:
+def _batch(data: Images | Stream, count: int, given: Mapping[str, Any]) -> int:
     """The size of a batch: the processes can share it, and it has room for both kinds if `labelled` asks for them."""
+    if isinstance(data, Stream):
+        if count > 1 or given["labelled"] is not None:
+            raise ValueError("a Stream is for one process and has no labelled= share: its batches are as they come")
+        return data.batch_size
     batch = min(checks.count("batch_size", given["batch_size"]), len(data))
     if batch % count:
         raise ValueError(f"batch_size (here {batch}) must be a multiple of the {count} processes that share it")
@@ -126,8 +137,6 @@ def _schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
         raise ValueError(f"optimizer must be SGD(...), Adam(...) or a torch optimizer; got {optimizer!r}")
     if schedule is None:
         return None if live else Triangular()
-    if isinstance(schedule, ReduceLROnPlateau):
-        raise ValueError("ReduceLROnPlateau waits for a metric that the loop does not give; use another schedule")
     if isinstance(schedule, LRScheduler):
         if not live or schedule.optimizer is not optimizer:
             raise ValueError("a torch scheduler needs its own torch optimizer: pass that as optimizer=")

@@ -13,6 +13,7 @@ from mrt import checks
 from mrt.attacks import APGD
 from mrt.attacks.gradient import crafting
 from mrt.data.images import Data, Images
+from mrt.data.stream import Stream
 from mrt.evaluation.battery import radii
 from mrt.evaluation.opening import pixels
 from mrt.processes import Processes
@@ -93,10 +94,10 @@ def judged(model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int
     return dict(zip(names, total.tolist(), strict=True))
 
 
-def held(data: Data, like: Images) -> Images:
+def held(data: Data, like: Images | Stream) -> Images:
     """The held-out images, without augmentation, where the training images are."""
     images, _ = pixels(data)
-    if images.x.shape[1:] != like.x.shape[1:]:
+    if isinstance(like, Images) and images.x.shape[1:] != like.x.shape[1:]:
         raise ValueError(
             f"validation needs images of shape {tuple(like.x.shape[1:])}, as the training ones; "
             f"got {tuple(images.x.shape)}"

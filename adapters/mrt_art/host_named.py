@@ -1,0 +1,169 @@
+"""Our attacks under ART's own names and keywords: a script changes one import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import mrt
+from mrt import checks
+from mrt.protocols import Attack
+from mrt_art.bridge import norm_of
+from mrt_art.native import BALLS, Native
+
+SPREAD = 0.5  # of eps: the scale of the normal distribution that random_eps draws from, cut to [0, eps]
+
+
+class ProjectedGradientDescent(Native):
+    """
+    Projected gradient descent in the linf, l2 or l1 ball, in l1 by steepest steps and projected exactly on ball and
+    clip values. Each image keeps the best point of its path; runs after the first see only images that still stand.
+
+    | Paper link: https://arxiv.org/abs/1706.06083
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        norm: int | float | str = np.inf,
+        eps: int | float | np.ndarray[Any, Any] = 0.3,
+        eps_step: int | float | np.ndarray[Any, Any] = 0.1,
+        decay: float | None = None,
+        max_iter: int = 100,
+        targeted: bool = False,
+        num_random_init: int = 0,
+        batch_size: int = 32,
+        random_eps: bool = False,
+        summary_writer: Any = False,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create a :class:`.ProjectedGradientDescent` instance.
+
+        :param estimator: A trained PyTorch classifier.
+        :param norm: "inf", `np.inf`, 2 or 1.
+        :param eps: Radius; an array holds one for each image.
+        :param eps_step: Length of a step, of the same kind as `eps`.
+        :param decay: Decay of the running sum of gradients, if momentum is wanted.
+        :param max_iter: Number of steps.
+        :param targeted: Whether `y` is the class to reach.
+        :param num_random_init: Number of runs from random points of the ball; 0 for one from the image.
+        :param batch_size: Images attacked at once.
+        :param random_eps: Whether each call draws a factor for `eps` and `eps_step`: the size of a normal number of
+                           scale one half, if at most 1.
+        :param summary_writer: False; nothing is logged.
+        :param verbose: Show progress bars.
+        """
+        super().__init__(
+            estimator, norm=norm, eps=eps, eps_step=eps_step, decay=decay, max_iter=max_iter, targeted=targeted,
+            num_random_init=num_random_init, batch_size=batch_size, random_eps=random_eps,
+            summary_writer=summary_writer, verbose=verbose,
+        )  # fmt: skip
+
+    def _check_params(self) -> None:
+        arrays = isinstance(self.eps, np.ndarray), isinstance(self.eps_step, np.ndarray)
+        if arrays[0] != arrays[1]:
+            kinds = f"{type(self.eps).__name__} and {type(self.eps_step).__name__}"
+            raise TypeError(f"eps and eps_step must both be numbers or both be arrays; got {kinds}")
+        if arrays[0] and (self.eps.shape != self.eps_step.shape or self.eps.size != self.eps.shape[0]):
+            shapes = f"{self.eps.shape} and {self.eps_step.shape}"
+            raise ValueError(
+                f"arrays of eps and eps_step need one number for each image, (N,) or (N, 1, 1, 1); got {shapes}"
+            )
+        for name in ("eps", "eps_step"):
+            for value in np.ravel(getattr(self, name)).tolist():
+                checks.number(name, value, open_low=name == "eps_step")
+        self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
+        checks.flag("random_eps", self.random_eps)
+        super()._check_params()
+
+    def made(self, width: float) -> Attack:
+        return self._made(float(np.max(self.eps)), float(np.max(self.eps_step)), width)
+
+    def _made(self, eps: float, eps_step: float, width: float) -> Attack:
+        ball = BALLS[norm_of(self.norm)](eps / width)
+        how: dict[str, Any] = {"steps": self.max_iter, "step_size": eps_step / width}
+        how |= {"restarts": max(self.num_random_init, 1), "random_start": self.num_random_init > 0}
+        return mrt.PGD(ball, **how) if self.decay is None else mrt.MIM(ball, decay=self.decay, **how)
+
+    def searches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
+        """One attack for each pair of radius and step."""
+        factor = _factor() if self.random_eps else 1.0
+        pairs = np.stack([np.ravel(self.eps), np.ravel(self.eps_step)], 1)
+        if isinstance(self.eps, np.ndarray) and len(pairs) != count:
+            raise ValueError(f"eps holds {len(pairs)} radii; there are {count} images")
+        pairs = np.broadcast_to(pairs, (count, 2)) if len(pairs) == 1 else pairs
+        for pair in np.unique(pairs, axis=0):
+            rows = torch.from_numpy((pairs == pair).all(1)).nonzero().squeeze(1)
+            yield rows, self._made(factor * pair[0], factor * pair[1], width)
+
+
+def _factor() -> float:
+    """From numpy's global generator, as ART draws it."""
+    while (drawn := SPREAD * abs(np.random.normal())) > 1:
+        pass
+    return float(drawn)
+
+
+class AutoProjectedGradientDescent(Native):
+    """
+    PGD whose steps halve where progress stalls; in l1 the one that minds the box, with sparse steps, where ART's own
+    descends along dense ones.
+
+    | Paper link: https://arxiv.org/abs/2003.01690
+    | Paper link: https://arxiv.org/abs/2103.01208
+    """
+
+    nb_random_init: int
+    losses = {None: "ce", "cross_entropy": "ce", "difference_logits_ratio": "dlr"}
+
+    def __init__(
+        self,
+        estimator: Any,
+        norm: int | float | str = np.inf,
+        eps: float = 0.3,
+        eps_step: float = 0.1,
+        max_iter: int = 100,
+        targeted: bool = False,
+        nb_random_init: int = 5,
+        batch_size: int = 32,
+        loss_type: str | None = None,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create a :class:`.AutoProjectedGradientDescent` instance.
+
+        :param estimator: A trained PyTorch classifier with logits.
+        :param norm: "inf", `np.inf`, 2 or 1.
+        :param eps: Radius.
+        :param eps_step: Length of the first step, where that is more than the method's own, 2 `eps` or in l1 `eps`:
+                         steps only ever shrink, and one that starts too short gets nowhere.
+        :param max_iter: Number of steps.
+        :param targeted: Whether `y` is the class to reach.
+        :param nb_random_init: Number of runs from random points of the ball; 0 for one from the image.
+        :param batch_size: Images attacked at once.
+        :param loss_type: "cross_entropy", which None means, too, or "difference_logits_ratio".
+        :param verbose: Show progress bars.
+        """
+        super().__init__(
+            estimator, norm=norm, eps=eps, eps_step=eps_step, max_iter=max_iter, targeted=targeted,
+            nb_random_init=nb_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
+        )  # fmt: skip
+
+    def _check_params(self) -> None:
+        checks.number("eps", self.eps, open_low=True)
+        checks.number("eps_step", self.eps_step, open_low=True)
+        self.nb_random_init = checks.count("nb_random_init", self.nb_random_init, low=0)
+        if self.loss_type not in self.losses:
+            raise ValueError(f"loss_type must be one of {list(self.losses)}; got {self.loss_type!r}")
+        super()._check_params()
+
+    def made(self, width: float) -> Attack:
+        own = self.eps * (1 if norm_of(self.norm) == "1" else 2)
+        how: dict[str, Any] = {"steps": self.max_iter, "step_size": max(self.eps_step, own) / width}
+        how |= {"restarts": max(self.nb_random_init, 1), "random_start": self.nb_random_init > 0}
+        return mrt.APGD(BALLS[norm_of(self.norm)](self.eps / width), loss=self.losses[self.loss_type], **how)

@@ -1,0 +1,120 @@
+"""Our training under the names and keywords of ART's own trainers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import art.attacks.evasion as evasion
+
+import mrt
+from mrt import checks
+from mrt.protocols import Stateful, Strategy
+from mrt_art.bridge import norm_of
+from mrt_art.native import BALLS, Native
+from mrt_art.trainer import NativeTrainer
+
+OURS: tuple[Any, ...] = (Native,)
+STEPPED: tuple[Any, ...] = tuple(getattr(evasion, f"ProjectedGradientDescent{k}") for k in ("", "PyTorch", "Numpy"))
+
+
+class AdversarialTrainerMadryPGD(NativeTrainer):
+    """
+    Adversarial training on linf PGD, as ART's trainer of the same name does it, in the native loop.
+
+    | Paper link: https://arxiv.org/abs/1706.06083
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        nb_epochs: int | None = 205,
+        batch_size: int | None = 128,
+        eps: int | float = 8,
+        eps_step: int | float = 2,
+        max_iter: int = 7,
+        num_random_init: int = 1,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create an :class:`.AdversarialTrainerMadryPGD` instance. Default values are for CIFAR-10 in pixel range 0-255.
+
+        :param classifier: PyTorch classifier to train, with its optimizer.
+        :param nb_epochs: Number of training epochs.
+        :param batch_size: Size of batches.
+        :param eps: Radius of the linf ball.
+        :param eps_step: Length of a step.
+        :param max_iter: Number of steps.
+        :param num_random_init: Number of runs from random points of the ball; 0 for one from the image.
+        :param verbose: Show progress.
+        """
+        super().__init__(
+            classifier, nb_epochs=nb_epochs, batch_size=batch_size, eps=eps, eps_step=eps_step, max_iter=max_iter,
+            num_random_init=num_random_init, verbose=verbose,
+        )  # fmt: skip
+
+    def strategy(self, width: float) -> Strategy | Stateful:
+        runs = checks.count("num_random_init", self.num_random_init, low=0)
+        how: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "random_start": runs > 0}
+        how |= {"restarts": runs, "best": "broken"} if runs > 1 else {"best": "last"}
+        ball = mrt.Linf(checks.number("eps", self.eps, open_low=True) / width)
+        size = checks.number("eps_step", self.eps_step, open_low=True) / width
+        return mrt.Adversarial(mrt.PGD(ball, step_size=size, **how))
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        validation_data: tuple[Any, Any] | None = None,
+        batch_size: int | None = None,
+        nb_epochs: int | None = None,
+        scheduler: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Train the classifier, see :class:`.NativeTrainer`.
+
+        :param x: Training images.
+        :param y: Their classes, as numbers or one-hot.
+        :param validation_data: Images and classes, judged after every epoch, clean and under attack.
+        :param batch_size: Size of batches, if not the constructor's.
+        :param nb_epochs: Number of epochs, if not the constructor's.
+        :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
+        :param kwargs: Further arguments of `mrt.fit`.
+        """
+        size, epochs = batch_size or self.batch_size, nb_epochs or self.nb_epochs
+        super().fit(x, y, validation_data, size, epochs, scheduler, **kwargs)
+
+
+class AdversarialTrainerTRADESPyTorch(NativeTrainer):
+    """
+    TRADES, as ART's trainer of the same name does it, in the native loop. With a PGD on this classifier, ours or ART's,
+    the search ascends the divergence from the clean answer, as in the paper, with the attack's norm, radius, step and
+    number of steps; with any other attack of ours its own result is taken.
+
+    | Paper link: https://arxiv.org/abs/1901.08573
+    """
+
+    def __init__(self, classifier: Any, attack: Any, beta: float, verbose: bool = True) -> None:
+        """
+        Create an :class:`.AdversarialTrainerTRADESPyTorch` instance.
+
+        :param classifier: PyTorch classifier to train, with its optimizer.
+        :param attack: Attack on this classifier to use for data augmentation in adversarial training.
+        :param beta: The scaling factor controlling tradeoff between clean loss and adversarial loss.
+        :param verbose: Show progress.
+        """
+        super().__init__(classifier, attack=attack, beta=beta, verbose=verbose)
+
+    def strategy(self, width: float) -> Strategy | Stateful:
+        attack: Any = self.attack
+        if not isinstance(attack, OURS + STEPPED) or attack.targeted or attack.estimator is not self.classifier:
+            raise ValueError(
+                f"attack must be an untargeted PGD, or an attack of mrt_art, on this classifier; got {attack!r}"
+            )
+        norm, eps, step = (getattr(attack, name, None) for name in ("norm", "eps", "eps_step"))
+        made = attack.made(width) if isinstance(attack, OURS) else None
+        if made is not None and not isinstance(made, mrt.PGD):
+            return mrt.TRADES(made, beta=self.beta)
+        ball = BALLS[norm_of(norm)](checks.number("eps", eps, open_low=True) / width)
+        size = None if step is None else checks.number("eps_step", step, open_low=True) / width
+        return mrt.TRADES(ball, beta=self.beta, steps=attack.max_iter, step_size=size)

@@ -1,0 +1,93 @@
+"""Trained generators as ART evasion attacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mrt
+from mrt.generators import L2LGenerator, PGNGenerator
+from mrt.generators.generator import Generator
+from mrt.protocols import Attack
+from mrt_art.bridge import Bridge, norm_of
+from mrt_art.native import BALLS, Native, one_radius
+
+
+class L2LDA(Native):
+    """
+    What a generator of L2L-DA makes in the linf ball, the worst of several latents. Untargeted; fit it to the model
+    first, `mrt.fit_generator`.
+
+    | Paper link: https://openaccess.thecvf.com/content_ICCV_2019/html/Jang_Adversarial_Defense_via_Learning_to_Generate_Diverse_Attacks_ICCV_2019_paper.html
+    """  # noqa: E501
+
+    kind: type[Generator] = L2LGenerator
+
+    def __init__(
+        self,
+        estimator: Any,
+        generator: Generator,
+        eps: float | None = None,
+        samples: int = 1,
+        batch_size: int = 128,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create a :class:`.L2LDA` instance.
+
+        :param estimator: A trained PyTorch classifier.
+        :param generator: A trained `mrt.generators.L2LGenerator` (or `L2LStar`), which works on images in [0, 1].
+        :param eps: Radius, by default 8/255 times the range of the pixels.
+        :param samples: Latents drawn for each image.
+        :param batch_size: Images attacked at once.
+        :param verbose: Show progress bars.
+        """
+        super().__init__(
+            estimator, generator=generator, eps=eps, samples=samples, batch_size=batch_size, verbose=verbose
+        )
+
+    def _check_params(self) -> None:
+        if not isinstance(self.generator, self.kind):
+            raise ValueError(f"generator must be a {self.kind.__name__}; got {type(self.generator).__name__}")
+        self.eps = one_radius(self.eps, "inf", Bridge(self.estimator).width)
+        super()._check_params()
+
+    def made(self, width: float) -> Attack:
+        return mrt.GeneratorAttack(self.generator, mrt.Linf(self.eps / width), self.samples)
+
+
+class PGN(Native):
+    """
+    What a generator of PGN makes, projected on a ball. Untargeted; fit it to the model first, `mrt.fit_generator`.
+
+    | Paper: Adversarial training with perturbation generator networks, anonymous submission to ICLR 2020
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        generator: Generator,
+        norm: Any = 2,
+        eps: float | None = None,
+        batch_size: int = 128,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create a :class:`.PGN` instance.
+
+        :param estimator: A trained PyTorch classifier.
+        :param generator: A trained `mrt.generators.PGNGenerator`, which works on images in [0, 1].
+        :param norm: "inf", `np.inf`, 2 or 1.
+        :param eps: Radius, by default 8/255, 0.5 or 12 times the range of the pixels.
+        :param batch_size: Images attacked at once.
+        :param verbose: Show progress bars.
+        """
+        super().__init__(estimator, generator=generator, norm=norm, eps=eps, batch_size=batch_size, verbose=verbose)
+
+    def _check_params(self) -> None:
+        if not isinstance(self.generator, PGNGenerator):
+            raise ValueError(f"generator must be a PGNGenerator; got {type(self.generator).__name__}")
+        self.eps = one_radius(self.eps, self.norm, Bridge(self.estimator).width)
+        super()._check_params()
+
+    def made(self, width: float) -> Attack:
+        return mrt.GeneratorAttack(self.generator, BALLS[norm_of(self.norm)](self.eps / width))

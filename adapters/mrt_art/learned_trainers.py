@@ -1,0 +1,152 @@
+"""Training beside a generator of attacks or of noise, as ART defences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mrt
+from mrt import checks
+from mrt.attacks.keep import Keep
+from mrt.protocols import Stateful, Strategy, Threat
+from mrt_art.native import balls, one_radius, radii
+from mrt_art.trainer import NativeTrainer
+from mrt_art.trainers import _Union
+
+
+class AdversarialTrainerMNGACPyTorch(_Union):
+    """
+    Stochastic adversarial training with consistency and meta-learned noise (MNG-AC). `run.state.generator` is the noise
+    generator.
+
+    | Paper link: https://arxiv.org/abs/2006.12135
+
+    | Please keep in mind the limitations of defences: a union accuracy is what strong attacks on each threat leave, see
+        `mrt.evaluate`.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        eps: dict[Any, float] | None = None,
+        eps_step: dict[Any, float] | None = None,
+        max_iter: int = 10,
+        keep: Keep = 0.99,
+        beta: float = 12.0,
+        look_ahead: float = 1.0,
+        generator_optimizer: Any = "sgd",
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create an :class:`.AdversarialTrainerMNGACPyTorch` instance.
+
+        :param classifier: PyTorch classifier to train, with its optimizer.
+        :param eps: Radii by norm, by default {"inf": 8/255, "2": 0.5, "1": 12} times the range of the pixels.
+        :param eps_step: Lengths of steps by norm, by default 2.5 `eps` / `max_iter`, in l1 a fifth of `eps` at least.
+        :param max_iter: Number of steps of each attack.
+        :param keep: The entries that an l1 step moves: a quantile of the gradient, a count, or a range of either.
+        :param beta: Weight of the consistency between the image, its attack and its noise.
+        :param look_ahead: Step of the look-ahead in units of the learning rate; with Adam, above 1.
+        :param generator_optimizer: "sgd" or "adam", at the classifier's learning rate.
+        :param verbose: Show progress.
+        """
+        super().__init__(
+            classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, beta=beta, look_ahead=look_ahead,
+            generator_optimizer=generator_optimizer, verbose=verbose,
+        )  # fmt: skip
+
+    def strategy(self, width: float) -> Strategy | Stateful:
+        own = {name: getattr(self, name) for name in ("beta", "look_ahead", "generator_optimizer")}
+        return mrt.MNGAC(self.threats(width), **own)
+
+
+class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
+    """
+    Adversarial training against a recursive generator of diverse linf attacks, which learns beside the classifier
+    (L2L-DA). Best from a trained classifier. `run.state.generator` is the generator.
+
+    | Paper link: https://openaccess.thecvf.com/content_ICCV_2019/html/Jang_Adversarial_Defense_via_Learning_to_Generate_Diverse_Attacks_ICCV_2019_paper.html
+
+    | Please keep in mind the limitations of defences: judge the classifier by attacks that it was not trained on, see
+        `mrt.evaluate`.
+    """  # noqa: E501
+
+    def __init__(
+        self,
+        classifier: Any,
+        eps: float | None = None,
+        max_iter: int = 10,
+        width: int = 64,
+        diversity: float = 0.02,
+        generator_lr: float = 2e-3,
+        warmup: int = 0,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create an :class:`.AdversarialTrainerL2LDAPyTorch` instance.
+
+        :param classifier: PyTorch classifier to train, with its optimizer.
+        :param eps: Radius of the linf ball, by default 8/255 times the range of the pixels.
+        :param max_iter: Steps of the generator for each image.
+        :param width: Width of the generator.
+        :param diversity: Weight of the distance between the attacks of two latents.
+        :param generator_lr: Learning rate of the generator's Adam.
+        :param warmup: Updates on clean images first.
+        :param verbose: Show progress.
+        """
+        super().__init__(
+            classifier, eps=eps, max_iter=max_iter, width=width, diversity=diversity, generator_lr=generator_lr,
+            warmup=warmup, verbose=verbose,
+        )  # fmt: skip
+
+    def strategy(self, width: float) -> Strategy | Stateful:
+        own = {name: getattr(self, name) for name in ("width", "diversity", "generator_lr", "warmup")}
+        eps = one_radius(self.eps, "inf", width)
+        steps = checks.count("max_iter", self.max_iter)
+        return mrt.L2LDA(mrt.Linf(eps / width), steps=steps, **own)
+
+
+class AdversarialTrainerPGNPyTorch(NativeTrainer):
+    """
+    Adversarial training against a one-shot generator whose perturbations are penalised, not bounded (PGN).
+    `run.state.generator` is the generator. Pixels on the bounds do not move: squeeze the images.
+
+    | Paper: Adversarial training with perturbation generator networks, anonymous submission to ICLR 2020
+
+    | Please keep in mind the limitations of defences: judge the classifier by attacks that it was not trained on, see
+        `mrt.evaluate`.
+    """
+
+    def __init__(
+        self,
+        classifier: Any,
+        penalty: float = 50.0,
+        width: int = 128,
+        clean: float = 1.0,
+        generator_lr: float = 5e-4,
+        eps: dict[Any, float] | None = None,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create an :class:`.AdversarialTrainerPGNPyTorch` instance.
+
+        :param classifier: PyTorch classifier to train, with its optimizer.
+        :param penalty: Weight of the squared l2 norm of a perturbation of pixels from 0 to 1.
+        :param width: Width of the generator.
+        :param clean: Weight of the clean images' loss.
+        :param generator_lr: Learning rate of the generator's Adam.
+        :param eps: Radii by norm under which `validation_data` is judged, by default {"2": 0.5} times the range of the
+                    pixels. The training has none.
+        :param verbose: Show progress.
+        """
+        super().__init__(
+            classifier, penalty=penalty, width=width, clean=clean, generator_lr=generator_lr, eps=eps, verbose=verbose
+        )
+
+    def strategy(self, width: float) -> Strategy | Stateful:
+        self.judged(width)
+        own = {name: getattr(self, name) for name in ("width", "clean", "generator_lr")}
+        return mrt.PGN(self.penalty, **own)
+
+    def judged(self, width: float) -> list[Threat] | None:
+        eps = self.eps
+        return list(balls(radii({"2": one_radius(None, 2, width)} if eps is None else eps, width), width))

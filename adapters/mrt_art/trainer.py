@@ -1,0 +1,205 @@
+"""What our trainers do alike as ART's: data in, the native loop, progress, and a classifier that is ready to use."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from art.data_generators import DataGenerator
+from art.defences.trainer import Trainer
+from art.estimators.classification import PyTorchClassifier
+from art.exceptions import EstimatorError
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+import mrt
+from mrt import checks
+from mrt.data import Stream
+from mrt.protocols import Stateful, Strategy, Threat
+from mrt_art.bridge import Bridge
+
+logger = logging.getLogger(__name__)
+PASSED = ("clip", "crop", "ema", "fast", "iterations", "out", "channels_last", "tensorboard")  # on to mrt.fit
+
+
+class NativeTrainer(Trainer):  # type: ignore[misc]
+    """A training of ours on an ART classifier: its model, its optimizer with its learning rate, its preprocessing (that
+    of training in the step, that of prediction under attack). It minimises cross-entropy, whatever the method adds, and
+    ends in eval mode. `run` is what `mrt.fit` returned last: metrics by epoch, averaged and best weights.
+
+    numpy's global generator decides on the order of images and on noise, as it does in ART.
+    """
+
+    run: mrt.Run | None = None
+    settings: ClassVar[list[str]]
+
+    def __init_subclass__(cls) -> None:
+        cls.settings = list(inspect.signature(cls.__init__).parameters)[2:]
+
+    def __init__(self, classifier: Any, **settings: Any) -> None:
+        if not isinstance(classifier, PyTorchClassifier):
+            raise EstimatorError(type(self), [PyTorchClassifier], classifier)
+        super().__init__(classifier=classifier)
+        checks.flag("verbose", settings["verbose"])
+        self.__dict__.update(settings)
+        self.strategy(Bridge(classifier).width)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.settings)})"
+
+    @abstractmethod
+    def strategy(self, width: float) -> Strategy | Stateful:
+        """The training as `mrt` has it: lengths divided by the pixels' range."""
+
+    def judged(self, width: float) -> list[Threat] | None:
+        """What `validation_data` is judged under; None for what the strategy trains on."""
+        return None
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        validation_data: tuple[Any, Any] | None = None,
+        batch_size: int = 128,
+        nb_epochs: int = 20,
+        scheduler: LRScheduler | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Train the classifier. Images that fill no batch wait for another epoch.
+
+        :param x: Training images, an array or a tensor within the classifier's clip values.
+        :param y: Their classes, as numbers or one-hot.
+        :param validation_data: Images and classes, judged after every epoch: clean, under attack on each threat, and on
+                                all of them (union).
+        :param batch_size: Size of batches.
+        :param nb_epochs: Number of epochs to use for trainings.
+        :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
+        :param kwargs: Further arguments of `mrt.fit`: clip, crop, ema, fast, iterations, out, channels_last,
+        tensorboard.
+        """
+        bridge, batch_size = Bridge(self.classifier), checks.count("batch_size", batch_size)
+        images = bridge.pixels(x)
+        classes = bridge.labels(y, len(images))
+        if not len(images):
+            raise ValueError("there must be at least one training image; got none")
+        data = bridge.range(images).unit(images), classes
+        self._fit(data, images, validation_data, nb_epochs, scheduler, {"batch_size": batch_size, **kwargs})
+
+    def fit_generator(
+        self,
+        generator: DataGenerator,
+        nb_epochs: int = 20,
+        scheduler: LRScheduler | None = None,
+        validation_data: tuple[Any, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """
+        Train the classifier on batches as a data generator gives them.
+
+        :param generator: Data generator, whose size and batch size are known.
+        :param nb_epochs: Number of epochs to use for trainings.
+        :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
+        :param validation_data: Images and classes, judged after every epoch as in `fit`.
+        :param kwargs: Further arguments of `mrt.fit`, as in `fit`.
+        """
+        if not isinstance(generator, DataGenerator) or generator.size is None:
+            raise ValueError(f"generator must be an ART DataGenerator of known size; got {generator!r}")
+        bridge = Bridge(self.classifier)
+        if self.classifier.clip_values is None:
+            raise ValueError("a classifier without clip values does not say what range a generator's images have")
+
+        def draw() -> tuple[Tensor, Tensor]:
+            x, y = generator.get_batch()
+            images = bridge.pixels(x)
+            return bridge.range().unit(images), bridge.labels(y, len(images))
+
+        stream = Stream(draw, int(generator.size), int(generator.batch_size))
+        self._fit(stream, None, validation_data, nb_epochs, scheduler, kwargs)
+
+    def predict(self, x: Any, **kwargs: Any) -> Any:
+        """
+        Predict with the trained classifier.
+
+        :param x: Input samples.
+        :param kwargs: Other parameters of the classifier's `predict`.
+        :return: Predictions.
+        """
+        return self.classifier.predict(x, **kwargs)
+
+    def _fit(
+        self, data: Any, images: Tensor | None, validation: Any, nb_epochs: int, scheduler: Any, kwargs: dict[str, Any]
+    ) -> None:
+        classifier, bridge = self.classifier, Bridge(self.classifier)
+        scale, optimizer = bridge.range(images), classifier.optimizer
+        for name in kwargs:
+            if name not in (*PASSED, "batch_size"):
+                raise TypeError(f"fit() got an unexpected keyword argument {name!r}; besides its own it takes {PASSED}")
+        if optimizer is None:
+            raise ValueError("Optimizer of classifier is currently None, but is required for adversarial training.")
+        _need_cross_entropy(classifier._loss)
+        _need_labels_kept(bridge, images)
+        how = {**kwargs, "seed": int(np.random.randint(2**31)), "optimizer": optimizer, "progress": self.verbose}
+        how |= {"epochs": checks.count("nb_epochs", nb_epochs)} if "iterations" not in kwargs else {}
+        if scheduler is not None:
+            how["schedule"] = _by_epoch(scheduler, optimizer)
+        if validation is not None:
+            how["validation"] = self._validation(bridge, scale, validation)
+        logger.info("Training with %s", self)
+        try:
+            self.run = mrt.fit(bridge.model(scale), self.strategy(scale.width), data, **how)
+        finally:
+            classifier._model.eval()
+        for row in self.run.metrics:
+            logger.info(" ".join(f"{name}: {value:.4g}" for name, value in row.items()))
+
+    def _validation(self, bridge: Bridge, scale: Any, given: Any) -> mrt.Validation:
+        if not isinstance(given, (tuple, list)) or len(given) != 2:
+            raise ValueError(f"validation_data must be a pair (x, y); got {type(given).__name__}")
+        pixels = bridge.pixels(given[0])
+        return mrt.Validation((scale.unit(pixels), bridge.labels(given[1], len(pixels))), self.judged(scale.width))
+
+
+class _ByEpoch(LRScheduler):
+    """A scheduler that the loop steps once an epoch, whatever its kind."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.optimizer = inner, inner.optimizer
+
+    def step(self, epoch: int | None = None) -> None:
+        self.inner.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.inner.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state_dict)
+
+
+def _by_epoch(scheduler: Any, optimizer: Any) -> Any:
+    """A torch scheduler of this optimizer."""
+    if not isinstance(scheduler, LRScheduler) or scheduler.optimizer is not optimizer:
+        raise ValueError(f"scheduler must be a torch scheduler of the classifier's own optimizer; got {scheduler!r}")
+    return scheduler if isinstance(scheduler, ReduceLROnPlateau) else _ByEpoch(scheduler)
+
+
+def _need_cross_entropy(loss: Any) -> None:
+    """What strategies minimise; of log-probabilities NLLLoss is the same."""
+    plain = isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss.weight is None and loss.reduction == "mean"
+    if not plain or getattr(loss, "label_smoothing", 0.0) != 0.0:
+        raise ValueError(f"the loss that is trained is plain cross-entropy, but the classifier's is {loss!r}")
+
+
+def _need_labels_kept(bridge: Bridge, images: Tensor | None) -> None:
+    """ValueError if a preprocessing defence would train on other labels than it is given."""
+    changing = [p for p in bridge.classifier.preprocessing_defences or [] if p.apply_fit]
+    if not changing or images is None:
+        return
+    x, y = bridge.back(images[:1]).cpu().numpy(), np.eye(int(bridge.classifier.nb_classes), dtype=np.float32)[:1]
+    _, labels = bridge.classifier._apply_preprocessing(x, y, fit=True)
+    if labels is None or not np.array_equal(labels, y):
+        raise ValueError(f"a defence among {changing} changes labels, and this trainer trains on class numbers")

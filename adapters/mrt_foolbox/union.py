@@ -1,0 +1,92 @@
+"""MSD as a Foolbox attack: a union of balls, and how far a point is from an image when several balls are allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import eagerpy as ep
+from foolbox.distances import Distance
+
+import mrt
+from mrt import checks
+from mrt.attacks.keep import Keep
+from mrt.protocols import Attack, Ball
+from mrt.threats.gauge import gauge
+from mrt_foolbox.native import BALLS, Native
+
+
+class Union(Distance):
+    """The smallest factor by which all the balls must grow until one of them reaches the point: 1 is their union's
+    edge, and a list of `epsilons` is a curve along it. Radii are in the images' own units."""
+
+    def __init__(self, balls: tuple[Ball, ...]) -> None:
+        self.threat = mrt.AnyOf(balls)
+
+    def __repr__(self) -> str:
+        return f"Union({', '.join(f'{t.name}={t.eps:g}' for t in self.threat.threats)})"  # type: ignore[attr-defined]
+
+    def __call__(self, references: Any, perturbed: Any) -> Any:
+        (x, y), restore = ep.astensors_(references, perturbed)
+        return restore(ep.astensor(gauge(self.threat, x.raw, y.raw).to(x.raw.dtype)))
+
+    def clip_perturbation(self, references: Any, perturbed: Any, epsilon: float) -> Any:
+        """Shrunk towards the references until its distance is at most epsilon."""
+        (x, y), restore = ep.astensors_(references, perturbed)
+        size = gauge(self.threat, x.raw, y.raw).reshape(-1, *[1] * (x.ndim - 1))
+        moved = x.raw + (y.raw - x.raw) * (epsilon / size).clamp(max=1).to(x.raw.dtype)
+        return restore(ep.astensor(moved.where(size > epsilon, y.raw)))
+
+
+class MSD(Native):
+    """Multi steepest descent over a union of balls [#Mai20]_; the best point of the path. `epsilons` are factors of the
+    radii: 1 is the union, a list is a curve.
+
+    Args:
+        linf: Radius of the linf ball, in the units of the model's bounds; None leaves the ball out. l2 and l1 alike.
+        steps: Number of update steps.
+        rel_stepsize: Stepsize relative to each radius, by default 2.5 / steps.
+        keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either.
+        random_start: Whether to start at a random point of the union.
+        loss: "ce", "margin" or "dlr".
+
+    References:
+        .. [#Mai20] Pratyush Maini, Eric Wong, Zico Kolter, "Adversarial Robustness Against the Union of Multiple
+            Perturbation Models", https://arxiv.org/abs/1909.04068
+    """
+
+    def __init__(
+        self,
+        *,
+        linf: float | None = 8 / 255,
+        l2: float | None = 0.5,
+        l1: float | None = 12.0,
+        steps: int = 50,
+        rel_stepsize: float | None = None,
+        keep: Keep = (5, 20),
+        random_start: bool = False,
+        loss: str = "ce",
+    ) -> None:
+        for name, value in (("linf", linf), ("l2", l2), ("l1", l1), ("rel_stepsize", rel_stepsize)):
+            if value is not None:
+                checks.number(name, value, open_low=True)
+        if linf is None and l2 is None and l1 is None:
+            raise ValueError("MSD needs a radius of at least one of linf, l2, l1; got None for all")
+        self.linf, self.l2, self.l1 = linf, l2, l1
+        self.steps, self.rel_stepsize, self.keep = steps, rel_stepsize, keep
+        self.random_start, self.loss = random_start, loss
+        self.made(1.0, 1.0)
+
+    @property
+    def distance(self) -> Distance:
+        return Union(self.balls(1.0))
+
+    def balls(self, factor: float) -> tuple[Ball, ...]:
+        """Those with a radius."""
+        return tuple(kind(getattr(self, name) * factor) for name, kind in BALLS.items() if getattr(self, name))
+
+    def made(self, epsilon: float, width: float) -> Attack:
+        balls = self.balls(epsilon / width)
+        sizes = None if self.rel_stepsize is None else tuple(self.rel_stepsize * ball.eps for ball in balls)
+        how: dict[str, Any] = {"steps": self.steps, "step_size": sizes, "keep": self.keep, "loss": self.loss}
+        how |= {"restarts": self.restarts, "random_start": self.random_start, "best": "broken"}
+        return mrt.MSD(balls, **how)

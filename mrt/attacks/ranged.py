@@ -1,0 +1,68 @@
+"""Images of any range for attacks that know only [0, 1], there and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mrt.threats.projections import column
+
+ROUNDING = 1e-5  # of the range: images this far outside it are a conversion's rounding
+
+
+@dataclass(frozen=True, eq=False)
+class Range:
+    """Pixels from `low` to low + `width`. `low` may differ by entry; every norm of a difference is `width` times that
+    in [0, 1], so that a radius is divided by it."""
+
+    low: Tensor
+    width: float
+
+    @staticmethod
+    def of(low: Tensor, high: Tensor) -> Range:
+        """Between bounds that broadcast to an image."""
+        widths = (high.double() - low.double()).expand(torch.broadcast_shapes(low.shape, high.shape)).flatten()
+        width = float(widths[0])
+        if not (widths > 0).all() or not torch.allclose(widths, widths[:1], rtol=1e-6, atol=0):
+            told = f"from {float(widths.min()):g} to {float(widths.max()):g}"
+            raise ValueError(
+                f"every pixel needs the same range, above zero, for a radius to mean one; got ranges {told}"
+            )
+        return Range(low.double(), width)
+
+    def unit(self, x: Tensor) -> Tensor:
+        """x in [0, 1], float32."""
+        if not x.numel():
+            return x.float()
+        scaled = (x.double() - self.low.to(x.device)) / self.width
+        low, high = (float(v) for v in torch.aminmax(scaled))
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN fails the comparison
+            given = ", ".join(f"{float(v):g}" for v in torch.aminmax(x))
+            raise ValueError(f"images must lie within their bounds ({self.told}), without NaN; got values from {given}")
+        return scaled.clamp_(0, 1).float()
+
+    def raw(self, unit: Tensor) -> Tensor:
+        """Images in [0, 1] as they are here, differentiable."""
+        return unit * self.width + self.low.to(unit)
+
+    def back(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None = None) -> Tensor:
+        """x moved as unit_adv is from unit. Each entry is rounded towards x, so that rounding lengthens no perturbation
+        in any norm; where `gauge` (N,) is above 1, the perturbation is divided by it. Untouched entries are x's own."""
+        start = x.double()
+        delta = (unit_adv.double() - unit.double()) * self.width
+        if gauge is not None:
+            delta /= column(gauge.double().clamp(min=1), delta)
+        low = self.low.to(x.device)
+        aim = torch.minimum(torch.maximum(start + delta, low), low + self.width)
+        moved = aim.to(x.dtype)
+        beyond = (moved.double() - start).abs() > (aim - start).abs()
+        moved = torch.where(beyond, torch.nextafter(moved, x), moved)
+        return torch.where(unit_adv == unit, x, moved)
+
+    @property
+    def told(self) -> str:
+        """For messages."""
+        low, high = (float(v) for v in torch.aminmax(self.low))
+        return f"{low:g} to {high + self.width:g}"
