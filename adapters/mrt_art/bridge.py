@@ -116,7 +116,8 @@ class _Estimated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         array, classifier, training = ctx.kept
-        found = classifier._apply_preprocessing_gradient(array, grad.cpu().numpy(), fit=training)
+        with torch.enable_grad():  # which is off in here, and which some of ART's estimates need
+            found = classifier._apply_preprocessing_gradient(array, grad.cpu().numpy(), fit=training)
         return torch.from_numpy(np.asarray(found, dtype=np.float32)).to(grad.device), None, None
 
 
