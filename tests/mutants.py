@@ -45,6 +45,9 @@ TRANSFER, LOSS_PATH, TRADEOFF = (
     "evaluation/test_tradeoff.py",
 )
 BATCHES = "data/test_batches.py"
+RANGED, STREAM = "attacks/test_ranged.py", "data/test_stream.py"
+FOOLBOX, ART_ATTACKS = "adapters/test_foolbox_attacks.py", "adapters/test_art_attacks.py"
+ART_TRAINERS = "adapters/test_art_trainers.py"
 
 Mutant = tuple[str, str, str, str]  # file under mrt/ or adapters/, line, its replacement, tests
 
@@ -148,7 +151,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/store.py", "os.replace(beside, path)", "beside.rename(path); raise OSError", RESUME),
     ("evaluation/batteries.py", '"column": threat}', '"column": None}', BATTERY),
     ("adapters/mrt_foolbox/incoming.py", "zip(clipped[1:], success[1:], strict=True)", "zip(clipped[:0], success[:0], strict=True)", TRAPS),
-    ("adapters/mrt_foolbox/incoming.py", "x * (self.high - self.low) + self.low", "x * self.high", "evaluation/test_opening.py"),
+    ("adapters/mrt_foolbox/incoming.py", "* (self.high - self.low) + self.low", "* self.high", "evaluation/test_opening.py"),
     ("adapters/mrt_foolbox/incoming.py", "torch.where(fools.reshape(-1, *[1] * (noisy.ndim - 1)), noisy, task.start)", "task.start", TRAPS),
     ("adapters/mrt_foolbox/incoming.py", "delta[mine], open_rows = motion[mine],", "delta[mine], open_rows = -motion[mine],", TRAPS),
     ("adapters/mrt_foolbox/incoming.py", "sorted(radii, reverse=True)", "sorted(radii)", TRAPS),
@@ -301,6 +304,51 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/tune.py", "if out is not None and team.first:", "if out is not None and not team.first:", SHARED),
     ("demo.py", "os._exit(1)", "return", "test_demo.py"),
     ("adapters/mrt_autoattack/incoming.py", "min(part.n_target_classes, classes - 1)", "part.n_target_classes", TRAPS),
+    # the hosts' classes
+    ("attacks/ranged.py", "(part.double() - low).div_(self.width)", "(part.double() - low)", RANGED),
+    ("attacks/ranged.py", "return unit * self.width + self.low.to(unit)", "return unit * self.width", RANGED),
+    ("attacks/ranged.py", "delta /= column(gauge.double().clamp(min=1), delta)", "pass", RANGED),
+    ("attacks/ranged.py", "moved = torch.where(beyond, torch.nextafter(moved, x), moved)", "pass", RANGED),
+    ("attacks/ranged.py", "return torch.where(unit_adv == unit, x, moved)", "return moved", RANGED),
+    ("attacks/ranged.py", "aim = torch.minimum(torch.maximum(start + delta, low), low + self.width)", "aim = start + delta", RANGED),
+    ("attacks/masked.py", "random_start=True if run else attack.random_start", "random_start=attack.random_start", RANGED),
+    ("attacks/masked.py", "        left = left[~broken]\n", "", RANGED),
+    ("attacks/masked.py", "kept = broken | (run == 0)", "kept = broken", RANGED),
+    ("attacks/masked.py", "aim = None if target is None else target[rows]", "aim = None", RANGED),
+    ("threats/gauge.py", "for t in threat.threats]).amin(0)", "for t in threat.threats]).amax(0)", RANGED),
+    ("threats/gauge.py", "distance / threat.eps", "distance", RANGED),
+    ("data/stream.py", "+ number * self.batch_size", "", STREAM),
+    ("data/stream.py", "if self._held is None or self._held[0] != number:", "if True:", STREAM),
+    ("training/loop.py", "self.scheduler.step(row[\"loss\"])", "pass", ART_TRAINERS),
+    ("adapters/mrt_foolbox/native.py", "attack(self.model, self.unit, answers, target=self.targets)", "attack(self.model, self.unit, answers)", FOOLBOX),
+    ("adapters/mrt_foolbox/native.py", "        if call.targets is not None and not self.targetable:\n", "        if False:\n", FOOLBOX),
+    ("adapters/mrt_foolbox/native.py", "more.restarts = self.restarts * checks.count", "more.restarts = checks.count", FOOLBOX),
+    ("adapters/mrt_foolbox/native.py", "size = gauge(attack.threat, call.unit, found)", "size = None", FOOLBOX),
+    ("adapters/mrt_foolbox/steepest.py", "size = self.abs_stepsize / width", "size = self.abs_stepsize", FOOLBOX),
+    ("adapters/mrt_foolbox/steepest.py", "None if self.rel_stepsize is None else self.rel_stepsize * epsilon / width", "None", FOOLBOX),
+    ("adapters/mrt_foolbox/steepest.py", "keep=self.keep, **self.settings", "**self.settings", FOOLBOX),
+    ("adapters/mrt_foolbox/union.py", "(epsilon / size).clamp(max=1)", "(size / epsilon).clamp(max=1)", FOOLBOX),
+    ("adapters/mrt_foolbox/union.py", "balls = self.balls(epsilon / width)", "balls = self.balls(epsilon)", FOOLBOX),
+    ("adapters/mrt_foolbox/union.py", "self.rel_stepsize * ball.eps for ball", "self.rel_stepsize for ball", FOOLBOX),
+    ("adapters/mrt_foolbox/motions.py", "mrt.RotationTranslation(self.degrees, self.pixels).scaled(epsilon)", "mrt.RotationTranslation(self.degrees, self.pixels)", FOOLBOX),
+    ("adapters/mrt_foolbox/motions.py", "kind(eps * epsilon / width)", "kind(eps * epsilon)", FOOLBOX),
+    ("adapters/mrt_art/bridge.py", "no_grad=False)", "no_grad=True)", ART_ATTACKS),
+    ("adapters/mrt_art/bridge.py", "with torch.enable_grad():", "if True:", ART_ATTACKS),
+    ("adapters/mrt_art/bridge.py", "y=None, fit=self.training", "y=None, fit=False", ART_TRAINERS),
+    ("adapters/mrt_art/bridge.py", "x.permute(0, 3, 1, 2).contiguous() if last else x", "x", ART_ATTACKS),
+    ("adapters/mrt_art/native.py", "        trial._check_params()\n        self.__dict__.update(trial.__dict__)", "        self.__dict__.update(trial.__dict__)\n        trial._check_params()", ART_ATTACKS),
+    ("adapters/mrt_art/native.py", "scale.back(pixels[rows], seen, made, size)", "scale.back(pixels[rows], seen, made)", ART_ATTACKS),
+    ("adapters/mrt_art/native.py", "for batch in rows.split(self.batch_size)", "for batch in rows[:1].split(self.batch_size)", ART_ATTACKS),
+    ("adapters/mrt_art/native.py", "(answers, aims) if self.targeted else", "(answers, None) if self.targeted else", ART_ATTACKS),
+    ("adapters/mrt_art/steepest.py", "None if self.eps_step is None else self.eps_step / width", "None", ART_ATTACKS),
+    ("adapters/mrt_art/host_named.py", "self._made(factor * pair[0], factor * pair[1], width)", "self._made(pair[0], pair[1], width)", ART_ATTACKS),
+    ("adapters/mrt_art/host_named.py", "torch.from_numpy((pairs == pair).all(1))", "torch.from_numpy((pairs == pairs).all(1))", ART_ATTACKS),
+    ("adapters/mrt_art/trainers.py", "* count / (2.5 * ball.eps)", "* count / 2.5", ART_TRAINERS),
+    ("adapters/mrt_art/trainers.py", "mrt.SLIDE(ball, step_size=step, keep=self.keep", "mrt.SLIDE(ball, step_size=step", ART_TRAINERS),
+    ("adapters/mrt_art/trainer.py", "isinstance(scheduler, ReduceLROnPlateau) else _ByEpoch(scheduler)", "True else None", ART_TRAINERS),
+    ("adapters/mrt_art/trainer.py", "            classifier._model.eval()\n", "            pass\n", ART_TRAINERS),
+    ("adapters/mrt_art/host_trainers.py", "step_size=size, **how", "**how", ART_TRAINERS),
+    ("adapters/mrt_art/host_trainers.py", "steps=attack.max_iter, step_size=size", "steps=attack.max_iter", ART_TRAINERS),
 )  # fmt: skip
 
 

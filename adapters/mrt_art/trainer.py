@@ -8,6 +8,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from art.data_generators import DataGenerator
 from art.defences.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
@@ -17,7 +18,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 import mrt
 from mrt import checks
-from mrt.data import Stream
+from mrt.attacks.ranged import Range
+from mrt.data import Images, Stream
 from mrt.protocols import Stateful, Strategy, Threat
 from mrt_art.bridge import Bridge
 
@@ -86,8 +88,11 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         classes = bridge.labels(y, len(images))
         if not len(images):
             raise ValueError("there must be at least one training image; got none")
-        data = bridge.range(images).unit(images), classes
-        self._fit(data, images, validation_data, nb_epochs, scheduler, {"batch_size": batch_size, **kwargs})
+        held = _held(bridge, validation_data)
+        scale = bridge.range(images if held is None else torch.cat([images, held[0]]))
+        names = tuple(str(label) for label in range(int(self.classifier.nb_classes)))
+        data = Images(scale.unit(images), classes, names, "none" if kwargs.get("crop") is None else "crop-flip")
+        self._fit(data, scale, held, nb_epochs, scheduler, {"batch_size": batch_size, **kwargs})
 
     def fit_generator(
         self,
@@ -104,7 +109,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         :param nb_epochs: Number of epochs to use for trainings.
         :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
         :param validation_data: Images and classes, judged after every epoch as in `fit`.
-        :param kwargs: Further arguments of `mrt.fit`, as in `fit`.
+        :param kwargs: Further arguments of `mrt.fit`, as in `fit`, but not crop and out.
         """
         if not isinstance(generator, DataGenerator) or generator.size is None:
             raise ValueError(f"generator must be an ART DataGenerator of known size; got {generator!r}")
@@ -112,13 +117,17 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         if self.classifier.clip_values is None:
             raise ValueError("a classifier without clip values does not say what range a generator's images have")
 
+        if "crop" in kwargs:
+            raise ValueError("crop is for fit: what a data generator gives is trained on as it is")
+        scale = bridge.range()
+
         def draw() -> tuple[Tensor, Tensor]:
             x, y = generator.get_batch()
             images = bridge.pixels(x)
-            return bridge.range().unit(images), bridge.labels(y, len(images))
+            return scale.unit(images), bridge.labels(y, len(images))
 
         stream = Stream(draw, int(generator.size), int(generator.batch_size))
-        self._fit(stream, None, validation_data, nb_epochs, scheduler, kwargs)
+        self._fit(stream, scale, _held(bridge, validation_data), nb_epochs, scheduler, kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """
@@ -131,36 +140,46 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         return self.classifier.predict(x, **kwargs)
 
     def _fit(
-        self, data: Any, images: Tensor | None, validation: Any, nb_epochs: int, scheduler: Any, kwargs: dict[str, Any]
+        self,
+        data: Images | Stream,
+        scale: Range,
+        held: tuple[Tensor, Tensor] | None,
+        nb_epochs: int,
+        scheduler: Any,
+        kwargs: dict[str, Any],
     ) -> None:
-        classifier, bridge = self.classifier, Bridge(self.classifier)
-        scale, optimizer = bridge.range(images), classifier.optimizer
+        classifier, optimizer = self.classifier, self.classifier.optimizer
         for name in kwargs:
             if name not in (*PASSED, "batch_size"):
                 raise TypeError(f"fit() got an unexpected keyword argument {name!r}; besides its own it takes {PASSED}")
         if optimizer is None:
             raise ValueError("Optimizer of classifier is currently None, but is required for adversarial training.")
         _need_cross_entropy(classifier._loss)
-        _need_labels_kept(bridge, images)
+        _need_labels_kept(classifier, scale)
         how = {**kwargs, "seed": int(np.random.randint(2**31)), "optimizer": optimizer, "progress": self.verbose}
         how |= {"epochs": checks.count("nb_epochs", nb_epochs)} if "iterations" not in kwargs else {}
         if scheduler is not None:
             how["schedule"] = _by_epoch(scheduler, optimizer)
-        if validation is not None:
-            how["validation"] = self._validation(bridge, scale, validation)
+        if held is not None:
+            judged = self.judged(scale.width)
+            how["validation"] = mrt.Validation((scale.unit(held[0]), held[1]), judged)
         logger.info("Training with %s", self)
         try:
-            self.run = mrt.fit(bridge.model(scale), self.strategy(scale.width), data, **how)
+            self.run = mrt.fit(Bridge(classifier).model(scale), self.strategy(scale.width), data, **how)
         finally:
             classifier._model.eval()
         for row in self.run.metrics:
             logger.info(" ".join(f"{name}: {value:.4g}" for name, value in row.items()))
 
-    def _validation(self, bridge: Bridge, scale: Any, given: Any) -> mrt.Validation:
-        if not isinstance(given, (tuple, list)) or len(given) != 2:
-            raise ValueError(f"validation_data must be a pair (x, y); got {type(given).__name__}")
-        pixels = bridge.pixels(given[0])
-        return mrt.Validation((scale.unit(pixels), bridge.labels(given[1], len(pixels))), self.judged(scale.width))
+
+def _held(bridge: Bridge, given: Any) -> tuple[Tensor, Tensor] | None:
+    """Validation images, in the host's pixels, and class numbers."""
+    if given is None:
+        return None
+    if not isinstance(given, (tuple, list)) or len(given) != 2:
+        raise ValueError(f"validation_data must be a pair (x, y); got {type(given).__name__}")
+    pixels = bridge.pixels(given[0])
+    return pixels, bridge.labels(given[1], len(pixels))
 
 
 class _ByEpoch(LRScheduler):
@@ -194,12 +213,13 @@ def _need_cross_entropy(loss: Any) -> None:
         raise ValueError(f"the loss that is trained is plain cross-entropy, but the classifier's is {loss!r}")
 
 
-def _need_labels_kept(bridge: Bridge, images: Tensor | None) -> None:
+def _need_labels_kept(classifier: Any, scale: Range) -> None:
     """ValueError if a preprocessing defence would train on other labels than it is given."""
-    changing = [p for p in bridge.classifier.preprocessing_defences or [] if p.apply_fit]
-    if not changing or images is None:
+    changing = [p for p in classifier.preprocessing_defences or [] if p.apply_fit]
+    if not changing:
         return
-    x, y = bridge.back(images[:1]).cpu().numpy(), np.eye(int(bridge.classifier.nb_classes), dtype=np.float32)[:1]
-    _, labels = bridge.classifier._apply_preprocessing(x, y, fit=True)
+    x = np.full((1, *classifier.input_shape), float(scale.low.min()), dtype=np.float32)
+    y = np.eye(int(classifier.nb_classes), dtype=np.float32)[:1]
+    _, labels = classifier._apply_preprocessing(x, y, fit=True)
     if labels is None or not np.array_equal(labels, y):
         raise ValueError(f"a defence among {changing} changes labels, and this trainer trains on class numbers")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mrt.threats.projections import column
 
+ROWS = 4096
 ROUNDING = 1e-5  # of the range: images this far outside it are a conversion's rounding
 
 
@@ -34,14 +35,15 @@ class Range:
 
     def unit(self, x: Tensor) -> Tensor:
         """x in [0, 1], float32."""
-        if not x.numel():
-            return x.float()
-        scaled = (x.double() - self.low.to(x.device)) / self.width
-        low, high = (float(v) for v in torch.aminmax(scaled))
-        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN fails the comparison
-            given = ", ".join(f"{float(v):g}" for v in torch.aminmax(x))
-            raise ValueError(f"images must lie within their bounds ({self.told}), without NaN; got values from {given}")
-        return scaled.clamp_(0, 1).float()
+        unit, low = torch.empty_like(x, dtype=torch.float32), self.low.to(x.device)
+        for part, target in zip(x.split(ROWS), unit.split(ROWS), strict=True):  # doubles of a whole data set are large
+            scaled = (part.double() - low).div_(self.width)
+            if not ((scaled >= -ROUNDING) & (scaled <= 1 + ROUNDING)).all():  # NaN fails the comparison
+                least, largest = (f"{float(v):g}" for v in torch.aminmax(x))
+                told = f"({self.told}), without NaN; got values from {least} to {largest}"
+                raise ValueError(f"images must lie within their bounds {told}")
+            target.copy_(scaled.clamp_(0, 1))
+        return unit
 
     def raw(self, unit: Tensor) -> Tensor:
         """Images in [0, 1] as they are here, differentiable."""

@@ -448,3 +448,25 @@ def test_on_a_cuda_device(name: str) -> None:
     trainer = TRAINERS[name][0](hosted(module, device_type="gpu"), 1.0)
     trainer.fit(X, Y, nb_epochs=1, batch_size=50, validation_data=(X[:20], Y[:20]))
     assert next(module.parameters()).is_cuda and trainer.run.metrics[-1]["clean"] >= 0
+
+
+def test_crops_and_flips_and_no_clip_values() -> None:
+    """crop= augments what is trained on, unlike without it; a classifier without clip values trains, and is judged, in
+    the range of the images."""
+    plain, cropped = network(), network()
+    for module, how in ((plain, {}), (cropped, {"crop": mrt.data.CropFlip(1, flip=False)})):
+        np.random.seed(0)
+        msd(hosted(module), eps=EPS).fit(X, Y, nb_epochs=1, batch_size=100, **how)
+    assert gap(plain, cropped) > 1e-3
+    wide = np.concatenate([X[:20] * 1.5, X[20:40]])
+    trainer = msd(hosted(network(), None), eps=EPS)  # type: ignore[arg-type]
+    trainer.fit(X, Y, nb_epochs=1, batch_size=100, validation_data=(wide, Y[:40]))
+    assert trainer.run.metrics[-1]["clean"] == (trainer.predict(wide).argmax(1) == Y[:40]).mean()
+    with pytest.raises(ValueError, match="crop is for fit"):
+        generator = NumpyDataGenerator(X, np.eye(10)[Y], batch_size=50)
+        msd(hosted(network()), eps=EPS).fit_generator(generator, crop=mrt.data.CropFlip())
+    with pytest.raises(ValueError, match="without clip values"):
+        msd(hosted(network(), None), eps=EPS).fit_generator(generator)  # type: ignore[arg-type]
+    smoothing = hosted(Unasked(), preprocessing_defences=[LabelSmoothing()])
+    with pytest.raises(ValueError, match="changes labels"):
+        msd(smoothing, eps=EPS).fit_generator(generator)
