@@ -127,3 +127,8 @@ def norm_of(norm: Any) -> str:
         if any(type(norm) is not bool and norm == way for way in ways):
             return name
     raise ValueError(f'norm must be np.inf, "inf", 2 or 1; got {norm!r}')
+
+
+def given(names: dict[str, Any]) -> dict[str, Any]:
+    """What a constructor was called with, of its `locals()`."""
+    return {name: value for name, value in names.items() if name not in ("self", "__class__")}

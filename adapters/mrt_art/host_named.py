@@ -12,7 +12,7 @@ from torch import Tensor
 import mrt
 from mrt import checks
 from mrt.protocols import Attack
-from mrt_art.bridge import norm_of
+from mrt_art.bridge import given, norm_of
 from mrt_art.native import BALLS, Native
 
 SPREAD = 0.5  # of eps: the scale of the normal distribution that random_eps draws from, cut to [0, eps]
@@ -58,11 +58,7 @@ class ProjectedGradientDescent(Native):
         :param summary_writer: False; nothing is logged.
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, norm=norm, eps=eps, eps_step=eps_step, decay=decay, max_iter=max_iter, targeted=targeted,
-            num_random_init=num_random_init, batch_size=batch_size, random_eps=random_eps,
-            summary_writer=summary_writer, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def _check_params(self) -> None:
         arrays = isinstance(self.eps, np.ndarray), isinstance(self.eps_step, np.ndarray)
@@ -149,10 +145,7 @@ class AutoProjectedGradientDescent(Native):
         :param loss_type: "cross_entropy", which None means, too, or "difference_logits_ratio".
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, norm=norm, eps=eps, eps_step=eps_step, max_iter=max_iter, targeted=targeted,
-            nb_random_init=nb_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def _check_params(self) -> None:
         checks.number("eps", self.eps, open_low=True)

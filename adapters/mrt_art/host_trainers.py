@@ -9,7 +9,7 @@ import art.attacks.evasion as evasion
 import mrt
 from mrt import checks
 from mrt.protocols import Stateful, Strategy
-from mrt_art.bridge import norm_of
+from mrt_art.bridge import given, norm_of
 from mrt_art.native import BALLS, Native
 from mrt_art.trainer import NativeTrainer
 
@@ -47,10 +47,7 @@ class AdversarialTrainerMadryPGD(NativeTrainer):
         :param num_random_init: Number of runs from random points of the ball; 0 for one from the image.
         :param verbose: Show progress.
         """
-        super().__init__(
-            classifier, nb_epochs=nb_epochs, batch_size=batch_size, eps=eps, eps_step=eps_step, max_iter=max_iter,
-            num_random_init=num_random_init, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         runs = checks.count("num_random_init", self.num_random_init, low=0)
@@ -103,7 +100,7 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
         :param beta: The scaling factor controlling tradeoff between clean loss and adversarial loss.
         :param verbose: Show progress.
         """
-        super().__init__(classifier, attack=attack, beta=beta, verbose=verbose)
+        super().__init__(**given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         attack: Any = self.attack

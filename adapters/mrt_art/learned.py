@@ -8,7 +8,7 @@ import mrt
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
 from mrt.protocols import Attack
-from mrt_art.bridge import Bridge, norm_of
+from mrt_art.bridge import Bridge, given, norm_of
 from mrt_art.native import BALLS, Native, one_radius
 
 
@@ -41,9 +41,7 @@ class L2LDA(Native):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, generator=generator, eps=eps, samples=samples, batch_size=batch_size, verbose=verbose
-        )
+        super().__init__(**given(locals()))
 
     def _check_params(self) -> None:
         if not isinstance(self.generator, self.kind):
@@ -81,7 +79,7 @@ class PGN(Native):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        super().__init__(estimator, generator=generator, norm=norm, eps=eps, batch_size=batch_size, verbose=verbose)
+        super().__init__(**given(locals()))
 
     def _check_params(self) -> None:
         if not isinstance(self.generator, PGNGenerator):

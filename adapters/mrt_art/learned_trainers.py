@@ -8,12 +8,13 @@ import mrt
 from mrt import checks
 from mrt.attacks.keep import Keep
 from mrt.protocols import Stateful, Strategy, Threat
+from mrt_art.bridge import given
 from mrt_art.native import balls, one_radius, radii
 from mrt_art.trainer import NativeTrainer
-from mrt_art.trainers import _Union
+from mrt_art.trainers import UnionTrainer
 
 
-class AdversarialTrainerMNGACPyTorch(_Union):
+class AdversarialTrainerMNGACPyTorch(UnionTrainer):
     """
     Stochastic adversarial training with consistency and meta-learned noise (MNG-AC). `run.state.generator` is the noise
     generator.
@@ -49,10 +50,7 @@ class AdversarialTrainerMNGACPyTorch(_Union):
         :param generator_optimizer: "sgd" or "adam", at the classifier's learning rate.
         :param verbose: Show progress.
         """
-        super().__init__(
-            classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, beta=beta, look_ahead=look_ahead,
-            generator_optimizer=generator_optimizer, verbose=verbose,
-        )  # fmt: skip
+        NativeTrainer.__init__(self, **given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         own = {name: getattr(self, name) for name in ("beta", "look_ahead", "generator_optimizer")}
@@ -93,10 +91,7 @@ class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
         :param warmup: Updates on clean images first.
         :param verbose: Show progress.
         """
-        super().__init__(
-            classifier, eps=eps, max_iter=max_iter, width=width, diversity=diversity, generator_lr=generator_lr,
-            warmup=warmup, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         own = {name: getattr(self, name) for name in ("width", "diversity", "generator_lr", "warmup")}
@@ -138,9 +133,7 @@ class AdversarialTrainerPGNPyTorch(NativeTrainer):
                     pixels. The training has none.
         :param verbose: Show progress.
         """
-        super().__init__(
-            classifier, penalty=penalty, width=width, clean=clean, generator_lr=generator_lr, eps=eps, verbose=verbose
-        )
+        super().__init__(**given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         self.judged(width)

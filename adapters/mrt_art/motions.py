@@ -6,7 +6,7 @@ from typing import Any
 
 import mrt
 from mrt.protocols import Attack
-from mrt_art.bridge import Bridge
+from mrt_art.bridge import Bridge, given
 from mrt_art.native import Native, balls, radii
 
 
@@ -40,10 +40,7 @@ class RotationTranslation(Native):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, degrees=degrees, pixels=pixels, grid=grid, samples=samples, targeted=targeted,
-            batch_size=batch_size, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def _check_params(self) -> None:
         super()._check_params()
@@ -92,10 +89,7 @@ class Affine(RotationTranslation):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        Native.__init__(
-            self, estimator, eps=eps, degrees=degrees, pixels=pixels, max_iter=max_iter,
-            num_random_init=num_random_init, samples=samples, targeted=targeted, batch_size=batch_size, verbose=verbose,
-        )  # fmt: skip
+        Native.__init__(self, **given(locals()))
 
     def _check_params(self) -> None:
         self.eps = radii(self.eps, Bridge(self.estimator).width)

@@ -179,7 +179,8 @@ def sizes(eps_step: Any, eps: dict[str, float], width: float) -> dict[str, float
         return dict.fromkeys(eps)
     if not isinstance(eps_step, dict) or {norm_of(norm) for norm in eps_step} != set(eps):
         raise ValueError(f"eps_step must be None or a dict with the norms of eps, {', '.join(eps)}; got {eps_step!r}")
-    return {norm_of(n): checks.number("eps_step", s, open_low=True) / width for n, s in eps_step.items()}
+    found = {norm_of(n): checks.number("eps_step", s, open_low=True) / width for n, s in eps_step.items()}
+    return {norm: found[norm] for norm in eps}
 
 
 def balls(eps: dict[str, float], width: float) -> tuple[Ball, ...]:

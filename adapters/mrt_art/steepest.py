@@ -8,7 +8,7 @@ import mrt
 from mrt import checks
 from mrt.attacks.keep import Keep
 from mrt.protocols import Attack
-from mrt_art.bridge import Bridge, norm_of
+from mrt_art.bridge import Bridge, given, norm_of
 from mrt_art.native import BALLS, Native, one_radius
 
 
@@ -69,10 +69,7 @@ class SLIDE(_OneBall):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, targeted=targeted,
-            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def made(self, width: float) -> Attack:
         return mrt.SLIDE(mrt.L1(self.eps / width), keep=self.keep, **self.settings(width))
@@ -112,10 +109,7 @@ class PGD(_OneBall):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, norm=norm, eps=eps, eps_step=eps_step, max_iter=max_iter, targeted=targeted,
-            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def made(self, width: float) -> Attack:
         return mrt.PGD(BALLS[norm_of(self.norm)](self.eps / width), **self.settings(width))
@@ -156,10 +150,7 @@ class APGD(_OneBall):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, norm=norm, eps=eps, eps_step=eps_step, max_iter=max_iter, targeted=targeted,
-            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def made(self, width: float) -> Attack:
         return mrt.APGD(BALLS[norm_of(self.norm)](self.eps / width), **self.settings(width))

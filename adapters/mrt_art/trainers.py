@@ -10,12 +10,34 @@ from mrt.attacks.keep import Keep
 from mrt.attacks.keep import check as check_keep
 from mrt.protocols import Stateful, Strategy
 from mrt.strategies.adversaries import Adversary
+from mrt_art.bridge import given
 from mrt_art.native import balls, radii, sizes
 from mrt_art.trainer import NativeTrainer
 
 
-class _Union(NativeTrainer):
+class UnionTrainer(NativeTrainer):
     """A training on balls, by PGD in linf and l2 and by SLIDE in l1, to the end of their paths."""
+
+    def __init__(
+        self,
+        classifier: Any,
+        eps: dict[Any, float] | None = None,
+        eps_step: dict[Any, float] | None = None,
+        max_iter: int = 10,
+        keep: Keep = 0.99,
+        verbose: bool = True,
+    ) -> None:
+        """
+        Create the trainer.
+
+        :param classifier: PyTorch classifier to train, with its optimizer.
+        :param eps: Radii by norm, by default {"inf": 8/255, "2": 0.5, "1": 12} times the range of the pixels.
+        :param eps_step: Lengths of steps by norm, by default 2.5 `eps` / `max_iter`, in l1 a fifth of `eps` at least.
+        :param max_iter: Number of steps of each attack.
+        :param keep: The entries that an l1 step moves: a quantile of the gradient, a count, or a range of either.
+        :param verbose: Show progress.
+        """
+        super().__init__(**given(locals()))
 
     def threats(self, width: float) -> tuple[Adversary, ...]:
         """An attack for each radius."""
@@ -32,7 +54,7 @@ class _Union(NativeTrainer):
         return tuple(found)
 
 
-class AdversarialTrainerMSDPyTorch(_Union):
+class AdversarialTrainerMSDPyTorch(UnionTrainer):
     """
     Adversarial training against the union of several balls by multi steepest descent (MSD).
 
@@ -62,7 +84,7 @@ class AdversarialTrainerMSDPyTorch(_Union):
         :param keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either.
         :param verbose: Show progress.
         """
-        super().__init__(classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, verbose=verbose)
+        NativeTrainer.__init__(self, **given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         eps = radii(self.eps, width)
@@ -76,7 +98,7 @@ class AdversarialTrainerMSDPyTorch(_Union):
         return mrt.MSDTraining(union, steps=count, ratio=ratio, keep=self.keep)
 
 
-class AdversarialTrainerMAXPyTorch(_Union):
+class AdversarialTrainerMAXPyTorch(UnionTrainer):
     """
     Adversarial training on the worst of several attacks for each image (MAX).
 
@@ -86,32 +108,11 @@ class AdversarialTrainerMAXPyTorch(_Union):
         `mrt.evaluate`.
     """
 
-    def __init__(
-        self,
-        classifier: Any,
-        eps: dict[Any, float] | None = None,
-        eps_step: dict[Any, float] | None = None,
-        max_iter: int = 10,
-        keep: Keep = 0.99,
-        verbose: bool = True,
-    ) -> None:
-        """
-        Create an :class:`.AdversarialTrainerMAXPyTorch` instance.
-
-        :param classifier: PyTorch classifier to train, with its optimizer.
-        :param eps: Radii by norm, by default {"inf": 8/255, "2": 0.5, "1": 12} times the range of the pixels.
-        :param eps_step: Lengths of steps by norm, by default 2.5 `eps` / `max_iter`, in l1 a fifth of `eps` at least.
-        :param max_iter: Number of steps of each attack.
-        :param keep: The entries that an l1 step moves: a quantile of the gradient, a count, or a range of either.
-        :param verbose: Show progress.
-        """
-        super().__init__(classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, verbose=verbose)
-
     def strategy(self, width: float) -> Strategy | Stateful:
         return mrt.Worst(self.threats(width))
 
 
-class AdversarialTrainerAVGPyTorch(_Union):
+class AdversarialTrainerAVGPyTorch(UnionTrainer):
     """
     Adversarial training on the mean loss of several attacks (AVG).
 
@@ -142,13 +143,13 @@ class AdversarialTrainerAVGPyTorch(_Union):
         :param how: "mean" of the losses, "concatenate" all batches into one, or "sequential", an update for each.
         :param verbose: Show progress.
         """
-        super().__init__(classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, how=how, verbose=verbose)
+        NativeTrainer.__init__(self, **given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         return mrt.Average(self.threats(width), how=self.how)
 
 
-class AdversarialTrainerSATPyTorch(_Union):
+class AdversarialTrainerSATPyTorch(UnionTrainer):
     """
     Adversarial training on one of several attacks, drawn for each batch (SAT).
 
@@ -157,27 +158,6 @@ class AdversarialTrainerSATPyTorch(_Union):
     | Please keep in mind the limitations of defences: a union accuracy is what strong attacks on each threat leave, see
         `mrt.evaluate`.
     """
-
-    def __init__(
-        self,
-        classifier: Any,
-        eps: dict[Any, float] | None = None,
-        eps_step: dict[Any, float] | None = None,
-        max_iter: int = 10,
-        keep: Keep = 0.99,
-        verbose: bool = True,
-    ) -> None:
-        """
-        Create an :class:`.AdversarialTrainerSATPyTorch` instance.
-
-        :param classifier: PyTorch classifier to train, with its optimizer.
-        :param eps: Radii by norm, by default {"inf": 8/255, "2": 0.5, "1": 12} times the range of the pixels.
-        :param eps_step: Lengths of steps by norm, by default 2.5 `eps` / `max_iter`, in l1 a fifth of `eps` at least.
-        :param max_iter: Number of steps of each attack.
-        :param keep: The entries that an l1 step moves: a quantile of the gradient, a count, or a range of either.
-        :param verbose: Show progress.
-        """
-        super().__init__(classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, verbose=verbose)
 
     def strategy(self, width: float) -> Strategy | Stateful:
         return mrt.SAT(self.threats(width))
@@ -205,7 +185,7 @@ class AdversarialTrainerEATPyTorch(NativeTrainer):
         :param max_iter: Number of steps of each attack.
         :param verbose: Show progress.
         """
-        super().__init__(classifier, eps=eps, max_iter=max_iter, verbose=verbose)
+        super().__init__(**given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
         count = checks.count("max_iter", self.max_iter)

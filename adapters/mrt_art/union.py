@@ -8,7 +8,7 @@ import mrt
 from mrt import checks
 from mrt.attacks.keep import Keep
 from mrt.protocols import Attack
-from mrt_art.bridge import Bridge
+from mrt_art.bridge import Bridge, given
 from mrt_art.native import Native, balls, radii, sizes
 
 
@@ -46,10 +46,7 @@ class MSD(Native):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(
-            estimator, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, targeted=targeted,
-            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
-        )  # fmt: skip
+        super().__init__(**given(locals()))
 
     def _check_params(self) -> None:
         self.eps = radii(self.eps, Bridge(self.estimator).width)

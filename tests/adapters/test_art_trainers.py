@@ -47,7 +47,7 @@ TRAINERS: dict[str, tuple[Make, Any]] = {  # classifier, width -> trainer; the s
     ),
     "MAX": (
         lambda c, w: ours.AdversarialTrainerMAX(
-            c, scaled(w, inf=0.2, l1=2.0), scaled(w, inf=0.15, l1=1.0), 2, verbose=False
+            c, scaled(w, inf=0.2, l1=2.0), scaled(w, l1=1.0, inf=0.15), 2, verbose=False
         ),
         mrt.Worst(PAIR),
     ),
