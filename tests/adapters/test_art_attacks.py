@@ -372,7 +372,7 @@ def test_a_model_in_train_mode_stays_in_it() -> None:
         assert ours.SLIDE(classifier(module, (0, 1), (1, 8, 8)), verbose=False).generate(X, Y).shape == X.shape
 
 
-@pytest.mark.parametrize("name", ["SLIDE", "MSD", "PGD inf"])
+@pytest.mark.parametrize("name", ["SLIDE", "MSD"])
 def test_inside_arts_trainers(name: str) -> None:
     """AdversarialTrainer, TRADES and AWP take our attacks unchanged, and learn from them."""
     data = mrt.data.digits("train").take(400)

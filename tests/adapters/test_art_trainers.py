@@ -267,7 +267,7 @@ class Counted(NumpyDataGenerator):  # type: ignore[misc]
         return super().get_batch()
 
 
-@pytest.mark.parametrize("name", ["MAX", "EAT", "MNGAC"])
+@pytest.mark.parametrize("name", ["MAX", "EAT"])
 def test_data_generators(name: str) -> None:
     """ART's own generators, with a short last batch; every batch drawn is an update, and none is drawn twice."""
     x, y = DATA.x.numpy() * 255, DATA.y.numpy()
@@ -429,13 +429,13 @@ def test_arts_attacks_and_autoattack_judge_what_we_train() -> None:
             host.fit(data.x.numpy(), data.y.numpy(), nb_epochs=5, batch_size=64)
         attacks = (
             evasion.ProjectedGradientDescent(host, eps=0.15, eps_step=0.04, max_iter=10, verbose=False),
-            evasion.SquareAttack(host, eps=0.15, max_iter=300, verbose=False),
+            evasion.SquareAttack(host, eps=0.15, max_iter=200, verbose=False),
             evasion.AutoAttack(
                 host, norm=1, eps=1.5, attacks=[ours.APGD(host, norm=1, eps=1.5, max_iter=20, verbose=False)]
             ),
         )
         shares = [(host.predict(a.generate(x.numpy(), y.numpy())).argmax(1) == y.numpy()).mean() for a in attacks]
-        auto = mrt_autoattack.attack(mrt.Linf(0.15), attacks=("apgd-ce", "apgd-t"))
+        auto = mrt_autoattack.attack(mrt.Linf(0.15), attacks=("apgd-ce",))
         report = mrt.evaluate(host, (x, y), (mrt.Entry("auto", auto, mrt.Linf(0.15)),), progress=False)
         left.append([*shares, report.union])
     assert all(after > before + 0.1 for before, after in zip(*left, strict=True)), left
