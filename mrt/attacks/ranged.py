@@ -51,7 +51,7 @@ class Range:
 
     def back(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None = None) -> Tensor:
         """x moved as unit_adv is from unit. Each entry is rounded towards x, so that rounding lengthens no perturbation
-        in any norm; where `gauge` (N,) is above 1, the perturbation is divided by it. Untouched entries are x's own."""
+        in any norm; where `gauge` (N,) is above 1, the perturbation is divided by it."""
         start = x.double()
         delta = (unit_adv.double() - unit.double()) * self.width
         if gauge is not None:
@@ -60,8 +60,7 @@ class Range:
         aim = torch.minimum(torch.maximum(start + delta, low), low + self.width)
         moved = aim.to(x.dtype)
         beyond = (moved.double() - start).abs() > (aim - start).abs()
-        moved = torch.where(beyond, torch.nextafter(moved, x), moved)
-        return torch.where(unit_adv == unit, x, moved)
+        return torch.where(beyond, torch.nextafter(moved, x), moved)
 
     @property
     def told(self) -> str:

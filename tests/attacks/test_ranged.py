@@ -49,6 +49,15 @@ def test_there_and_back(span: tuple[float, float], seed: int, ball: Any, factor:
     assert bool((threat.distance(x, back) <= threat.eps * scale.width * (1 + 1e-9)).all())
 
 
+def test_a_gauge_above_one_divides_the_change() -> None:
+    x = torch.tensor([[100.0, 20.0], [30.0, 40.0], [0.0, 254.0]])
+    scale = ranged(0.0, 255.0)
+    unit = scale.unit(x)
+    made = unit + torch.tensor([[0.1, -0.02], [0.1, 0.0], [0.5, 1 / 255]])
+    moved = scale.back(x, unit, made, torch.tensor([2.0, 0.5, 4.0])) - x
+    assert torch.allclose(moved, torch.tensor([[12.75, -2.55], [25.5, 0.0], [31.875, 0.25]]), atol=1e-4)
+
+
 def test_bounds_by_pixel_and_doubles() -> None:
     low = torch.tensor([0.0, 1.0, -3.0]).reshape(3, 1, 1)
     scale, x = Range.of(low, low + 2), torch.rand(2, 3, 4, 4, dtype=torch.float64) * 2 + low
@@ -137,6 +146,22 @@ def test_masked_rows_stand_alone_and_restarts_see_what_stands() -> None:
     won = model(first).argmax(1) != y
     assert torch.equal(whole[won], first[won])  # what has fallen is left alone
     assert bool(((model(whole).argmax(1) != y) | ~won).all())
+
+
+def test_later_masked_runs_start_at_random_and_the_first_result_is_kept() -> None:
+    seen: list[Tensor] = []
+
+    def stubborn(z: Tensor) -> Tensor:  # never fooled
+        seen.append(z.detach().clone())
+        return torch.stack([4 + 0.1 * z.flatten(1).sum(1), z.flatten(1).sum(1) * 0], 1)
+
+    x, mask = torch.full((3, *SHAPE), 0.5), torch.ones(3, *SHAPE, dtype=torch.bool)
+    mask[:, :, :4] = False
+    attack = mrt.PGD(mrt.L2(0.5), steps=2, restarts=2)
+    x_adv = masked(attack, stubborn, x, torch.zeros(3, dtype=torch.int64), mask, rng=torch.arange(3))
+    half = len(seen) // 2
+    assert torch.equal(seen[0], x) and not torch.equal(seen[half], x)
+    assert torch.equal(seen[half][~mask], x[~mask]) and bool((x_adv[mask] != 0.5).all())
 
 
 def test_masks_and_the_model() -> None:
