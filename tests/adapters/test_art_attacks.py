@@ -34,6 +34,12 @@ MAKE: dict[str, tuple[Factory, str]] = {  # classifier, width, shape -> attack; 
     "APGD 2": (lambda c, w, s: ours.APGD(c, norm=2, eps=1.0 * w, max_iter=6), "2"),
     "APGD 1": (lambda c, w, s: ours.APGD(c, norm="1", eps=4.0 * w, max_iter=6, loss_type="dlr"), "1"),
     "MSD": (lambda c, w, s: ours.MSD(c, {n: e * w for n, e in EPS.items()}, max_iter=4), "any"),
+    "MSD random": (
+        lambda c, w, s: ours.MSD(
+            c, {"1": 4.0 * w, "inf": 0.1 * w}, {"inf": 0.03 * w, "1": 1.2 * w}, 4, (2, 9), num_random_init=2,
+            loss_type="margin",
+        ), "any",
+    ),
     "ProjectedGradientDescent": (
         lambda c, w, s: ours.ProjectedGradientDescent(c, 2, 1.0 * w, 0.3 * w, 0.9, 5, num_random_init=1), "2",
     ),
@@ -47,6 +53,28 @@ MAKE: dict[str, tuple[Factory, str]] = {  # classifier, width, shape -> attack; 
     "Affine": (lambda c, w, s: ours.Affine(c, {"inf": 0.2 * w, 1: 8 * w}, max_iter=2, num_random_init=2), "rt"),
     "L2LDA": (lambda c, w, s: ours.L2LDA(c, generated(L2LStar, s), 0.1 * w), "inf"),
     "PGN": (lambda c, w, s: ours.PGN(c, generated(PGNGenerator, s), eps=1.0 * w), "2"),
+}  # fmt: skip
+TWIN: dict[str, Callable[[], Any]] = {  # what each is in [0, 1] and mrt's words
+    "SLIDE": lambda: mrt.SLIDE(mrt.L1(4.0), steps=5),
+    "SLIDE random": lambda: mrt.SLIDE(
+        mrt.L1(4.0), steps=5, step_size=1.0, keep=(2, 9), restarts=2, random_start=True
+    ),
+    "PGD inf": lambda: mrt.PGD(mrt.Linf(0.1), steps=5, random_start=False),
+    "PGD 1": lambda: mrt.PGD(mrt.L1(4.0), steps=5, loss="margin"),
+    "APGD 2": lambda: mrt.APGD(mrt.L2(1.0), steps=6),
+    "APGD 1": lambda: mrt.APGD(mrt.L1(4.0), steps=6, loss="dlr"),
+    "MSD": lambda: mrt.MSD((mrt.Linf(0.1), mrt.L2(1.0), mrt.L1(4.0)), steps=4, best="broken"),
+    "MSD random": lambda: mrt.MSD(
+        (mrt.L1(4.0), mrt.Linf(0.1)), steps=4, step_size=(1.2, 0.03), keep=(2, 9), restarts=2, random_start=True,
+        loss="margin", best="broken",
+    ),
+    "ProjectedGradientDescent": lambda: mrt.MIM(mrt.L2(1.0), steps=5, step_size=0.3, decay=0.9, random_start=True),
+    "ProjectedGradientDescent array": lambda: mrt.PGD(mrt.L1(4.0), steps=5, step_size=1.0),
+    "AutoProjectedGradientDescent": lambda: mrt.APGD(mrt.Linf(0.1), steps=6, step_size=0.2),
+    "RotationTranslation": lambda: mrt.RTGrid(mrt.RotationTranslation(40, 3), grid=(2, 2, 5)),
+    "Affine": lambda: mrt.AffineAttack(mrt.Affine((mrt.Linf(0.2), mrt.L1(8.0))), steps=2, restarts=2),
+    "L2LDA": lambda: mrt.GeneratorAttack(generated(L2LStar, SHAPES[0]), mrt.Linf(0.1)),
+    "PGN": lambda: mrt.GeneratorAttack(generated(PGNGenerator, SHAPES[0]), mrt.L2(1.0)),
 }  # fmt: skip
 SAME = {"PGD inf", "AutoProjectedGradientDescent", "L2LDA", "PGN"}  # see test_foolbox_attacks
 LEARNED, MOVING = {"L2LDA", "PGN"}, {"RotationTranslation", "Affine"}
@@ -104,6 +132,36 @@ def test_the_hosts_conventions(name: str, shape: tuple[int, int, int]) -> None:
     for other in found[1:]:
         same = (abs(other - found[0]) < 1e-3).mean()
         assert same == 1 or (same > 0.9 and name in SAME)
+
+
+@every_attack
+def test_it_is_the_native_attack(name: str) -> None:
+    """With the same seeds the same images as mrt's own attack, whatever the batches."""
+    module, x = net(SHAPES[0]), dyadic(SHAPES[0], 7, (0, 1))
+    host = classifier(module, (0, 1), SHAPES[0])
+    attack, y = MAKE[name][0](host, 1.0, SHAPES[0]), torch.arange(7) % CLASSES
+    attack.set_params(batch_size=3, verbose=False)
+    np.random.seed(5)
+    x_adv = attack.generate(x.numpy(), y.numpy())
+    np.random.seed(5)
+    seeds = torch.from_numpy(np.random.randint(-(2**63), 2**63 - 1, 7, np.int64))
+    assert torch.allclose(torch.from_numpy(x_adv), TWIN[name]()(module, x, y, rng=seeds), atol=1e-6)
+
+
+def test_what_an_attack_returns_is_brought_inside() -> None:
+    class Loose(ours.PGD):
+        def made(self, width: float) -> Any:
+            class Outside:
+                threat = mrt.Linf(0.1)
+
+                def __call__(self, model: Any, x: Tensor, y: Tensor, **how: Any) -> Tensor:
+                    return (x + 0.10001).clamp(0, 1)
+
+            return Outside()
+
+    x = dyadic((1, 8, 8), 4, (0, 1)).numpy()
+    x_adv = Loose(classifier(net((1, 8, 8)), (0, 1), (1, 8, 8))).generate(x, np.arange(4))
+    assert inside("inf", x, x_adv, 1.0) and abs(x_adv - x).max() > 0.0999
 
 
 @every_attack

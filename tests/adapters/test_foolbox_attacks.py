@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import eagerpy as ep
@@ -45,10 +46,16 @@ MAKE: dict[str, tuple[Factory, float]] = {  # shape, width of the bounds -> atta
     "L2PGD": (lambda s, w: ours.L2PGD(steps=6, rel_stepsize=0.3, loss="margin"), 1.0),
     "L1PGD": (lambda s, w: ours.L1PGD(steps=6, rel_stepsize=0.3), 4.0),
     "PGD": (lambda s, w: ours.PGD("l2", steps=6, abs_stepsize=0.2 * w), 1.0),
-    "APGD linf": (lambda s, w: ours.APGD("linf", steps=8), 0.1),
+    "APGD linf": (lambda s, w: ours.APGD("linf", steps=8, targets=2, loss="dlr"), 0.1),
     "APGD l2": (lambda s, w: ours.APGD("l2", steps=8, random_start=False), 1.0),
     "APGD l1": (lambda s, w: ours.APGD("l1", steps=8, loss="dlr"), 4.0),
     "MSD": (lambda s, w: ours.MSD(linf=0.1 * w, l2=1.0 * w, l1=4.0 * w, steps=5), 1.0),
+    "MSD random": (
+        lambda s, w: ours.MSD(
+            linf=0.1 * w, l2=None, l1=4.0 * w, steps=5, rel_stepsize=0.3, keep=(2, 9), random_start=True, loss="margin"
+        ),
+        1.0,
+    ),
     "RotationTranslation": (lambda s, w: ours.RotationTranslation(40, 3, grid=(2, 2, 5)), 1.0),
     "RotationTranslation random": (lambda s, w: ours.RotationTranslation(40, 3, samples=6), 1.0),
     "Affine": (lambda s, w: ours.Affine(linf=0.2 * w, l1=8 * w, steps=2, restarts=2), 1.0),
@@ -57,6 +64,33 @@ MAKE: dict[str, tuple[Factory, float]] = {  # shape, width of the bounds -> atta
     "L2LDA star": (lambda s, w: ours.L2LDA(generated(L2LStar, s)), 0.1),
     "PGN": (lambda s, w: ours.PGN(generated(PGNGenerator, s)), 1.0),
 }
+RT = mrt.RotationTranslation
+TWIN: dict[str, Callable[[float], Any]] = {  # what each is at a share of its radius, in [0, 1] and mrt's words
+    "SLIDE": lambda f: mrt.SLIDE(mrt.L1(4 * f), steps=6),
+    "SLIDE random": lambda f: mrt.SLIDE(mrt.L1(4 * f), steps=6, keep=(2, 9), step_size=1.5, random_start=True),
+    "SparseL1DescentAttack": lambda f: mrt.SLIDE(mrt.L1(4 * f), steps=6, keep=0.95, step_size=0.8 * f),
+    "LinfPGD": lambda f: mrt.PGD(mrt.Linf(0.1 * f), steps=6, step_size=0.03 * f, random_start=True),
+    "L2PGD": lambda f: mrt.PGD(mrt.L2(f), steps=6, step_size=0.3 * f, loss="margin", random_start=True),
+    "L1PGD": lambda f: mrt.PGD(mrt.L1(4 * f), steps=6, step_size=1.2 * f, random_start=True),
+    "PGD": lambda f: mrt.PGD(mrt.L2(f), steps=6, step_size=0.2),
+    "APGD linf": lambda f: mrt.APGD(mrt.Linf(0.1 * f), steps=8, targets=2, loss="dlr"),
+    "APGD l2": lambda f: mrt.APGD(mrt.L2(f), steps=8, random_start=False),
+    "APGD l1": lambda f: mrt.APGD(mrt.L1(4 * f), steps=8, loss="dlr"),
+    "MSD": lambda f: mrt.MSD((mrt.Linf(0.1 * f), mrt.L2(f), mrt.L1(4 * f)), steps=5, best="broken"),
+    "MSD random": lambda f: mrt.MSD(
+        (mrt.Linf(0.1 * f), mrt.L1(4 * f)), steps=5, step_size=(0.03 * f, 1.2 * f), keep=(2, 9), random_start=True,
+        loss="margin", best="broken",
+    ),
+    "RotationTranslation": lambda f: mrt.RTGrid(RT(40 * f, 3 * f), grid=(2, 2, 5)),
+    "RotationTranslation random": lambda f: mrt.RTWorstOf(RT(40 * f, 3 * f), k=6),
+    "Affine": lambda f: mrt.AffineAttack(mrt.Affine((mrt.Linf(0.2 * f), mrt.L1(8 * f))), steps=2, restarts=2),
+    "Affine moved": lambda f: mrt.AffineAttack(
+        mrt.Affine((RT(30 * f, 0), mrt.Linf(0.2 * f))), steps=1, restarts=1, k=2
+    ),
+    "L2LDA": lambda f: mrt.GeneratorAttack(generated(L2LGenerator, SHAPES[0], steps=2), mrt.Linf(0.1 * f), 2),
+    "L2LDA star": lambda f: mrt.GeneratorAttack(generated(L2LStar, SHAPES[0]), mrt.Linf(0.1 * f)),
+    "PGN": lambda f: mrt.GeneratorAttack(generated(PGNGenerator, SHAPES[0]), mrt.L2(f)),
+}  # fmt: skip
 SAME = {"APGD linf", "PGN", "L2LDA", "L2LDA star"}  # whose every pixel follows the last digit of a gradient's sign
 LEARNED = {"L2LDA", "L2LDA star", "PGN"}
 every_attack = pytest.mark.parametrize("name", list(MAKE))
@@ -152,6 +186,43 @@ def test_the_hosts_conventions(name: str, shape: tuple[int, int, int]) -> None:
 
 
 @every_attack
+def test_it_is_the_native_attack(name: str) -> None:
+    """With the same seed the same images as mrt's own attack, at either radius, and after repeat(2) as with 2
+    restarts."""
+    module, x = net(SHAPES[0]), dyadic(SHAPES[0], 7, (0, 1))
+    fmodel, attack, radius = model(module, (0, 1)), MAKE[name][0](SHAPES[0], 1.0), MAKE[name][1]
+    y = fmodel(x).argmax(-1)
+    for factor in (1.0, 0.5):
+        twin = TWIN[name](factor)
+        pairs = [(attack, twin)]
+        if name.split()[0] in ("SLIDE", "LinfPGD", "APGD", "MSD"):
+            pairs.append((attack.repeat(2), replace(twin, restarts=2)))
+        for host, own in pairs:
+            torch.manual_seed(5)
+            raw = host.run(fmodel, x, y, epsilon=radius * factor)
+            torch.manual_seed(5)
+            assert torch.allclose(raw, own(module, x, y), atol=1e-6)
+
+
+def test_what_an_attack_returns_is_brought_inside() -> None:
+    """The host trusts raw results, so that one outside by rounding is shortened."""
+
+    class Loose(ours.LinfPGD):
+        def made(self, epsilon: float, width: float) -> Any:
+            class Outside:
+                threat = mrt.Linf(epsilon / width)
+
+                def __call__(self, model: Any, x: Tensor, y: Tensor) -> Tensor:
+                    return (x + 1.0001 * epsilon / width).clamp(0, 1)
+
+            return Outside()
+
+    x = dyadic((1, 8, 8), 4, (0, 1))
+    raw = Loose().run(model(net((1, 8, 8)), (0, 1)), x, torch.arange(4), epsilon=0.1)
+    assert inside(Loose(), x, raw, 0.1) and float((raw - x).abs().max()) > 0.0999
+
+
+@every_attack
 def test_it_hurts_and_it_aims(name: str) -> None:
     """What Foolbox's own tests ask of an attack: accuracy falls, and targeted hits rise."""
     x, y = digits(24)
@@ -160,7 +231,7 @@ def test_it_hurts_and_it_aims(name: str) -> None:
     kind = MAKE[name][0]
     attack = kind((1, 8, 8), 1.0) if name not in LEARNED else fitted(name)
     epsilon = {"linf": 0.25, "l2": 1.5, "l1": 6.0}.get(getattr(attack, "norm", ""), 1.0)
-    epsilon = 0.25 if name.startswith("L2LDA") else 3.0 if name == "MSD" else epsilon
+    epsilon = 0.25 if name.startswith("L2LDA") else 3.0 if name.startswith("MSD") else epsilon
     if name in LEARNED:
         x = x * 0.8 + 0.1  # PGN's hardly moves pixels on the bounds
         raw, _, _ = attack(fmodel, x, y, epsilons=epsilon)
@@ -171,6 +242,10 @@ def test_it_hurts_and_it_aims(name: str) -> None:
     aim = (fmodel(x).argmax(-1) + 1) % 10
     if name in LEARNED:
         with pytest.raises(ValueError, match="unsupported criterion"):
+            attack(fmodel, x, Targeted(aim), epsilons=epsilon)
+        return
+    if name == "APGD linf":  # which chooses its own targets
+        with pytest.raises(ValueError, match="chooses its own targets"):
             attack(fmodel, x, Targeted(aim), epsilons=epsilon)
         return
     raw, _, success = attack(fmodel, x, Targeted(aim), epsilons=epsilon)
@@ -340,7 +415,8 @@ def test_repeat_runs_only_what_still_stands() -> None:
     many = attack.repeat(2).repeat(2)(fmodel, x, y, epsilons=epsilon)[2]
     assert bool((many | ~once).all())
     assert calls[:4] == [12] * 4 and max(calls[4:-1]) == 12 - int(once.sum()) and calls[-1] == 12
-    assert attack.restarts == 1 and repr(ours.LinfPGD(steps=3).repeat(3)) == "LinfPGD(steps=3).repeat(3)"
+    assert attack.restarts == 1 and attack.repeat(2).repeat(3).restarts == 6  # type: ignore[attr-defined]
+    assert repr(ours.LinfPGD(steps=3).repeat(3)) == "LinfPGD(steps=3).repeat(3)"
     assert ours.RotationTranslation(samples=3).repeat(4).samples == 12
     assert ours.Affine(restarts=2).repeat(3).restarts == 6
 
