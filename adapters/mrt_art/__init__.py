@@ -3,6 +3,8 @@ any ART attack as one of ours, an ART classifier as one of ours."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from mrt_art.host_named import AutoProjectedGradientDescent, ProjectedGradientDescent
 from mrt_art.host_trainers import AdversarialTrainerMadryPGD, AdversarialTrainerTRADESPyTorch
 from mrt_art.incoming import ARTAttack, ARTSpatial, as_model, attack
@@ -55,3 +57,8 @@ __all__ = [
     "AdversarialTrainerTRADESPyTorch", "Affine", "AutoProjectedGradientDescent", "ProjectedGradientDescent",
     "ProjectedGradientDescentPyTorch", "RotationTranslation", "as_model", "attack",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """A hint where a script's other names were."""
+    raise AttributeError(f"{__name__} has no {name!r}; what is not here is still imported from ART itself")

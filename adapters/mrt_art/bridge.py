@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -75,32 +76,37 @@ class Bridge:
             )
         return whole.to(self.classifier.device)
 
-    def model(self, scale: Range) -> nn.Module:
+    def model(self, scale: Range) -> Seen:
         """From images of [0, 1] through the classifier's preprocessing to its model's answer."""
-        classifier, bridge = self.classifier, self
+        return Seen(self.classifier, scale)
 
-        class Seen(nn.Module):
-            """Holds the user's module, so that it can be frozen, trained, and put into any mode. In train mode images
-            go through the preprocessing of training, else through that of predictions."""
 
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = classifier.model
+class Seen(nn.Module):
+    """An ART classifier as a model of images in [0, 1]. Its `model` is the user's module, so that it can be frozen,
+    trained, and put into any mode. In train mode images go through the preprocessing of training, else through that of
+    predictions."""
 
-            def forward(self, x: Tensor) -> Tensor:
-                raw = bridge.back(scale.raw(x))
-                if not classifier.preprocessing_operations:
-                    ready = raw
-                elif classifier.all_framework_preprocessing:
-                    ready, _ = classifier._apply_preprocessing(raw, y=None, fit=self.training, no_grad=False)
-                else:
-                    ready = _Estimated.apply(raw, classifier, self.training)
-                logits: Tensor = self.model(ready.to(raw.dtype))
-                return logits
+    def __init__(self, classifier: PyTorchClassifier, scale: Range) -> None:
+        super().__init__()
+        self.classifier, self.scale, self.model = classifier, scale, classifier.model
+        self.training = self.model.training
 
-        seen = Seen()
-        seen.training = classifier.model.training
-        return seen
+    def forward(self, x: Tensor) -> Tensor:
+        classifier, raw = self.classifier, Bridge(self.classifier).back(self.scale.raw(x))
+        if not classifier.preprocessing_operations:
+            ready = raw
+        elif classifier.all_framework_preprocessing:
+            ready, _ = classifier._apply_preprocessing(raw, y=None, fit=self.training, no_grad=False)
+        else:
+            ready = _Estimated.apply(raw, classifier, self.training)
+        logits: Tensor = self.model(ready.to(raw.dtype))
+        return logits
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Seen:
+        """Other weights, the same classifier around them."""
+        other = Seen(self.classifier, self.scale)
+        other.model, other.training = copy.deepcopy(self.model, memo), self.training
+        return other
 
 
 class _Estimated(torch.autograd.Function):
@@ -126,7 +132,7 @@ def norm_of(norm: Any) -> str:
     for name, ways in NORMS.items():
         if any(type(norm) is not bool and norm == way for way in ways):
             return name
-    raise ValueError(f'norm must be np.inf, "inf", 2 or 1; got {norm!r}')
+    raise ValueError(f'norm must be np.inf, "inf" or "linf", 2, "2" or "l2", 1, "1" or "l1"; got {norm!r}')
 
 
 def given(names: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from mrt import checks
 from mrt.protocols import Stateful, Strategy
 from mrt_art.bridge import given, norm_of
 from mrt_art.native import BALLS, Native
-from mrt_art.trainer import NativeTrainer
+from mrt_art.trainer import NativeTrainer, Weights
 
 OURS: tuple[Any, ...] = (Native,)
 STEPPED: tuple[Any, ...] = tuple(getattr(evasion, f"ProjectedGradientDescent{k}") for k in ("", "PyTorch", "Numpy"))
@@ -65,6 +65,7 @@ class AdversarialTrainerMadryPGD(NativeTrainer):
         batch_size: int | None = None,
         nb_epochs: int | None = None,
         scheduler: Any = None,
+        weights: Weights = "last",
         **kwargs: Any,
     ) -> None:
         """
@@ -76,10 +77,11 @@ class AdversarialTrainerMadryPGD(NativeTrainer):
         :param batch_size: Size of batches, if not the constructor's.
         :param nb_epochs: Number of epochs, if not the constructor's.
         :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
+        :param weights: What the classifier ends with: "last", "ema" or "best".
         :param kwargs: Further arguments of `mrt.fit`.
         """
         size, epochs = batch_size or self.batch_size, nb_epochs or self.nb_epochs
-        super().fit(x, y, validation_data, size, epochs, scheduler, **kwargs)
+        super().fit(x, y, validation_data, size, epochs, scheduler, weights, **kwargs)
 
 
 class AdversarialTrainerTRADESPyTorch(NativeTrainer):

@@ -44,7 +44,7 @@ class RotationTranslation(Native):
 
     def _check_params(self) -> None:
         super()._check_params()
-        if self.estimator.clip_values is None:
+        if (self.degrees or self.pixels) and self.estimator.clip_values is None:
             raise ValueError("motions bring in pixels from outside, which have the lower clip value: give clip_values")
 
     def made(self, width: float) -> Attack:
@@ -57,7 +57,7 @@ class RotationTranslation(Native):
 class Affine(RotationTranslation):
     """
     Several perturbations on one budget: shares w with sum at most 1, each ball at w times its radius, after a motion at
-    its share if `degrees` or `pixels` are not zero.
+    its share if `degrees` or `pixels` are not zero. With a motion it takes samples x num_random_init x max_iter steps.
 
     | Paper link: https://arxiv.org/abs/1904.13000
     """
@@ -96,6 +96,8 @@ class Affine(RotationTranslation):
         super()._check_params()
 
     def made(self, width: float) -> Attack:
+        if len(self.eps) + bool(self.degrees or self.pixels) < 2:
+            raise ValueError(f"Affine needs two perturbations or more; got eps={self.eps!r} and no motion")
         motion = (mrt.RotationTranslation(self.degrees, self.pixels),) if self.degrees or self.pixels else ()
         threat = mrt.Affine((*motion, *balls(self.eps, width)))
         return mrt.AffineAttack(threat, k=self.samples, steps=self.max_iter, restarts=self.num_random_init)

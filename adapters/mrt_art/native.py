@@ -13,7 +13,7 @@ import torch
 from art.attacks import EvasionAttack
 from art.estimators import BaseEstimator, LossGradientsMixin
 from art.estimators.classification import ClassifierMixin, PyTorchClassifier
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 import mrt
@@ -49,6 +49,11 @@ class Native(EvasionAttack):  # type: ignore[misc]
     def __init__(self, estimator: Any, **settings: Any) -> None:
         super().__init__(estimator=estimator)
         self._set(settings)
+
+    def __repr__(self) -> str:
+        each = {name: getattr(self, name) for name in self.attack_params}
+        told = (f"{n}={type(v).__name__ if isinstance(v, nn.Module) else v}" for n, v in each.items())
+        return f"{type(self).__name__}({', '.join(told)})"
 
     @abstractmethod
     def made(self, width: float) -> Attack:
@@ -101,6 +106,8 @@ class Native(EvasionAttack):  # type: ignore[misc]
         if self.targeted and y is None:
             raise ValueError("Target labels `y` need to be provided for a targeted attack.")
         bridge = Bridge(self.estimator)
+        if mask is not None and not hasattr(self.made(bridge.width), "step_size"):
+            raise ValueError(f"{type(self).__name__} takes no mask: only attacks on balls that go by steps do")
         pixels = bridge.pixels(x)
         classes = None if y is None else bridge.labels(y, len(pixels))
         kept = None if mask is None else bridge.forth(_mask(mask, x).to(pixels.device))

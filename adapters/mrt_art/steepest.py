@@ -7,6 +7,7 @@ from typing import Any
 import mrt
 from mrt import checks
 from mrt.attacks.keep import Keep
+from mrt.attacks.losses import LOSSES
 from mrt.protocols import Attack
 from mrt_art.bridge import Bridge, given, norm_of
 from mrt_art.native import BALLS, Native, one_radius
@@ -23,6 +24,7 @@ class _OneBall(Native):
         self.eps = one_radius(self.eps, self.norm, Bridge(self.estimator).width)
         if self.eps_step is not None:
             self.eps_step = checks.number("eps_step", self.eps_step, open_low=True)
+        checks.choice("loss_type", self.loss_type, tuple(LOSSES))
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 

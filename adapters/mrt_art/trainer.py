@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -24,15 +24,16 @@ from mrt.protocols import Stateful, Strategy, Threat
 from mrt_art.bridge import Bridge
 
 logger = logging.getLogger(__name__)
-PASSED = ("clip", "crop", "ema", "fast", "iterations", "out", "channels_last", "tensorboard")  # on to mrt.fit
+PASSED = ("clip", "crop", "ema", "fast", "out", "seed", "channels_last", "tensorboard")  # on to mrt.fit
+Weights = Literal["last", "ema", "best"]
 
 
 class NativeTrainer(Trainer):  # type: ignore[misc]
     """A training of ours on an ART classifier: its model, its optimizer with its learning rate, its preprocessing (that
     of training in the step, that of prediction under attack). It minimises cross-entropy, whatever the method adds, and
-    ends in eval mode. `run` is what `mrt.fit` returned last: metrics by epoch, averaged and best weights.
+    ends in eval mode. `run` is what `mrt.fit` returned last: metrics by epoch, and models of images in [0, 1].
 
-    numpy's global generator decides on the order of images and on noise, as it does in ART.
+    numpy's global generator decides on the order of images and on noise, as it does in ART, unless `fit` gets a seed.
     """
 
     run: mrt.Run | None = None
@@ -46,6 +47,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
             raise EstimatorError(type(self), [PyTorchClassifier], classifier)
         super().__init__(classifier=classifier)
         checks.flag("verbose", settings["verbose"])
+        _need_cross_entropy(classifier._loss)
         self.__dict__.update(settings)
         self.strategy(Bridge(classifier).width)
 
@@ -68,6 +70,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         batch_size: int = 128,
         nb_epochs: int = 20,
         scheduler: LRScheduler | None = None,
+        weights: Weights = "last",
         **kwargs: Any,
     ) -> None:
         """
@@ -80,8 +83,12 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         :param batch_size: Size of batches.
         :param nb_epochs: Number of epochs to use for trainings.
         :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
-        :param kwargs: Further arguments of `mrt.fit`: clip, crop, ema, fast, iterations, out, channels_last,
-        tensorboard.
+        :param weights: What the classifier ends with: the "last" weights, their average ("ema", with ema=), or those of
+        the
+                        "best" union on `validation_data`.
+        :param kwargs: Further arguments of `mrt.fit`: clip, crop, ema, fast, out, seed, channels_last, tensorboard.
+        With
+                       out=, a folder, the same call goes on where one was killed (seed 0 unless given).
         """
         bridge, batch_size = Bridge(self.classifier), checks.count("batch_size", batch_size)
         images = bridge.pixels(x)
@@ -92,7 +99,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         scale = bridge.range(images if held is None else torch.cat([images, held[0]]))
         names = tuple(str(label) for label in range(int(self.classifier.nb_classes)))
         data = Images(scale.unit(images), classes, names, "none" if kwargs.get("crop") is None else "crop-flip")
-        self._fit(data, scale, held, nb_epochs, scheduler, {"batch_size": batch_size, **kwargs})
+        self._fit(data, scale, held, nb_epochs, scheduler, {"batch_size": batch_size, "weights": weights, **kwargs})
 
     def fit_generator(
         self,
@@ -100,6 +107,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         nb_epochs: int = 20,
         scheduler: LRScheduler | None = None,
         validation_data: tuple[Any, Any] | None = None,
+        weights: Weights = "last",
         **kwargs: Any,
     ) -> None:
         """
@@ -109,6 +117,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         :param nb_epochs: Number of epochs to use for trainings.
         :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
         :param validation_data: Images and classes, judged after every epoch as in `fit`.
+        :param weights: What the classifier ends with, as in `fit`.
         :param kwargs: Further arguments of `mrt.fit`, as in `fit`, but not crop and out.
         """
         if not isinstance(generator, DataGenerator) or generator.size is None:
@@ -127,7 +136,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
             return scale.unit(images), bridge.labels(y, len(images))
 
         stream = Stream(draw, int(generator.size), int(generator.batch_size))
-        self._fit(stream, scale, _held(bridge, validation_data), nb_epochs, scheduler, kwargs)
+        self._fit(stream, scale, _held(bridge, validation_data), nb_epochs, scheduler, {"weights": weights, **kwargs})
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """
@@ -148,16 +157,19 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         scheduler: Any,
         kwargs: dict[str, Any],
     ) -> None:
-        classifier, optimizer = self.classifier, self.classifier.optimizer
+        classifier, optimizer, weights = self.classifier, self.classifier.optimizer, kwargs.pop("weights")
         for name in kwargs:
             if name not in (*PASSED, "batch_size"):
                 raise TypeError(f"fit() got an unexpected keyword argument {name!r}; besides its own it takes {PASSED}")
         if optimizer is None:
             raise ValueError("Optimizer of classifier is currently None, but is required for adversarial training.")
-        _need_cross_entropy(classifier._loss)
         _need_labels_kept(classifier, scale)
-        how = {**kwargs, "seed": int(np.random.randint(2**31)), "optimizer": optimizer, "progress": self.verbose}
-        how |= {"epochs": checks.count("nb_epochs", nb_epochs)} if "iterations" not in kwargs else {}
+        checks.choice("weights", weights, get_args(Weights))
+        if {"ema": kwargs.get("ema"), "best": held}.get(weights, "last") is None:
+            needs = {"ema": "ema=, the decay of the average", "best": "validation_data"}[weights]
+            raise ValueError(f"weights={weights!r} needs {needs}")
+        how = {"seed": 0 if "out" in kwargs else int(np.random.randint(2**31)), **kwargs}
+        how |= {"optimizer": optimizer, "progress": self.verbose, "epochs": checks.count("nb_epochs", nb_epochs)}
         if scheduler is not None:
             how["schedule"] = _by_epoch(scheduler, optimizer)
         if held is not None:
@@ -166,6 +178,8 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         logger.info("Training with %s", self)
         try:
             self.run = mrt.fit(Bridge(classifier).model(scale), self.strategy(scale.width), data, **how)
+            if weights != "last":
+                classifier.model.load_state_dict(getattr(self.run, weights).model.state_dict())
         finally:
             classifier._model.eval()
         for row in self.run.metrics:
@@ -208,9 +222,13 @@ def _by_epoch(scheduler: Any, optimizer: Any) -> Any:
 
 def _need_cross_entropy(loss: Any) -> None:
     """What strategies minimise; of log-probabilities NLLLoss is the same."""
-    plain = isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss.weight is None and loss.reduction == "mean"
-    if not plain or getattr(loss, "label_smoothing", 0.0) != 0.0:
-        raise ValueError(f"the loss that is trained is plain cross-entropy, but the classifier's is {loss!r}")
+    named = {"weight": None, "reduction": "mean", "label_smoothing": 0.0, "ignore_index": -100}
+    odd = {name: getattr(loss, name) for name, plain in named.items() if getattr(loss, name, plain) != plain}
+    if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or odd:
+        told = ", ".join(f"{name}={value}" for name, value in odd.items())
+        raise ValueError(
+            f"this trainer minimises plain cross-entropy; the classifier's loss is {type(loss).__name__}({told})"
+        )
 
 
 def _need_labels_kept(classifier: Any, scale: Range) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import mrt
 from mrt import checks
 from mrt.attacks.keep import Keep
+from mrt.attacks.losses import LOSSES
 from mrt.protocols import Attack
 from mrt_art.bridge import Bridge, given
 from mrt_art.native import Native, balls, radii, sizes
@@ -50,6 +51,7 @@ class MSD(Native):
 
     def _check_params(self) -> None:
         self.eps = radii(self.eps, Bridge(self.estimator).width)
+        checks.choice("loss_type", self.loss_type, tuple(LOSSES))
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 

@@ -3,6 +3,8 @@ Foolbox model as one of ours."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack  # isort: skip - first: see there
 from mrt_foolbox.learned import L2LDA, PGN
 from mrt_foolbox.motions import Affine, RotationTranslation
@@ -18,3 +20,8 @@ __all__ = [
     "L1ProjectedGradientDescentAttack", "L2ProjectedGradientDescentAttack", "LinfPGD",
     "LinfProjectedGradientDescentAttack", "RotationTranslation", "SparseL1DescentAttack", "Union", "as_model", "attack",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """A hint where a script's other names were."""
+    raise AttributeError(f"{__name__} has no {name!r}; what is not here is still imported from foolbox.attacks")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import foolbox
 from foolbox.distances import Distance
 
 import mrt
@@ -12,7 +11,7 @@ from mrt import checks
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
 from mrt.protocols import Attack
-from mrt_foolbox.native import BALLS, Native
+from mrt_foolbox.native import BALLS, Native, distance
 
 
 class L2LDA(Native):
@@ -38,7 +37,7 @@ class L2LDA(Native):
 
     @property
     def distance(self) -> Distance:
-        return foolbox.distances.linf
+        return distance("linf")
 
     def made(self, epsilon: float, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, mrt.Linf(epsilon / width), self.samples * self.restarts)
@@ -60,8 +59,7 @@ class PGN(L2LDA):
 
     @property
     def distance(self) -> Distance:
-        found: Distance = getattr(foolbox.distances, self.norm)
-        return found
+        return distance(self.norm)
 
     def made(self, epsilon: float, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, BALLS[self.norm](epsilon / width))

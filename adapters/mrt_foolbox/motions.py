@@ -37,7 +37,7 @@ class RotationTranslation(Searched):
         self.made(1.0, 1.0)
 
     def made(self, epsilon: float, width: float) -> Attack:
-        threat = mrt.RotationTranslation(self.degrees, self.pixels).scaled(epsilon)
+        threat = mrt.RotationTranslation(self.degrees * epsilon, self.pixels * epsilon)
         if self.samples is None:
             return mrt.RTGrid(threat, grid=self.grid)
         return mrt.RTWorstOf(threat, k=self.samples)
@@ -86,8 +86,10 @@ class Affine(Searched):
         given = {kind: getattr(self, name) for name, kind in BALLS.items() if getattr(self, name) is not None}
         members: list[Any] = [kind(eps * epsilon / width) for kind, eps in given.items()]
         if self.degrees is not None or self.pixels is not None:
-            motion = mrt.RotationTranslation(self.degrees or 0.0, self.pixels or 0.0)
-            members.insert(0, motion.scaled(epsilon))
+            motion = mrt.RotationTranslation((self.degrees or 0.0) * epsilon, (self.pixels or 0.0) * epsilon)
+            members.insert(0, motion)
+        if len(members) < 2:
+            raise ValueError("Affine needs two of linf, l2 and l1, or one and a motion; the others were None")
         return mrt.AffineAttack(mrt.Affine(tuple(members)), k=self.samples, steps=self.steps, restarts=self.restarts)
 
     def repeat(self, times: int) -> Affine:

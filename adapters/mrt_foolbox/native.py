@@ -8,13 +8,14 @@ import numbers
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import eagerpy as ep
 import foolbox
 import torch
 from foolbox.attacks.base import Attack as HostAttack
 from foolbox.attacks.base import FixedEpsilonAttack, raise_if_kwargs
+from foolbox.distances import Distance
 from torch import Tensor, nn
 
 import mrt
@@ -92,6 +93,12 @@ def radii(epsilons: Any) -> float | list[float | None] | None:
     return [None if e is None else checks.number("epsilons", e) for e in epsilons]
 
 
+def distance(norm: str) -> Distance:
+    """Foolbox's own, by our names of norms."""
+    found: Distance = getattr(foolbox.distances, norm)
+    return found
+
+
 class Told:
     """A short repr: the settings that are not the defaults."""
 
@@ -99,7 +106,7 @@ class Told:
         known = inspect.signature(type(self).__init__).parameters
         told = {name: value for name, value in vars(self).items() if name in known and value != known[name].default}
         shown = [f"{n}={type(v).__name__ if isinstance(v, nn.Module) else repr(v)}" for n, v in told.items()]
-        repeats = getattr(self, "restarts", 1)
+        repeats = 1 if "restarts" in known else getattr(self, "restarts", 1)
         return f"{type(self).__name__}({', '.join(shown)})" + (f".repeat({repeats})" if repeats != 1 else "")
 
 
@@ -111,7 +118,7 @@ class Native(Told, FixedEpsilonAttack):
     """
 
     restarts: int = 1
-    targetable: ClassVar[bool] = True
+    targetable: bool = True
 
     @abstractmethod
     def made(self, epsilon: float, width: float) -> Attack:

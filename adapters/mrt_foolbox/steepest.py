@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import foolbox
 from foolbox.distances import Distance
 
 import mrt
@@ -13,7 +12,7 @@ from mrt.attacks.keep import Keep
 from mrt.attacks.keep import check as check_keep
 from mrt.attacks.losses import named
 from mrt.protocols import Attack, Ball
-from mrt_foolbox.native import BALLS, Native
+from mrt_foolbox.native import BALLS, Native, distance
 
 
 class _Stepping(Native):
@@ -30,7 +29,7 @@ class _Stepping(Native):
         random_start: bool | None,
         loss: str,
     ) -> None:
-        for name, value in (("rel_stepsize", rel_stepsize), ("abs_stepsize", abs_stepsize)):
+        for name, value in {"rel_stepsize": rel_stepsize, "abs_stepsize": abs_stepsize}.items():
             if value is not None:
                 checks.number(name, value, open_low=True)
         self.rel_stepsize, self.abs_stepsize = rel_stepsize, abs_stepsize
@@ -42,8 +41,7 @@ class _Stepping(Native):
 
     @property
     def distance(self) -> Distance:
-        found: Distance = getattr(foolbox.distances, self.norm)
-        return found
+        return distance(self.norm)
 
     def settings(self, epsilon: float, width: float) -> dict[str, Any]:
         """What all of our own iterative attacks take."""
@@ -237,12 +235,12 @@ class APGD(Native):
     ) -> None:
         self.norm = checks.choice("norm", norm, tuple(BALLS))
         self.steps, self.loss, self.targets, self.random_start = steps, loss, targets, random_start
+        self.targetable = not targets
         self.made(1.0, 1.0)
 
     @property
     def distance(self) -> Distance:
-        found: Distance = getattr(foolbox.distances, self.norm)
-        return found
+        return distance(self.norm)
 
     def made(self, epsilon: float, width: float) -> Attack:
         how: dict[str, Any] = {"steps": self.steps, "loss": self.loss, "targets": self.targets}

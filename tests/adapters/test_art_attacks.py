@@ -230,7 +230,7 @@ def test_masks_are_for_balls() -> None:
     host = classifier(net(SHAPES[0]), (0, 1), SHAPES[0])
     x = dyadic(SHAPES[0], 2, (0, 1))
     for name in LEARNED | MOVING:
-        with pytest.raises(ValueError, match="iterative attacks on balls"):
+        with pytest.raises(ValueError, match=f"{name} takes no mask"):
             MAKE[name][0](host, 1.0, SHAPES[0]).generate(x, mask=np.ones(SHAPES[0], dtype=bool))
 
 
@@ -263,7 +263,7 @@ BAD: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda c: ours.SLIDE(c, num_random_init=-1), ValueError, "num_random_init.*-1"),
     (lambda c: ours.SLIDE(c, targeted=ANY["no"]), ValueError, "targeted.*'no'"),
     (lambda c: ours.PGD(c, norm=3), ValueError, "norm.*3"),
-    (lambda c: ours.PGD(c, loss_type="mse"), ValueError, "loss.*mse"),
+    (lambda c: ours.PGD(c, loss_type="mse"), ValueError, "loss_type.*mse"),
     (lambda c: ours.APGD(c, eps=float("nan")), ValueError, "eps.*nan"),
     (lambda c: ours.MSD(c, eps=ANY[0.3]), ValueError, "eps must be a dict"),
     (lambda c: ours.MSD(c, eps={"3": 1.0}), ValueError, "norm.*3"),
@@ -408,8 +408,15 @@ def test_channels_last_clip_arrays_and_no_clip_values() -> None:
         assert (x_adv.min() >= 0 and x_adv.max() <= 1) == (host is arrays)
     with pytest.raises(ValueError, match="same range"):
         ours.SLIDE(classifier(module, (np.zeros((3, 1, 1)), np.arange(1, 4).reshape(3, 1, 1)), shape))
-    with pytest.raises(ValueError, match="give clip_values"):
-        ours.RotationTranslation(open_ended)
+    for make in (ours.RotationTranslation, lambda c: ours.Affine(c, pixels=1.0)):
+        with pytest.raises(ValueError, match="give clip_values"):
+            make(open_ended)
+    assert ours.Affine(open_ended, max_iter=1, num_random_init=1, verbose=False).generate(x, y).shape == x.shape
+    with pytest.raises(ValueError, match="two perturbations or more"):
+        ours.Affine(arrays, eps={"inf": 0.1})
+    assert "generator=L2LGenerator," in repr(MAKE["L2LDA"][0](arrays, 1.0, shape))
+    with pytest.raises(AttributeError, match="'SquareAttack'.*from ART itself"):
+        ours.SquareAttack  # noqa: B018
 
 
 def test_no_images_and_defaults() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, TensorDataset
 
 import mrt
+from mrt.processes import Processes
+from mrt.training.validation import judged
 from tests.adapters.test_art_attacks import Unasked, classifier
 from tests.support import UNION, digits
 
@@ -348,8 +352,13 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: msd().fit(X, Y, scheduler=lr_scheduler.StepLR(OTHER, 1)), ValueError, "classifier's own optimizer"),
     (lambda: msd().fit(X, Y, scheduler="cosine"), ValueError, "scheduler.*'cosine'"),
     (lambda: msd(unasked(optimizer=None)).fit(X, Y), ValueError, "Optimizer of classifier is currently None"),
-    (lambda: msd(unasked(loss=nn.CrossEntropyLoss(label_smoothing=0.1))).fit(X, Y), ValueError, "plain cross-entropy"),
-    (lambda: msd(unasked(loss=nn.MSELoss())).fit(X, Y), ValueError, "plain cross-entropy.*MSELoss"),
+    (lambda: msd(unasked(loss=nn.CrossEntropyLoss(label_smoothing=0.1))), ValueError, "label_smoothing=0.1"),
+    (lambda: msd(unasked(loss=nn.CrossEntropyLoss(reduction="sum"))), ValueError, "reduction=sum"),
+    (lambda: msd().fit(X, Y, weights="first"), ValueError, "weights.*'first'"),
+    (lambda: msd().fit(X, Y, weights="ema"), ValueError, "weights='ema' needs ema="),
+    (lambda: msd().fit(X, Y, weights="best"), ValueError, "weights='best' needs validation_data"),
+    (lambda: msd().fit(X, Y, iterations=3), TypeError, "'iterations'"),
+    (lambda: msd(unasked(loss=nn.MSELoss())), ValueError, "plain cross-entropy.*MSELoss"),
     (lambda: msd(unasked(preprocessing_defences=[LabelSmoothing()])).fit(X, Y), ValueError, "changes labels"),
     (lambda: msd().fit_generator(DATA), ValueError, "DataGenerator of known size"),
 ]  # fmt: skip
@@ -401,16 +410,44 @@ def test_wrapped_modules_and_arguments_of_the_loop(wrap: Any) -> None:
 
 
 def test_it_goes_on_in_the_same_folder(tmp_path: Path) -> None:
-    """`out=` makes a run of mrt of it: the same call again finds it finished."""
+    """`out=` makes a run of mrt of it: the same call again finds it finished, with no seed given."""
     trainer = msd(hosted(network()), eps=EPS)
-    np.random.seed(0)
     trainer.fit(X, Y, nb_epochs=1, batch_size=100, out=tmp_path)
     again, module = network(), None
-    np.random.seed(0)
     other = msd(hosted(again), eps=EPS)
     other.fit(X, Y, nb_epochs=1, batch_size=100, out=tmp_path)
     module = trainer.classifier.model
     assert other.run.finished and gap(again, module) == 0
+
+
+def test_the_classifier_ends_with_the_weights_asked_for() -> None:
+    """The last, their average, or the best on held-out images; `seed=` decides whatever numpy's generator says."""
+    modules = {}
+    for weights in ("last", "ema", "best"):
+        trainer = msd(hosted(network()), eps=EPS)
+        how: dict[str, Any] = {"ema": 0.5} if weights == "ema" else {}
+        trainer.fit(X, Y, (X[:60], Y[:60]), nb_epochs=3, batch_size=100, weights=weights, seed=4, **how)
+        modules[weights] = trainer.classifier.model
+        kept = {"last": trainer.run.model, "ema": trainer.run.ema, "best": trainer.run.best}[weights]
+        assert gap(kept.model, modules[weights]) == 0 and not modules[weights].training
+        told = [row["union"] for row in trainer.run.metrics]
+        again = mrt.Validation((torch.from_numpy(X[:60]), DATA.y[:60]), [LINF, L2, L1])
+        if weights == "best":
+            judge = again.attacks(None)
+            union = judged(modules["best"], DATA.take(60), judge, 4, Processes())["union"]
+            assert union == pytest.approx(max(told))
+    assert gap(modules["last"], modules["ema"]) > 0
+
+
+def test_trainers_and_attacks_are_copied_and_pickled() -> None:
+    trainer = msd(hosted(network()), eps=EPS)
+    trainer.fit(X, Y, (X[:20], Y[:20]), nb_epochs=1, batch_size=100, ema=0.9)
+    for other in (pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer)):
+        assert np.array_equal(other.predict(X[:5]), trainer.predict(X[:5]))
+        assert other.run.metrics == trainer.run.metrics and repr(other) == repr(trainer)
+        other.fit(X, Y, nb_epochs=1, batch_size=100)
+    attack = ours.SLIDE(trainer.classifier, eps=1.0, verbose=False)
+    assert np.array_equal(copy.deepcopy(attack).generate(X[:5], Y[:5]), attack.generate(X[:5], Y[:5]))
 
 
 def test_arts_attacks_and_autoattack_judge_what_we_train() -> None:

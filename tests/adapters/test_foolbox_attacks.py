@@ -245,7 +245,7 @@ def test_it_hurts_and_it_aims(name: str) -> None:
             attack(fmodel, x, Targeted(aim), epsilons=epsilon)
         return
     if name == "APGD linf":  # which chooses its own targets
-        with pytest.raises(ValueError, match="chooses its own targets"):
+        with pytest.raises(ValueError, match="unsupported criterion"):
             attack(fmodel, x, Targeted(aim), epsilons=epsilon)
         return
     raw, _, success = attack(fmodel, x, Targeted(aim), epsilons=epsilon)
@@ -346,7 +346,7 @@ def test_epsilons_may_not_be_left_out_where_they_are_a_radius() -> None:
         (lambda: ours.MSD(linf=None, l2=None, l1=None), "at least one of linf, l2, l1"),
         (lambda: ours.MSD(linf=0), "linf.*0"),
         (lambda: ours.MSD(keep=0), "keep.*0"),
-        (lambda: ours.Affine(linf=None), "two or more balls"),
+        (lambda: ours.Affine(linf=None), "Affine needs two of linf, l2 and l1"),
         (lambda: ours.RotationTranslation(degrees=200), "degrees.*200"),
         (lambda: ours.RotationTranslation(samples=0), "k must be.*0"),
         (lambda: ours.L2LDA(ANY["linear"]), "L2LGenerator; got Linear"),
@@ -421,7 +421,19 @@ def test_repeat_runs_only_what_still_stands() -> None:
     assert ours.Affine(restarts=2).repeat(3).restarts == 6
 
 
+def test_motions_have_an_end() -> None:
+    """epsilons are factors; in degrees, as they are easily misread, they would turn images out of sight."""
+    for attack in (ours.RotationTranslation(), ours.Affine(linf=0.1, l1=None, degrees=30)):
+        calls: list[int] = []
+        with pytest.raises(ValueError, match="degrees must be.*at most 180; got 900"):
+            attack(counting(calls), X, Y, epsilons=[1.0, 30])
+        assert not calls
+
+
 def test_reprs_are_short() -> None:
+    assert repr(ours.Affine(restarts=3)) == "Affine(restarts=3)" == repr(ours.Affine(restarts=1).repeat(3))
+    with pytest.raises(AttributeError, match="'FGSM'.*from foolbox.attacks"):
+        ours.FGSM  # noqa: B018
     assert repr(ours.SLIDE()) == "SLIDE()" and repr(ours.SLIDE(steps=5, keep=3)) == "SLIDE(steps=5, keep=3)"
     assert repr(ours.L2LDA(generated(L2LStar, (1, 16, 16)))) == "L2LDA(generator=L2LGenerator)"
     assert repr(ours.MSD(l1=None).distance) == f"Union(linf={8 / 255:g}, l2=0.5)"
