@@ -21,6 +21,8 @@ class Bridge:
     change."""
 
     def __init__(self, classifier: PyTorchClassifier) -> None:
+        if type(classifier).predict is not PyTorchClassifier.predict:  # randomised smoothing, say
+            raise ValueError(f"{type(classifier).__name__} predicts in a way of its own, which only ART's attacks see")
         self.classifier = classifier
 
     def range(self, x: Tensor | None = None, room: float = 0.0) -> Range:
@@ -31,7 +33,8 @@ class Bridge:
                 return Range.of(torch.tensor(0.0), torch.tensor(1.0))
             low, high = (v.double() for v in torch.aminmax(x))
             return Range.of(low - room, high + room + (1 if room == 0 and low == high else 0))
-        low, high = (torch.as_tensor(np.asarray(v), dtype=torch.float64) for v in bounds)
+        whole = [np.broadcast_to(v, self.classifier.input_shape) if np.ndim(v) else np.asarray(v) for v in bounds]
+        low, high = (torch.from_numpy(v.astype(np.float64)) for v in whole)
         return Range.of(self.forth(low[None])[0], self.forth(high[None])[0])
 
     @property

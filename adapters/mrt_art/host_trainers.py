@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import art.attacks.evasion as evasion
+import numpy as np
 
 import mrt
 from mrt import checks
@@ -50,6 +51,9 @@ class AdversarialTrainerMadryPGD(NativeTrainer):
         super().__init__(**given(locals()))
 
     def strategy(self, width: float) -> Strategy | Stateful:
+        for name in ("nb_epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                checks.count(name, getattr(self, name))
         runs = checks.count("num_random_init", self.num_random_init, low=0)
         how: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "random_start": runs > 0}
         how |= {"restarts": runs, "best": "broken"} if runs > 1 else {"best": "last"}
@@ -80,15 +84,27 @@ class AdversarialTrainerMadryPGD(NativeTrainer):
         :param weights: What the classifier ends with: "last", "ema" or "best".
         :param kwargs: Further arguments of `mrt.fit`.
         """
-        size, epochs = batch_size or self.batch_size, nb_epochs or self.nb_epochs
+        size = self.batch_size if batch_size is None else batch_size
+        epochs = self.nb_epochs if nb_epochs is None else nb_epochs
         super().fit(x, y, validation_data, size, epochs, scheduler, weights, **kwargs)
+
+    def fit_generator(self, generator: Any, nb_epochs: int | None = None, *args: Any, **kwargs: Any) -> None:
+        """
+        Train the classifier on batches as a data generator gives them, see :class:`.NativeTrainer`.
+
+        :param generator: Data generator, whose size and batch size are known.
+        :param nb_epochs: Number of epochs, if not the constructor's.
+        :param args: scheduler, validation_data and weights, as in `fit`.
+        :param kwargs: The same by name, and further arguments of `mrt.fit`.
+        """
+        super().fit_generator(generator, self.nb_epochs if nb_epochs is None else nb_epochs, *args, **kwargs)
 
 
 class AdversarialTrainerTRADESPyTorch(NativeTrainer):
     """
     TRADES, as ART's trainer of the same name does it, in the native loop. With a PGD on this classifier, ours or ART's,
     the search ascends the divergence from the clean answer, as in the paper, with the attack's norm, radius, step and
-    number of steps; with any other attack of ours its own result is taken.
+    number of steps, whatever its loss and number of runs; with any other attack of ours its own result is taken.
 
     | Paper link: https://arxiv.org/abs/1901.08573
     """
@@ -109,6 +125,14 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
         if not isinstance(attack, OURS + STEPPED) or attack.targeted or attack.estimator is not self.classifier:
             raise ValueError(
                 f"attack must be an untargeted PGD, or an attack of mrt_art, on this classifier; got {attack!r}"
+            )
+        inner = getattr(attack, "_attack", attack)  # ART's front keeps decay there alone
+        odd = {"eps": isinstance(attack.eps, np.ndarray), "decay": getattr(inner, "decay", None) is not None}
+        odd |= {"random_eps": bool(getattr(attack, "random_eps", False))}
+        if any(odd.values()):
+            told = ", ".join(name for name, is_odd in odd.items() if is_odd)
+            raise ValueError(
+                f"TRADES ascends the divergence by plain steps in one ball; the attack's {told} would be lost"
             )
         norm, eps, step = (getattr(attack, name, None) for name in ("norm", "eps", "eps_step"))
         made = attack.made(width) if isinstance(attack, OURS) else None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 import mrt
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
@@ -49,6 +52,9 @@ class L2LDA(Native):
         self.eps = one_radius(self.eps, "inf", Bridge(self.estimator).width)
         super()._check_params()
 
+    def fits(self, unit: Tensor) -> None:
+        _check(self, unit)
+
     def made(self, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, mrt.Linf(self.eps / width), self.samples)
 
@@ -87,5 +93,15 @@ class PGN(Native):
         self.eps = one_radius(self.eps, self.norm, Bridge(self.estimator).width)
         super()._check_params()
 
+    def fits(self, unit: Tensor) -> None:
+        _check(self, unit)
+
     def made(self, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, BALLS[norm_of(self.norm)](self.eps / width))
+
+
+def _check(attack: Any, unit: Tensor) -> None:
+    """The generator makes such images."""
+    threat = attack.made(Bridge(attack.estimator).width).threat
+    if len(unit):
+        attack.generator.check(unit, torch.zeros(len(unit), dtype=torch.int64, device=unit.device), threat)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 import mrt
 from mrt.protocols import Attack
 from mrt_art.bridge import Bridge, given
@@ -46,6 +48,10 @@ class RotationTranslation(Native):
         super()._check_params()
         if (self.degrees or self.pixels) and self.estimator.clip_values is None:
             raise ValueError("motions bring in pixels from outside, which have the lower clip value: give clip_values")
+
+    def fits(self, unit: Tensor) -> None:
+        if (self.degrees or self.pixels) and unit.ndim != 4:
+            raise ValueError(f"motions are for images (N, C, H, W) or (N, H, W, C); got shape {tuple(unit.shape)}")
 
     def made(self, width: float) -> Attack:
         threat = mrt.RotationTranslation(self.degrees, self.pixels)

@@ -40,6 +40,7 @@ class Native(EvasionAttack):  # type: ignore[misc]
     batch_size: int
     verbose: bool
     eps: Any
+    _usual: bool = False
     max_iter: Any
     num_random_init: Any
 
@@ -73,6 +74,10 @@ class Native(EvasionAttack):  # type: ignore[misc]
 
     def _set(self, settings: dict[str, Any]) -> None:
         trial = copy.copy(self)
+        if "eps" in settings:
+            trial._usual = settings["eps"] is None
+        elif "norm" in settings and self._usual:
+            trial.eps = None  # the usual radius is another one in another norm
         for name, value in settings.items():
             if name == "summary_writer":
                 if value is not False:
@@ -110,9 +115,10 @@ class Native(EvasionAttack):  # type: ignore[misc]
             raise ValueError(f"{type(self).__name__} takes no mask: only attacks on balls that go by steps do")
         pixels = bridge.pixels(x)
         classes = None if y is None else bridge.labels(y, len(pixels))
-        kept = None if mask is None else bridge.forth(_mask(mask, x).to(pixels.device))
+        kept = None if mask is None else bridge.forth(_mask(mask, bridge.back(pixels).shape).to(pixels.device))
         scale = bridge.range(pixels, self.reach())
         unit, found, model = scale.unit(pixels), pixels.clone(), bridge.model(scale)
+        self.fits(unit)
         seeds = torch.from_numpy(np.random.randint(-(2**63), 2**63 - 1, len(pixels), np.int64)).to(pixels.device)
         for rows, attack in self._batches(len(pixels), scale.width):
             seen = unit[rows]
@@ -130,6 +136,9 @@ class Native(EvasionAttack):  # type: ignore[misc]
             found[rows] = scale.back(pixels[rows], seen, made, size)
         images: np.ndarray[Any, Any] = bridge.back(found).cpu().numpy()
         return images
+
+    def fits(self, unit: Tensor) -> None:
+        """ValueError unless the attack is for such images."""
 
     def searches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
         """Which of the images which attack is for."""
@@ -149,15 +158,15 @@ def _measured(threat: Any) -> bool:
     return all(isinstance(t, Ball) for t in members)
 
 
-def _mask(mask: Any, x: Any) -> Tensor:
-    """bool, the shape of x: may the entry change?"""
+def _mask(mask: Any, shape: tuple[int, ...]) -> Tensor:
+    """bool, of that shape: may the entry change?"""
     given = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
     if given.dtype.kind not in "bf" or (given.dtype.kind == "f" and not (given >= 0).all()):
         raise ValueError(f"mask must be bool, or floats of at least 0; got {given.dtype}")
     try:
-        whole = np.broadcast_to(given != 0, tuple(x.shape))
+        whole = np.broadcast_to(given != 0, shape)
     except ValueError:
-        raise ValueError(f"mask must broadcast to the images' {tuple(x.shape)}; got {given.shape}") from None
+        raise ValueError(f"mask must broadcast to the images' {tuple(shape)}; got {given.shape}") from None
     return torch.from_numpy(whole.copy())
 
 
@@ -187,6 +196,8 @@ def sizes(eps_step: Any, eps: dict[str, float], width: float) -> dict[str, float
     if not isinstance(eps_step, dict) or {norm_of(norm) for norm in eps_step} != set(eps):
         raise ValueError(f"eps_step must be None or a dict with the norms of eps, {', '.join(eps)}; got {eps_step!r}")
     found = {norm_of(n): checks.number("eps_step", s, open_low=True) / width for n, s in eps_step.items()}
+    if len(found) < len(eps_step):
+        raise ValueError(f"eps_step names a norm twice: {eps_step!r}")
     return {norm: found[norm] for norm in eps}
 
 

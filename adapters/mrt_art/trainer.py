@@ -8,7 +8,6 @@ from abc import abstractmethod
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-import torch
 from art.data_generators import DataGenerator
 from art.defences.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
@@ -48,6 +47,10 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         super().__init__(classifier=classifier)
         checks.flag("verbose", settings["verbose"])
         _need_cross_entropy(classifier._loss)
+        if classifier.clip_values is None:
+            raise ValueError(
+                "this trainer needs a classifier with clip_values: the range in which pixels are perturbed"
+            )
         self.__dict__.update(settings)
         self.strategy(Bridge(classifier).width)
 
@@ -95,11 +98,11 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         classes = bridge.labels(y, len(images))
         if not len(images):
             raise ValueError("there must be at least one training image; got none")
-        held = _held(bridge, validation_data)
-        scale = bridge.range(images if held is None else torch.cat([images, held[0]]))
+        scale = bridge.range()
         names = tuple(str(label) for label in range(int(self.classifier.nb_classes)))
         data = Images(scale.unit(images), classes, names, "none" if kwargs.get("crop") is None else "crop-flip")
-        self._fit(data, scale, held, nb_epochs, scheduler, {"batch_size": batch_size, "weights": weights, **kwargs})
+        how = {"batch_size": batch_size, "validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
+        self._fit(data, how, weights, kwargs)
 
     def fit_generator(
         self,
@@ -123,8 +126,6 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         if not isinstance(generator, DataGenerator) or generator.size is None:
             raise ValueError(f"generator must be an ART DataGenerator of known size; got {generator!r}")
         bridge = Bridge(self.classifier)
-        if self.classifier.clip_values is None:
-            raise ValueError("a classifier without clip values does not say what range a generator's images have")
 
         if "crop" in kwargs:
             raise ValueError("crop is for fit: what a data generator gives is trained on as it is")
@@ -136,7 +137,8 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
             return scale.unit(images), bridge.labels(y, len(images))
 
         stream = Stream(draw, int(generator.size), int(generator.batch_size))
-        self._fit(stream, scale, _held(bridge, validation_data), nb_epochs, scheduler, {"weights": weights, **kwargs})
+        how = {"validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
+        self._fit(stream, how, weights, kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """
@@ -148,48 +150,38 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         """
         return self.classifier.predict(x, **kwargs)
 
-    def _fit(
-        self,
-        data: Images | Stream,
-        scale: Range,
-        held: tuple[Tensor, Tensor] | None,
-        nb_epochs: int,
-        scheduler: Any,
-        kwargs: dict[str, Any],
-    ) -> None:
-        classifier, optimizer, weights = self.classifier, self.classifier.optimizer, kwargs.pop("weights")
-        for name in kwargs:
-            if name not in (*PASSED, "batch_size"):
+    def _fit(self, data: Images | Stream, how: dict[str, Any], weights: Weights, more: dict[str, Any]) -> None:
+        classifier, bridge = self.classifier, Bridge(self.classifier)
+        scale, optimizer = bridge.range(), classifier.optimizer
+        for name in more:
+            if name not in PASSED:
                 raise TypeError(f"fit() got an unexpected keyword argument {name!r}; besides its own it takes {PASSED}")
         if optimizer is None:
             raise ValueError("Optimizer of classifier is currently None, but is required for adversarial training.")
         _need_labels_kept(classifier, scale)
         checks.choice("weights", weights, get_args(Weights))
-        if {"ema": kwargs.get("ema"), "best": held}.get(weights, "last") is None:
+        if {"ema": more.get("ema"), "best": how["validation"]}.get(weights, "last") is None:
             needs = {"ema": "ema=, the decay of the average", "best": "validation_data"}[weights]
             raise ValueError(f"weights={weights!r} needs {needs}")
-        how = {"seed": 0 if "out" in kwargs else int(np.random.randint(2**31)), **kwargs}
-        how |= {"optimizer": optimizer, "progress": self.verbose, "epochs": checks.count("nb_epochs", nb_epochs)}
-        if scheduler is not None:
-            how["schedule"] = _by_epoch(scheduler, optimizer)
-        if held is not None:
-            judged = self.judged(scale.width)
-            how["validation"] = mrt.Validation((scale.unit(held[0]), held[1]), judged)
+        how |= {"epochs": checks.count("nb_epochs", how.pop("nb_epochs")), "progress": self.verbose}
+        how |= {"optimizer": optimizer, "schedule": _by_epoch(how["schedule"], optimizer)}
+        if how["validation"] is not None:
+            pixels, labels = _held(bridge, how["validation"])
+            how["validation"] = mrt.Validation((scale.unit(pixels), labels), self.judged(scale.width))
+        seed = 0 if "out" in more else int(np.random.randint(2**31))
         logger.info("Training with %s", self)
         try:
-            self.run = mrt.fit(Bridge(classifier).model(scale), self.strategy(scale.width), data, **how)
+            self.run = mrt.fit(bridge.model(scale), self.strategy(scale.width), data, **{"seed": seed, **how, **more})
             if weights != "last":
                 classifier.model.load_state_dict(getattr(self.run, weights).model.state_dict())
-        finally:
-            classifier._model.eval()
+        finally:  # what ART holds around the model tells its mode, too
+            classifier._model.training = classifier.model.training
         for row in self.run.metrics:
             logger.info(" ".join(f"{name}: {value:.4g}" for name, value in row.items()))
 
 
-def _held(bridge: Bridge, given: Any) -> tuple[Tensor, Tensor] | None:
+def _held(bridge: Bridge, given: Any) -> tuple[Tensor, Tensor]:
     """Validation images, in the host's pixels, and class numbers."""
-    if given is None:
-        return None
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(f"validation_data must be a pair (x, y); got {type(given).__name__}")
     pixels = bridge.pixels(given[0])
@@ -214,7 +206,9 @@ class _ByEpoch(LRScheduler):
 
 
 def _by_epoch(scheduler: Any, optimizer: Any) -> Any:
-    """A torch scheduler of this optimizer."""
+    """A torch scheduler of this optimizer, or none."""
+    if scheduler is None:
+        return None
     if not isinstance(scheduler, LRScheduler) or scheduler.optimizer is not optimizer:
         raise ValueError(f"scheduler must be a torch scheduler of the classifier's own optimizer; got {scheduler!r}")
     return scheduler if isinstance(scheduler, ReduceLROnPlateau) else _ByEpoch(scheduler)

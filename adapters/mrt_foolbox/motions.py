@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import mrt
@@ -46,8 +47,9 @@ class RotationTranslation(Searched):
         """So many times the random motions."""
         if self.samples is None:
             raise ValueError("repeat is not supported: a grid is the same every time; give samples= for random motions")
-        more = self.samples * checks.count("times", times)
-        return RotationTranslation(self.degrees, self.pixels, grid=self.grid, samples=more)
+        more = copy.copy(self)
+        more.samples = self.samples * checks.count("times", times)
+        return more
 
 
 class Affine(Searched):
@@ -94,5 +96,6 @@ class Affine(Searched):
 
     def repeat(self, times: int) -> Affine:
         """So many times the draws."""
-        more = {**vars(self), "restarts": self.restarts * checks.count("times", times)}
-        return Affine(**more)
+        more = copy.copy(self)
+        more.restarts = self.restarts * checks.count("times", times)
+        return more

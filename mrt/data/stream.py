@@ -32,9 +32,10 @@ class Stream:
     @staticmethod
     def of(loader: Iterable[Any], size: int | None = None, batch_size: int | None = None) -> Stream:
         """Of a torch DataLoader, again and again. Of any other iterable of pairs (x, y) say its size and batch_size."""
-        source: Any = loader
-        size = len(source.dataset) if size is None else size
-        batch_size = source.batch_size if batch_size is None else batch_size
+        size = len(getattr(loader, "dataset", ())) if size is None else size
+        batch_size = getattr(loader, "batch_size", None) if batch_size is None else batch_size
+        if not size or batch_size is None:
+            raise ValueError(f"say the size and batch_size of a {type(loader).__name__}: only a DataLoader's are known")
         held = iter(loader)
 
         def draw() -> tuple[Tensor, Tensor]:
@@ -43,7 +44,9 @@ class Stream:
                 x, y = next(held)
             except StopIteration:
                 held = iter(loader)
-                x, y = next(held)
+                x, y = next(held, (None, None))
+            if x is None:
+                raise ValueError(f"the {type(loader).__name__} gives no batch a second time; a list or DataLoader does")
             return x, y
 
         return Stream(draw, size, batch_size)
@@ -64,6 +67,8 @@ class Stream:
                 raise ValueError(f"a batch of the stream must have shape (N, C, H, W); got {tuple(x.shape)}")
             x, y = x.to(self.device), y.to(self.device)
             checks.labels("its labels", y, x)
+            if len(x) > self.batch_size:
+                raise ValueError(f"batches of the stream hold at most {self.batch_size} images; got {len(x)}")
             index = torch.arange(len(x), device=self.device) + number * self.batch_size
             self._held = number, Batch(x, y, index, x)
         return self._held[1]

@@ -105,15 +105,15 @@ class Loop:
             return _laid(self.data.batch(self.index), s.channels_last)
         epoch, number = divmod(self.index, s.per_epoch)
         if self.visits is None or self.visits[0] != epoch:
-            self.visits = epoch, self.visits_of(epoch)
+            self.visits = epoch, self.visits_of(epoch, self.data)
         index = self.visits[1][number * s.batch_size :][: s.batch_size]
         batch = gather(self.data, index[self.team.rank :: self.team.count], seed=s.seed, epoch=self.visit, crop=s.crop)
         return _laid(batch, s.channels_last)
 
-    def visits_of(self, epoch: int) -> Tensor:
+    def visits_of(self, epoch: int, data: Images) -> Tensor:
         """The examples in the order in which that epoch visits them."""
-        s, data = self.settings, self.data
-        if s.labelled is None or isinstance(data, Stream):
+        s = self.settings
+        if s.labelled is None:
             return order(len(data), seed=s.seed, epoch=epoch)
         return balanced_order(data.pseudo, s.batch_size, s.labelled, seed=s.seed, epoch=epoch)
 

@@ -140,6 +140,8 @@ def _schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
     if isinstance(schedule, LRScheduler):
         if not live or schedule.optimizer is not optimizer:
             raise ValueError("a torch scheduler needs its own torch optimizer: pass that as optimizer=")
+        if getattr(schedule, "mode", "min") == "max":
+            raise ValueError("ReduceLROnPlateau is shown the mean loss, which is to fall: give it mode='min'")
         return schedule
     if isinstance(schedule, type) or not callable(schedule):
         raise ValueError(f"schedule must be one such as Triangular(), or a torch scheduler; got {schedule!r}")

@@ -97,9 +97,9 @@ def judged(model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int
 def held(data: Data, like: Images | Stream) -> Images:
     """The held-out images, without augmentation, where the training images are."""
     images, _ = pixels(data)
-    if isinstance(like, Images) and images.x.shape[1:] != like.x.shape[1:]:
+    shape = (like.x if isinstance(like, Images) else like.batch(0).x).shape[1:]
+    if images.x.shape[1:] != shape:
         raise ValueError(
-            f"validation needs images of shape {tuple(like.x.shape[1:])}, as the training ones; "
-            f"got {tuple(images.x.shape)}"
+            f"validation needs images of shape {tuple(shape)}, as the training ones; got {tuple(images.x.shape)}"
         )
     return images.to(like.device)

@@ -15,16 +15,18 @@ from art.attacks.evasion import AutoAttack
 from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.defences.trainer import AdversarialTrainer, AdversarialTrainerAWPPyTorch, AdversarialTrainerTRADESPyTorch
+from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
 from art.estimators.classification import BlackBoxClassifier, PyTorchClassifier
 from art.exceptions import EstimatorError
 from torch import Tensor, nn
 
 import mrt
-from mrt.generators import L2LStar, PGNGenerator
+from mrt.generators import L2LGenerator, L2LStar, PGNGenerator
 from tests.adapters.test_foolbox_attacks import BOUNDS, CLASSES, SHAPES, dyadic, generated, net, state, unchanged
 from tests.support import digits, digits_net, small_net
 
 EPS = {"inf": 0.1, "2": 1.0, "1": 4.0}
+RADII, STEPS = np.array([4.0, 4.0, 2.0, 2.0, 4.0, 1.0, 1.0]), np.array([1.0, 0.5, 0.5, 0.5, 1.0, 1.0, 0.5])
 Factory = Callable[[Any, float, tuple[int, int, int]], Any]
 MAKE: dict[str, tuple[Factory, str]] = {  # classifier, width, shape -> attack; its norm
     "SLIDE": (lambda c, w, s: ours.SLIDE(c, eps=4.0 * w, max_iter=5), "1"),
@@ -44,16 +46,30 @@ MAKE: dict[str, tuple[Factory, str]] = {  # classifier, width, shape -> attack; 
         lambda c, w, s: ours.ProjectedGradientDescent(c, 2, 1.0 * w, 0.3 * w, 0.9, 5, num_random_init=1), "2",
     ),
     "ProjectedGradientDescent array": (
-        lambda c, w, s: ours.ProjectedGradientDescent(c, 1, np.full(7, 4.0 * w), np.full(7, 1.0 * w), max_iter=5), "1",
+        lambda c, w, s: ours.ProjectedGradientDescent(c, 1, RADII * w, STEPS * w, max_iter=5), "1",
     ),
     "AutoProjectedGradientDescent": (
-        lambda c, w, s: ours.AutoProjectedGradientDescent(c, np.inf, 0.1 * w, 0.05 * w, 6, nb_random_init=1), "inf",
+        lambda c, w, s: ours.AutoProjectedGradientDescent(
+            c, np.inf, 0.1 * w, 0.25 * w, 6, nb_random_init=2, loss_type="difference_logits_ratio"
+        ), "inf",
     ),
     "RotationTranslation": (lambda c, w, s: ours.RotationTranslation(c, 40, 3, grid=(2, 2, 5)), "rt"),
     "Affine": (lambda c, w, s: ours.Affine(c, {"inf": 0.2 * w, 1: 8 * w}, max_iter=2, num_random_init=2), "rt"),
-    "L2LDA": (lambda c, w, s: ours.L2LDA(c, generated(L2LStar, s), 0.1 * w), "inf"),
-    "PGN": (lambda c, w, s: ours.PGN(c, generated(PGNGenerator, s), eps=1.0 * w), "2"),
+    "RotationTranslation random": (lambda c, w, s: ours.RotationTranslation(c, 40, 3, samples=4), "rt"),
+    "Affine moved": (lambda c, w, s: ours.Affine(c, {"inf": 0.2 * w}, 30, 2, 1, 2, samples=3), "rt"),
+    "L2LDA": (lambda c, w, s: ours.L2LDA(c, generated(L2LGenerator, s, steps=2), 0.1 * w, 3), "inf"),
+    "PGN": (lambda c, w, s: ours.PGN(c, generated(PGNGenerator, s), "inf", 0.1 * w), "inf"),
 }  # fmt: skip
+
+
+def each_alone(module: Any, x: Tensor, y: Tensor, rng: Tensor) -> Tensor:
+    found = []
+    for i, (eps, step) in enumerate(zip(RADII.tolist(), STEPS.tolist(), strict=True)):
+        row = slice(i, i + 1)
+        found.append(mrt.PGD(mrt.L1(eps), steps=5, step_size=step)(module, x[row], y[row], rng=rng[row]))
+    return torch.cat(found)
+
+
 TWIN: dict[str, Callable[[], Any]] = {  # what each is in [0, 1] and mrt's words
     "SLIDE": lambda: mrt.SLIDE(mrt.L1(4.0), steps=5),
     "SLIDE random": lambda: mrt.SLIDE(
@@ -69,15 +85,20 @@ TWIN: dict[str, Callable[[], Any]] = {  # what each is in [0, 1] and mrt's words
         loss="margin", best="broken",
     ),
     "ProjectedGradientDescent": lambda: mrt.MIM(mrt.L2(1.0), steps=5, step_size=0.3, decay=0.9, random_start=True),
-    "ProjectedGradientDescent array": lambda: mrt.PGD(mrt.L1(4.0), steps=5, step_size=1.0),
-    "AutoProjectedGradientDescent": lambda: mrt.APGD(mrt.Linf(0.1), steps=6, step_size=0.2),
+    "ProjectedGradientDescent array": lambda: each_alone,
+    "AutoProjectedGradientDescent": lambda: mrt.APGD(mrt.Linf(0.1), steps=6, step_size=0.25, restarts=2, loss="dlr"),
     "RotationTranslation": lambda: mrt.RTGrid(mrt.RotationTranslation(40, 3), grid=(2, 2, 5)),
     "Affine": lambda: mrt.AffineAttack(mrt.Affine((mrt.Linf(0.2), mrt.L1(8.0))), steps=2, restarts=2),
-    "L2LDA": lambda: mrt.GeneratorAttack(generated(L2LStar, SHAPES[0]), mrt.Linf(0.1)),
-    "PGN": lambda: mrt.GeneratorAttack(generated(PGNGenerator, SHAPES[0]), mrt.L2(1.0)),
+    "RotationTranslation random": lambda: mrt.RTWorstOf(mrt.RotationTranslation(40, 3), k=4),
+    "Affine moved": lambda: mrt.AffineAttack(
+        mrt.Affine((mrt.RotationTranslation(30, 2), mrt.Linf(0.2))), steps=1, restarts=2, k=3
+    ),
+    "L2LDA": lambda: mrt.GeneratorAttack(generated(L2LGenerator, SHAPES[0], steps=2), mrt.Linf(0.1), 3),
+    "PGN": lambda: mrt.GeneratorAttack(generated(PGNGenerator, SHAPES[0]), mrt.Linf(0.1)),
 }  # fmt: skip
 SAME = {"PGD inf", "AutoProjectedGradientDescent", "L2LDA", "PGN"}  # see test_foolbox_attacks
-LEARNED, MOVING = {"L2LDA", "PGN"}, {"RotationTranslation", "Affine"}
+LEARNED = {"L2LDA", "PGN"}
+MOVING = {"RotationTranslation", "RotationTranslation random", "Affine", "Affine moved"}
 every_attack = pytest.mark.parametrize("name", list(MAKE))
 BALLS = [name for name in MAKE if name not in LEARNED | MOVING]
 
@@ -208,7 +229,7 @@ def test_masks(name: str) -> None:
     attack.set_params(verbose=False)
     y = host.predict(x).argmax(1)
     one = np.zeros(shape, dtype=np.float32)
-    one[:, 4:12] = 1
+    one[:, 4:12] = 0.3
     each = np.random.RandomState(0).rand(7, *shape) < 0.5
     each[0] = False
     for mask in (one, each):
@@ -230,7 +251,7 @@ def test_masks_are_for_balls() -> None:
     host = classifier(net(SHAPES[0]), (0, 1), SHAPES[0])
     x = dyadic(SHAPES[0], 2, (0, 1))
     for name in LEARNED | MOVING:
-        with pytest.raises(ValueError, match=f"{name} takes no mask"):
+        with pytest.raises(ValueError, match=f"{name.split()[0]} takes no mask"):
             MAKE[name][0](host, 1.0, SHAPES[0]).generate(x, mask=np.ones(SHAPES[0], dtype=bool))
 
 
@@ -263,6 +284,10 @@ BAD: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda c: ours.SLIDE(c, num_random_init=-1), ValueError, "num_random_init.*-1"),
     (lambda c: ours.SLIDE(c, targeted=ANY["no"]), ValueError, "targeted.*'no'"),
     (lambda c: ours.PGD(c, norm=3), ValueError, "norm.*3"),
+    (lambda c: ours.PGD(c, norm=True), ValueError, "norm.*True"),
+    (lambda c: ours.MSD(c, eps={"1": 1.0}, eps_step={"1": 1.0, 1: 2.0}), ValueError, "eps_step names a norm twice"),
+    (lambda c: ours.L2LDA(c, generated(L2LStar, (3, 8, 8))).generate(X), ValueError, "3, 8, 8"),
+    (lambda c: ours.RotationTranslation(c).generate(X, mask=X > 0), ValueError, "takes no mask"),
     (lambda c: ours.PGD(c, loss_type="mse"), ValueError, "loss_type.*mse"),
     (lambda c: ours.APGD(c, eps=float("nan")), ValueError, "eps.*nan"),
     (lambda c: ours.MSD(c, eps=ANY[0.3]), ValueError, "eps must be a dict"),
@@ -333,6 +358,36 @@ def test_a_script_of_the_hosts_runs_with_another_import_and_l1_holds() -> None:
     assert left[theirs][1] > left[ours][1] + 0.2  # ART's l1 wastes its steps on pixels that cannot move
 
 
+def test_batches_targets_progress_and_other_norms(capfd: pytest.CaptureFixture[str]) -> None:
+    """No more images at once than batch_size; targets with a ratio loss as in mrt; a bar unless verbose is False; the
+    usual radius follows the norm, one that was given does not."""
+    module, x = net(SHAPES[0]), dyadic(SHAPES[0], 7, (0, 1))
+    sizes: list[int] = []
+    module.register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
+    host, aim = classifier(module, (0, 1), SHAPES[0]), torch.arange(7) % CLASSES
+    attack = ours.PGD(host, 2, 1.0, max_iter=6, loss_type="dlr", targeted=True, batch_size=3)
+    x_adv = attack.generate(x, aim)
+    assert max(sizes) == 3 and "PGD" in capfd.readouterr().err
+    own = mrt.PGD(mrt.L2(1.0), steps=6, loss="dlr")(module, x, module(x).argmax(1), target=aim)
+    assert torch.allclose(torch.from_numpy(x_adv), own, atol=1e-6)
+    attack.set_params(verbose=False)
+    attack.generate(x, aim)
+    assert not capfd.readouterr().err
+    usual, given = ours.PGD(host), ours.PGD(host, eps=0.3)
+    usual.set_params(norm=1)
+    given.set_params(norm=1)
+    assert (usual.eps, given.eps) == (12.0, 0.3)
+    given.set_params(eps=None, norm=2)
+    assert given.eps == 0.5
+
+
+def test_a_classifier_that_predicts_in_a_way_of_its_own_is_refused() -> None:
+    how = {"loss": nn.CrossEntropyLoss(), "input_shape": (1, 8, 8), "nb_classes": 5, "clip_values": (0, 1)}
+    smoothed = PyTorchRandomizedSmoothing(Unasked(), **how, device_type="cpu", sample_size=4, scale=0.5)
+    with pytest.raises(ValueError, match="PyTorchRandomizedSmoothing predicts in a way of its own"):
+        ours.PGD(smoothed)
+
+
 def test_a_radius_for_each_image() -> None:
     host = classifier(net((1, 8, 8)), (0, 1), (1, 8, 8))
     eps = np.array([0.1, 0.3, 0.1, 0.0], dtype=np.float64).reshape(-1, 1, 1, 1)
@@ -348,6 +403,9 @@ def test_random_eps_shrinks_radius_and_step_alike() -> None:
     reached = [float(abs(attack.generate(X, Y) - X).max()) for _ in range(40)]
     assert max(reached) <= 0.2 + 1e-6 and min(reached) < 0.05 < 0.1 < max(reached) and attack.eps == 0.2
     assert 0.05 < np.mean(reached) < 0.1  # of |N(0, 0.1)|, cut at 0.2: 0.0730
+    attack.set_params(eps_step=0.05, max_iter=3)  # which reaches three quarters of whatever radius
+    reached = [float(abs(attack.generate(X, Y) - X).max()) for _ in range(40)]
+    assert max(reached) <= 0.15 + 1e-6 and np.mean(reached) < 0.064
 
 
 class Blur(PreprocessorPyTorch):  # type: ignore[misc]
@@ -399,6 +457,16 @@ def test_channels_last_clip_arrays_and_no_clip_values() -> None:
             np.random.seed(0)
             results.append(attack.generate(images, y))
         assert np.allclose(results[0], results[1].transpose(0, 3, 1, 2), atol=1e-4)
+    mask = np.zeros((12, 20, 3), dtype=bool)
+    mask[:6, :, 1:] = True
+    attack = ours.PGD(last, eps=0.3, max_iter=3, verbose=False)
+    changed = attack.generate(x.transpose(0, 2, 3, 1), y, mask=mask) != x.transpose(0, 2, 3, 1)
+    assert changed.any() and not changed[:, ~mask].any()
+    lows = np.array([0.0, 1.0, -2.0], dtype=np.float32)
+    for low in (lows, lows.reshape(1, 1, 3)):
+        shifted = classifier(Last().eval(), (low, low + 1), (12, 20, 3), channels_first=False)
+        x_adv = ours.PGD(shifted, eps=0.3, max_iter=3, verbose=False).generate(x.transpose(0, 2, 3, 1) + lows, y)
+        assert (x_adv >= lows).all() and (x_adv <= lows + 1).all() and (x_adv.min((0, 1, 2)) < lows + 0.1).all()
     arrays = classifier(module, (np.zeros((3, 1, 1)), np.ones((3, 1, 1))), shape)
     open_ended = classifier(module, None, shape)
     for host in (arrays, open_ended):
@@ -406,6 +474,8 @@ def test_channels_last_clip_arrays_and_no_clip_values() -> None:
         x_adv = attack.generate(x, y)
         assert inside("2", x, x_adv, 0.5)
         assert (x_adv.min() >= 0 and x_adv.max() <= 1) == (host is arrays)
+    wide = ours.MSD(open_ended, EPS, max_iter=3, verbose=False).generate(x, y)
+    assert inside("any", x, wide, 1.0) and wide.min() < 0 and wide.max() > 1
     with pytest.raises(ValueError, match="same range"):
         ours.SLIDE(classifier(module, (np.zeros((3, 1, 1)), np.arange(1, 4).reshape(3, 1, 1)), shape))
     for make in (ours.RotationTranslation, lambda c: ours.Affine(c, pixels=1.0)):

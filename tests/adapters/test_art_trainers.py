@@ -45,7 +45,7 @@ Make = Callable[[Any, float], Any]
 TRAINERS: dict[str, tuple[Make, Any]] = {  # classifier, width -> trainer; the same training in mrt's own words
     "MSD": (
         lambda c, w: ours.AdversarialTrainerMSD(
-            c, scaled(w, inf=0.2, l1=2.0), scaled(w, inf=0.2, l1=5.0), 2, keep=(1, 6), verbose=False
+            c, scaled(w, inf=0.2, l1=2.0), scaled(w, l1=5.0, inf=0.2), 2, keep=(1, 6), verbose=False
         ),
         mrt.MSDTraining((LINF, L1), steps=2, ratio=(0.8, 2.0), keep=(1, 6)),
     ),
@@ -73,9 +73,9 @@ TRAINERS: dict[str, tuple[Make, Any]] = {  # classifier, width -> trainer; the s
     ),
     "MNGAC": (
         lambda c, w: ours.AdversarialTrainerMNGAC(
-            c, scaled(w, inf=0.2, l2=0.7, l1=2.0), None, 2, 3, beta=2.0, look_ahead=5.0, verbose=False
+            c, scaled(w, inf=0.2, l2=0.7, l1=2.0), None, 2, 3, 2.0, 5.0, "adam", verbose=False
         ),
-        mrt.MNGAC(THREE, beta=2.0, look_ahead=5.0),
+        mrt.MNGAC(THREE, beta=2.0, look_ahead=5.0, generator_optimizer="adam"),
     ),
     "PGN": (
         lambda c, w: ours.AdversarialTrainerPGN(c, 5.0, 4, 0.5, 1e-3, verbose=False),
@@ -88,6 +88,10 @@ TRAINERS: dict[str, tuple[Make, Any]] = {  # classifier, width -> trainer; the s
     "MadryPGD": (
         lambda c, w: ours.AdversarialTrainerMadryPGD(c, 1, 50, 0.2 * w, 0.1 * w, 2, verbose=False),
         mrt.Adversarial(mrt.PGD(LINF, step_size=0.1, random_start=True, **LAST)),
+    ),
+    "MadryPGD from the image": (
+        lambda c, w: ours.AdversarialTrainerMadryPGD(c, 1, 50, 0.2 * w, 0.1 * w, 2, 0, verbose=False),
+        mrt.Adversarial(mrt.PGD(LINF, step_size=0.1, random_start=False, **LAST)),
     ),
     "MadryPGD restarted": (
         lambda c, w: ours.AdversarialTrainerMadryPGD(c, 1, 50, 0.2 * w, 0.1 * w, 2, 2, verbose=False),
@@ -119,7 +123,7 @@ def network(seed: int = 0) -> nn.Module:
 
 def hosted(module: nn.Module, bounds: tuple[float, float] = (0, 1), lr: float = 1e-2, **how: Any) -> Any:
     how = {"optimizer": torch.optim.Adam(module.parameters(), lr), **how}
-    return classifier(module, bounds, (1, 8, 8), 10, **how)
+    return classifier(module, how.pop("clip_values", bounds), (1, 8, 8), 10, **how)
 
 
 def fitted(name: str, bounds: tuple[float, float], y: Any, epochs: int = 1, **how: Any) -> tuple[nn.Module, Any]:
@@ -260,7 +264,8 @@ def test_progress_and_silence(capfd: pytest.CaptureFixture[str], caplog: pytest.
             trainer.fit(DATA.x, DATA.y, nb_epochs=2, batch_size=100, validation_data=digits(20))
         told = capfd.readouterr().err
         assert ("epoch 2" in told and "union" in told) == verbose and bool(told) == verbose
-    assert "union" in caplog.text and "AdversarialTrainerSATPyTorch" in caplog.text
+    assert "AdversarialTrainerSATPyTorch" in caplog.text
+    assert sum("union" in record.getMessage() for record in caplog.records) == 4  # a line for each epoch
 
 
 class Counted(NumpyDataGenerator):  # type: ignore[misc]
@@ -274,16 +279,18 @@ class Counted(NumpyDataGenerator):  # type: ignore[misc]
 @pytest.mark.parametrize("name", ["MAX", "EAT"])
 def test_data_generators(name: str) -> None:
     """ART's own generators, with a short last batch; every batch drawn is an update, and none is drawn twice."""
-    x, y = DATA.x.numpy() * 255, DATA.y.numpy()
+    x, y = DATA.x.numpy() * 100 + 50, DATA.y.numpy()
     loader = DataLoader(TensorDataset(torch.from_numpy(x), DATA.y), batch_size=64)
     for generator in (
         Counted(x, np.eye(10)[y], batch_size=64, drop_remainder=False, shuffle=True),
         PyTorchDataGenerator(loader, size=200, batch_size=64),
     ):
         module = network()
-        trainer = TRAINERS[name][0](hosted(module, (0.0, 255.0), preprocessing=(0.0, 255.0)), 255.0)
+        trainer = TRAINERS[name][0](hosted(module, (0.0, 250.0), preprocessing=(50.0, 100.0)), 100.0)
         before = (trainer.predict(x).argmax(1) == y).mean()
-        trainer.fit_generator(generator, nb_epochs=6, validation_data=(x[:20], y[:20]))
+        scheduler = lr_scheduler.StepLR(trainer.classifier.optimizer, 5, gamma=0.1)
+        trainer.fit_generator(generator, 6, scheduler, validation_data=(x[:20], y[:20]))
+        assert [row["lr"] for row in trainer.run.metrics] == pytest.approx([1e-2] * 5 + [1e-3])
         assert [row["step"] for row in trainer.run.metrics] == [4, 8, 12, 16, 20, 24]
         assert getattr(generator, "drawn", 24) == 24
         assert (trainer.predict(x).argmax(1) == y).mean() > before + 0.15 and not module.training
@@ -333,6 +340,15 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: msd(max_iter=0), ValueError, "max_iter.*0"),
     (lambda: msd(keep=2.0), ValueError, "keep.*2.0"),
     (lambda: msd(verbose="yes"), ValueError, "verbose.*'yes'"),
+    (lambda: msd(unasked(clip_values=None)), ValueError, "needs a classifier with clip_values"),
+    (lambda: ours.AdversarialTrainerMAX(unasked(), {"inf": 0.1}, keep=2.0), ValueError, "keep.*2.0"),
+    (lambda: ours.AdversarialTrainerMadryPGD(unasked(), nb_epochs=-3), ValueError, "nb_epochs.*-3"),
+    (lambda: ours.AdversarialTrainerMadryPGD(unasked(), verbose=False).fit(X, Y, nb_epochs=0), ValueError, "nb_epochs"),
+    (lambda: ours.AdversarialTrainerMadryPGD(unasked(), verbose=False).fit(X, Y, batch_size=0), ValueError, "batch_s"),
+    (lambda: trades(unasked(), decay=0.9), ValueError, "attack's decay would be lost"),
+    (lambda: trades(unasked(), random_eps=True), ValueError, "attack's random_eps would be lost"),
+    (lambda: trades(unasked(), eps=np.ones(3), eps_step=np.ones(3)), ValueError, "attack's eps would be lost"),
+    (lambda: msd(unasked(loss=nn.CrossEntropyLoss(weight=torch.ones(10)))), ValueError, "weight=tensor"),
     (lambda: ours.AdversarialTrainerAVG(unasked(), how="sum"), ValueError, "how.*sum"),
     (lambda: ours.AdversarialTrainerL2LDA(unasked(), eps=ANY["eps"]), ValueError, "eps"),
     (lambda: ours.AdversarialTrainerPGN(unasked(), eps={"3": 1}), ValueError, "norm.*3"),
@@ -375,6 +391,24 @@ def test_bad_input_ends_before_the_model_is_called(call: Any, kind: type[Excepti
         call()
 
 
+def test_what_is_refused_changes_no_mode() -> None:
+    module = network().train()
+    host = hosted(module)
+    host._model.train()
+    with pytest.raises(ValueError, match="ema"):
+        msd(host, eps=EPS).fit(X, Y, ema=5)
+    assert module.training and host._model.training
+
+
+def test_madrys_epochs_are_for_generators_too_and_predict_passes_on() -> None:
+    trainer = ours.AdversarialTrainerMadryPGD(hosted(network()), 2, 50, 0.1, 0.1, 1, verbose=False)
+    trainer.fit_generator(NumpyDataGenerator(X, np.eye(10)[Y], batch_size=100))
+    assert trainer.run is not None and len(trainer.run.metrics) == 2
+    sizes: list[int] = []
+    trainer.classifier.model.register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
+    assert trainer.predict(X, batch_size=30).shape == (200, 10) and max(sizes) == 30
+
+
 def test_a_failed_training_leaves_the_classifier_ready() -> None:
     module = network()
     trainer = msd(hosted(module, lr=1e30))
@@ -412,10 +446,13 @@ def test_wrapped_modules_and_arguments_of_the_loop(wrap: Any) -> None:
 def test_it_goes_on_in_the_same_folder(tmp_path: Path) -> None:
     """`out=` makes a run of mrt of it: the same call again finds it finished, with no seed given."""
     trainer = msd(hosted(network()), eps=EPS)
-    trainer.fit(X, Y, nb_epochs=1, batch_size=100, out=tmp_path)
+    scheduler = lr_scheduler.StepLR(trainer.classifier.optimizer, 1, gamma=0.1)
+    trainer.fit(X, Y, nb_epochs=1, batch_size=100, out=tmp_path, scheduler=scheduler)
     again, module = network(), None
     other = msd(hosted(again), eps=EPS)
-    other.fit(X, Y, nb_epochs=1, batch_size=100, out=tmp_path)
+    scheduler = lr_scheduler.StepLR(other.classifier.optimizer, 1, gamma=0.1)
+    other.fit(X, Y, nb_epochs=1, batch_size=100, out=tmp_path, scheduler=scheduler)
+    assert scheduler.last_epoch == 1
     module = trainer.classifier.model
     assert other.run.finished and gap(again, module) == 0
 
@@ -487,23 +524,18 @@ def test_on_a_cuda_device(name: str) -> None:
     assert next(module.parameters()).is_cuda and trainer.run.metrics[-1]["clean"] >= 0
 
 
-def test_crops_and_flips_and_no_clip_values() -> None:
-    """crop= augments what is trained on, unlike without it; a classifier without clip values trains, and is judged, in
-    the range of the images."""
+def test_crops_and_flips() -> None:
+    """crop= augments what is trained on, and is for fit alone."""
     plain, cropped = network(), network()
     for module, how in ((plain, {}), (cropped, {"crop": mrt.data.CropFlip(1, flip=False)})):
         np.random.seed(0)
         msd(hosted(module), eps=EPS).fit(X, Y, nb_epochs=1, batch_size=100, **how)
     assert gap(plain, cropped) > 1e-3
-    wide = np.concatenate([X[:20] * 1.5, X[20:40]])
-    trainer = msd(hosted(network(), None), eps=EPS)  # type: ignore[arg-type]
-    trainer.fit(X, Y, nb_epochs=1, batch_size=100, validation_data=(wide, Y[:40]))
-    assert trainer.run.metrics[-1]["clean"] == (trainer.predict(wide).argmax(1) == Y[:40]).mean()
     with pytest.raises(ValueError, match="crop is for fit"):
         generator = NumpyDataGenerator(X, np.eye(10)[Y], batch_size=50)
         msd(hosted(network()), eps=EPS).fit_generator(generator, crop=mrt.data.CropFlip())
-    with pytest.raises(ValueError, match="without clip values"):
-        msd(hosted(network(), None), eps=EPS).fit_generator(generator)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="'batch_size'"):
+        msd(hosted(network()), eps=EPS).fit_generator(generator, batch_size=7)
     smoothing = hosted(Unasked(), preprocessing_defences=[LabelSmoothing()])
     with pytest.raises(ValueError, match="changes labels"):
         msd(smoothing, eps=EPS).fit_generator(generator)

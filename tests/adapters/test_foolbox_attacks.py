@@ -204,6 +204,18 @@ def test_it_is_the_native_attack(name: str) -> None:
             assert torch.allclose(raw, own(module, x, y), atol=1e-6)
 
 
+def test_factors_reach_a_grid_and_targets_a_ratio_loss() -> None:
+    module, x = net(SHAPES[0]), dyadic(SHAPES[0], 7, (0, 1))
+    fmodel, y = model(module, (0, 1)), module(x).argmax(-1)
+    found, _, _ = ours.RotationTranslation(40, 3, grid=(2, 2, 5))(fmodel, x, y, epsilons=(1, 0.5, 0))
+    assert torch.equal(found[2], x)
+    for image, factor in zip(found, (1.0, 0.5), strict=False):
+        assert torch.allclose(image, TWIN["RotationTranslation"](factor)(module, x, y), atol=1e-6)
+    aim = (y + 1) % CLASSES
+    raw = ours.PGD("l2", steps=6, loss="dlr").run(fmodel, x, Targeted(aim), epsilon=1.0)
+    assert torch.allclose(raw, mrt.PGD(mrt.L2(1.0), steps=6, loss="dlr")(module, x, y, target=aim), atol=1e-6)
+
+
 def test_what_an_attack_returns_is_brought_inside() -> None:
     """The host trusts raw results, so that one outside by rounding is shortened."""
 
@@ -415,7 +427,7 @@ def test_repeat_runs_only_what_still_stands() -> None:
     many = attack.repeat(2).repeat(2)(fmodel, x, y, epsilons=epsilon)[2]
     assert bool((many | ~once).all())
     assert calls[:4] == [12] * 4 and max(calls[4:-1]) == 12 - int(once.sum()) and calls[-1] == 12
-    assert attack.restarts == 1 and attack.repeat(2).repeat(3).restarts == 6  # type: ignore[attr-defined]
+    assert attack.restarts == 1 and attack.repeat(2).repeat(3).restarts == 6
     assert repr(ours.LinfPGD(steps=3).repeat(3)) == "LinfPGD(steps=3).repeat(3)"
     assert ours.RotationTranslation(samples=3).repeat(4).samples == 12
     assert ours.Affine(restarts=2).repeat(3).restarts == 6

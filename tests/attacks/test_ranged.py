@@ -148,6 +148,19 @@ def test_masked_rows_stand_alone_and_restarts_see_what_stands() -> None:
     assert bool(((model(whole).argmax(1) != y) | ~won).all())
 
 
+def test_masked_restarts_break_more_and_leave_the_standing_as_the_first_run_left_them() -> None:
+    x, model = images(SHAPE, 60, 5), RowWise(SHAPE)
+    mask = torch.rand(60, *SHAPE, generator=torch_seed(2)) < 0.6
+    mask[:30] = mask[0]
+    y, seeds = model(x).argmax(1), torch.arange(60)
+    attack = mrt.PGD(mrt.Linf(0.06), steps=1, random_start=True)
+    first = masked(attack, model, x, y, mask, rng=seeds)
+    many = masked(replace(attack, restarts=8), model, x, y, mask, rng=seeds)
+    fallen = [model(found).argmax(1) != y for found in (first, many)]
+    assert fallen[1].sum() > fallen[0].sum() > 0 and bool((fallen[1] | ~fallen[0]).all())
+    assert torch.equal(many[~fallen[1]], first[~fallen[1]])
+
+
 def test_later_masked_runs_start_at_random_and_the_first_result_is_kept() -> None:
     seen: list[Tensor] = []
 

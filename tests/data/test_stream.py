@@ -48,6 +48,7 @@ def test_a_loader_again_and_again() -> None:
     def strategy(model: Any, x: Any, y: Any, step: Any) -> Any:
         seen.append(len(x))
         assert torch.equal(step.x_raw, x) and len(step.seeds) == len(x)
+        assert x.is_contiguous(memory_format=torch.channels_last)
         return torch.nn.functional.cross_entropy(model(x), y)
 
     loader = DataLoader(TensorDataset(x, y), batch_size=20)
@@ -80,6 +81,23 @@ def test_a_strategy_with_a_state_starts_from_the_first_batch_and_trains_on_it() 
     assert len(torch.cat(seeds).unique()) == 80  # fresh noise for each, though the images are the same
 
 
+def test_sources_that_do_not_say_or_do_not_last() -> None:
+    x, y = digits(8)
+    with pytest.raises(ValueError, match="say the size and batch_size of a list"):
+        Stream.of([(x, y)])
+    with pytest.raises(ValueError, match="list_iterator gives no batch a second time"):
+        fit(net(), Stream.of(iter([(x, y)]), 16, 8))
+    drawn: list[int] = []
+
+    def draw() -> Any:
+        drawn.append(1)
+        return x, y
+
+    with pytest.raises(ValueError, match=r"validation needs images of shape \(1, 8, 8\)"):
+        fit(net(), Stream(draw, 80, 8), validation=(x[:, :, 1:], y))
+    assert len(drawn) == 1
+
+
 @pytest.mark.parametrize(
     ("data", "how", "says"),
     [
@@ -88,6 +106,7 @@ def test_a_strategy_with_a_state_starts_from_the_first_batch_and_trains_on_it() 
         (lambda x, y: Stream(lambda: (x * 255, y), 8, 4), {}, r"a batch of the stream must lie in \[0, 1\]"),
         (lambda x, y: Stream(lambda: (x, y.float()), 8, 4), {}, "its labels must be"),
         (lambda x, y: Stream(lambda: (x.flatten(1), y), 8, 4), {}, r"\(N, C, H, W\)"),
+        (lambda x, y: Stream(lambda: (x, y), 8, 3), {}, "at most 3 images; got 4"),
         (lambda x, y: Stream(lambda: (x, y), 8, 4), {"labelled": 0.5}, "no labelled= share"),
         (lambda x, y: Stream(lambda: (x, y), 8, 4), {"out": "runs"}, "cannot be resumed"),
     ],

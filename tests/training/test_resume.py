@@ -458,6 +458,7 @@ def test_bad_strategies(found: Any, says: str) -> None:
 
 NET = RowWise((1, 8, 8))
 OWNED = torch.optim.SGD(NET.parameters(), lr=0.1)
+PLATEAU = torch.optim.lr_scheduler.ReduceLROnPlateau(OWNED, mode="max")
 
 
 @pytest.mark.parametrize(
@@ -476,6 +477,7 @@ OWNED = torch.optim.SGD(NET.parameters(), lr=0.1)
         ({"epochs": 1, "optimizer": "sgd"}, "optimizer.*'sgd'"),
         ({"epochs": 1, "schedule": "cosine"}, "schedule.*'cosine'"),
         ({"epochs": 1, "schedule": torch.optim.lr_scheduler.StepLR(OWNED, 1)}, "own torch optimizer"),
+        ({"epochs": 1, "optimizer": OWNED, "schedule": PLATEAU}, "mode='min'"),
         ({"epochs": 1, "validation": torch.ones(3)}, r"data must be \(x, y\) or Images"),
         ({"epochs": 1, "validation": toy(8, shape=(1, 4, 4))}, r"validation needs images of shape \(1, 8, 8\)"),
         ({"epochs": 1, "progress": 1}, "progress"),
