@@ -87,11 +87,9 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         :param nb_epochs: Number of epochs to use for trainings.
         :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
         :param weights: What the classifier ends with: the "last" weights, their average ("ema", with ema=), or those of
-        the
-                        "best" union on `validation_data`.
+                        the "best" union on `validation_data`.
         :param kwargs: Further arguments of `mrt.fit`: clip, crop, ema, fast, out, seed, channels_last, tensorboard.
-        With
-                       out=, a folder, the same call goes on where one was killed (seed 0 unless given).
+                       With out=, a folder, the same call goes on where one was killed (seed 0 unless given).
         """
         bridge, batch_size = Bridge(self.classifier), checks.count("batch_size", batch_size)
         images = bridge.pixels(x)
@@ -125,10 +123,9 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         """
         if not isinstance(generator, DataGenerator) or generator.size is None:
             raise ValueError(f"generator must be an ART DataGenerator of known size; got {generator!r}")
-        bridge = Bridge(self.classifier)
-
         if "crop" in kwargs:
             raise ValueError("crop is for fit: what a data generator gives is trained on as it is")
+        bridge = Bridge(self.classifier)
         scale = bridge.range()
 
         def draw() -> tuple[Tensor, Tensor]:
