@@ -18,7 +18,7 @@ import pytest
 import torch
 from art.data_generators import NumpyDataGenerator, PyTorchDataGenerator
 from art.defences.preprocessor import LabelSmoothing
-from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
+from art.defences.preprocessor.preprocessor import Preprocessor, PreprocessorPyTorch
 from art.exceptions import EstimatorError
 from torch import Tensor, nn
 from torch.optim import lr_scheduler
@@ -215,6 +215,7 @@ def test_signatures_hold_the_hosts(name: str) -> None:
         (lambda o: lr_scheduler.StepLR(o, 2, gamma=0.1), [1e-2, 1e-2, 1e-3, 1e-3]),
         (lambda o: lr_scheduler.LambdaLR(o, lambda e: 1.0 / (e + 1)), [1e-2, 5e-3, 1e-2 / 3, 2.5e-3]),
         (lambda o: lr_scheduler.OneCycleLR(o, 1e-2, total_steps=5), None),
+        (lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=0.0), [1e-2] * 4),
         (
             lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=0.5, patience=0, threshold=0.99),
             [1e-2, 1e-2, 5e-3, 2.5e-3],
@@ -235,6 +236,12 @@ def test_any_scheduler_by_epoch(make: Any, rates: list[float] | None) -> None:
     trainer = ours.AdversarialTrainerMadryPGD(host, 4, 100, 0.1, 0.1, 1, verbose=False)
     trainer.fit(DATA.x.numpy(), DATA.y.numpy(), scheduler=scheduler)
     assert trainer.run is not None
+    if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):  # what it makes of the losses of those epochs
+        other = make(torch.optim.Adam(network().parameters(), 1e-2))
+        for number, row in enumerate(trainer.run.metrics):
+            assert row["lr"] == pytest.approx(other.get_last_lr()[0]) and rates is not None
+            other.step(row["loss"])
+            assert number == 0 or row["loss"] < trainer.run.metrics[number - 1]["loss"]
     assert [row["lr"] for row in trainer.run.metrics] == pytest.approx(rates)
 
 
@@ -316,6 +323,27 @@ def test_defences_of_training_and_of_prediction_are_kept_apart() -> None:
     fit.seen = predict.seen = 0
     trainer.fit(DATA.x.numpy(), DATA.y.numpy())
     assert fit.seen == 200 + 1 and predict.seen == 200 * 3  # the one more looks whether labels stay as they are
+
+
+class MarksArrays(Preprocessor):  # type: ignore[misc]
+    """The same on arrays."""
+
+    def __init__(self) -> None:
+        super().__init__(apply_fit=True, apply_predict=False)
+        self.seen = 0
+
+    def __call__(self, x: Any, y: Any = None) -> tuple[Any, Any]:
+        self.seen += len(x)
+        return x + 0.01, y
+
+
+def test_defences_on_arrays_are_kept_apart_too() -> None:
+    fit = MarksArrays()
+    host = hosted(network(), preprocessing_defences=[fit])
+    trainer = ours.AdversarialTrainerMadryPGD(host, 1, 50, 0.1, 0.1, 3, verbose=False)
+    fit.seen = 0
+    trainer.fit(DATA.x.numpy(), DATA.y.numpy())
+    assert fit.seen == 200 + 1
 
 
 X, Y = DATA.x.numpy(), DATA.y.numpy()
