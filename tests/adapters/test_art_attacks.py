@@ -22,8 +22,18 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.generators import L2LGenerator, L2LStar, PGNGenerator
-from tests.adapters.test_foolbox_attacks import BOUNDS, CLASSES, SHAPES, dyadic, generated, net, state, unchanged
-from tests.support import digits, digits_net, small_net
+from tests.adapters.test_foolbox_attacks import (
+    BOUNDS,
+    CLASSES,
+    SHAPES,
+    dyadic,
+    generated,
+    net,
+    state,
+    unchanged,
+    victim,
+)
+from tests.support import digits, small_net
 
 EPS = {"inf": 0.1, "2": 1.0, "1": 4.0}
 RADII, STEPS = np.array([4.0, 4.0, 2.0, 2.0, 4.0, 1.0, 1.0]), np.array([1.0, 0.5, 0.5, 0.5, 1.0, 1.0, 0.5])
@@ -206,7 +216,7 @@ def test_parameters_are_complete(name: str) -> None:
 @pytest.mark.parametrize("name", ["SLIDE", "APGD 2", "MSD", "ProjectedGradientDescent", "RotationTranslation"])
 def test_it_hurts_and_it_aims(name: str) -> None:
     x, y = (t.numpy() for t in digits(24))
-    host = classifier(digits_net(), (0, 1), (1, 8, 8), 10)
+    host = classifier(victim(), (0, 1), (1, 8, 8), 10)
     attack = MAKE[name][0](host, 1.0, (1, 8, 8))
     attack.set_params(verbose=False)
     x_adv = attack.generate(x, y)
@@ -349,7 +359,7 @@ def test_a_script_of_the_hosts_runs_with_another_import_and_l1_holds() -> None:
     for module in (theirs, ours):
         x, y = (t.numpy() for t in digits(40))
         names: dict[str, Any] = {"evasion": module, "np": np, "x": x, "y": y}
-        names["classifier"] = classifier(digits_net(), (0, 1), (1, 8, 8), 10)
+        names["classifier"] = classifier(victim(), (0, 1), (1, 8, 8), 10)
         np.random.seed(0)
         torch.manual_seed(0)
         exec(SCRIPT, names)
@@ -425,7 +435,7 @@ def test_preprocessing_of_tensors_and_of_arrays(kind: Any) -> None:
     x, y = (t.numpy() for t in digits(16))
     bounds = (0.0, 255.0)
     how = {"preprocessing_defences": [kind(window_size=3)], "preprocessing": (0.0, 255.0)}
-    host = classifier(digits_net(), bounds, (1, 8, 8), 10, **how)
+    host = classifier(victim(), bounds, (1, 8, 8), 10, **how)
     assert host.all_framework_preprocessing == (kind is Blur)
     before = host.predict(x * 255).argmax(1)
     x_adv = ours.PGD(host, eps=0.3 * 255, verbose=False, max_iter=10).generate(x * 255, before)
@@ -534,7 +544,7 @@ def test_inside_arts_trainers(name: str) -> None:
 
 def test_inside_arts_autoattack() -> None:
     x, y = (t.numpy() for t in digits(16))
-    host = classifier(digits_net(), (0, 1), (1, 8, 8), 10)
+    host = classifier(victim(), (0, 1), (1, 8, 8), 10)
     attacks = [ours.SLIDE(host, eps=2.0, verbose=False), ours.APGD(host, norm=1, eps=2.0, max_iter=20, verbose=False)]
     for targeted in (False, True):
         whole = AutoAttack(host, norm=1, eps=2.0, attacks=attacks, targeted=targeted)

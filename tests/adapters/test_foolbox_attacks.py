@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,6 +95,11 @@ TWIN: dict[str, Callable[[float], Any]] = {  # what each is at a share of its ra
 SAME = {"APGD linf", "PGN", "L2LDA", "L2LDA star"}  # whose every pixel follows the last digit of a gradient's sign
 LEARNED = {"L2LDA", "L2LDA star", "PGN"}
 every_attack = pytest.mark.parametrize("name", list(MAKE))
+
+
+def victim() -> nn.Module:
+    """A digits network of the caller's own: the hosts' attacks leave gradients in it."""
+    return copy.deepcopy(digits_net())
 
 
 def dyadic(shape: tuple[int, ...], n: int, bounds: tuple[float, float]) -> Tensor:
@@ -238,7 +244,7 @@ def test_what_an_attack_returns_is_brought_inside() -> None:
 def test_it_hurts_and_it_aims(name: str) -> None:
     """What Foolbox's own tests ask of an attack: accuracy falls, and targeted hits rise."""
     x, y = digits(24)
-    module = digits_net()
+    module = victim()
     fmodel = foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu")
     kind = MAKE[name][0]
     attack = kind((1, 8, 8), 1.0) if name not in LEARNED else fitted(name)
@@ -267,7 +273,7 @@ def test_it_hurts_and_it_aims(name: str) -> None:
 
 def fitted(name: str) -> Any:
     """A generator that has learned to fool the digits network a little."""
-    data, module = mrt.data.digits("train"), digits_net()
+    data, module = mrt.data.digits("train"), victim()
     torch.manual_seed(0)
     if name == "PGN":
         squeezed = (data.x * 0.8 + 0.1, data.y)
@@ -409,7 +415,7 @@ robust = 1 - torch.stack(success).amax(0)
 @pytest.mark.parametrize("module", [theirs, ours])
 def test_a_script_of_the_hosts_runs_with_another_import(module: Any) -> None:
     x, y = digits(12)
-    names: dict[str, Any] = {"fa": module, "fb": foolbox, "torch": torch, "net": digits_net(), "images": x, "labels": y}
+    names: dict[str, Any] = {"fa": module, "fb": foolbox, "torch": torch, "net": victim(), "images": x, "labels": y}
     exec(SCRIPT, names)
     assert names["robust"][0] == names["robust"].amax() and names["robust"][2] < 0.5
 
@@ -473,7 +479,7 @@ def test_the_unions_distance_is_a_gauge(seed: int, size: float, factor: float) -
 
 def test_msd_is_the_union_at_one_and_a_curve_otherwise() -> None:
     x, y = digits(40)
-    fmodel = foolbox.PyTorchModel(digits_net(), bounds=(0, 1), device="cpu")
+    fmodel = foolbox.PyTorchModel(victim(), bounds=(0, 1), device="cpu")
     attack = ours.MSD(linf=0.2, l2=0.7, l1=2.0, steps=10)
     raw, _, success = attack(fmodel, x, y, epsilons=[0.3, 1.0])
     union = mrt.AnyOf((mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0)))
@@ -485,7 +491,7 @@ def test_msd_is_the_union_at_one_and_a_curve_otherwise() -> None:
 def test_slide_aims_and_stays_inside_where_foolboxs_does_not() -> None:
     """Foolbox masks pixels on the bounds by the wrong sign when it aims, and its projection ends outside the ball."""
     x, y = digits(60)
-    fmodel = foolbox.PyTorchModel(digits_net(), bounds=(0, 1), device="cpu")
+    fmodel = foolbox.PyTorchModel(victim(), bounds=(0, 1), device="cpu")
     aim = Targeted((y + 1) % 10)
     hits, largest = {}, {}
     for module in (theirs, ours):
