@@ -126,8 +126,9 @@ class Native(Told, FixedEpsilonAttack):
 
     def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """(raw, clipped, success); lists and (K, N) for several epsilons."""
-        call, _ = opened(model, inputs, criterion, kwargs)
+        call, restore = opened(model, inputs, criterion, kwargs)
         epsilons = radii(epsilons)
+        inputs = restore(ep.astensor(call.x.clamp(*model.bounds)))  # the host's own clipped images may be 1e-7 outside
         for epsilon in epsilons if isinstance(epsilons, list) else [epsilons]:
             if epsilon:
                 self._checked(epsilon, call)

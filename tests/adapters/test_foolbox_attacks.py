@@ -519,6 +519,9 @@ def test_doubles_wrappers_and_no_grad() -> None:
             raw = ours.L2PGD(steps=3)(fmodel, images, y, epsilons=5 * size)[0]
         results.append(raw if fmodel is plain else (raw + 2) / 4)
     assert torch.allclose(results[0], results[1], atol=1e-5)
+    nearly = x + 1e-6 * (x == 1)  # as the host's clipped images can be, which its own attacks do not take back
+    raw, clipped, _ = ours.L2PGD(steps=3)(plain, nearly, y, epsilons=0.5)
+    assert raw.max() <= 1 and clipped.max() <= 1 + 1e-6
     with torch.inference_mode():
         assert ours.SLIDE(steps=2)(plain, x.clone(), y, epsilons=1.0)[2].shape == (6,)
     module.train()
