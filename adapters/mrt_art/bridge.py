@@ -131,7 +131,7 @@ class _Estimated(torch.autograd.Function):
 
 
 def norm_of(norm: Any) -> str:
-    """ "inf", "2" or "1", of what ART's users write."""
+    """Of what ART's users write: "inf", "2" or "1"."""
     for name, ways in NORMS.items():
         if any(type(norm) is not bool and norm == way for way in ways):
             return name

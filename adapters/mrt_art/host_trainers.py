@@ -127,14 +127,14 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
                 f"attack must be an untargeted PGD, or an attack of mrt_art, on this classifier; got {attack!r}"
             )
         inner = getattr(attack, "_attack", attack)  # ART's front keeps decay there alone
-        odd = {"eps": isinstance(attack.eps, np.ndarray), "decay": getattr(inner, "decay", None) is not None}
+        norm, eps, step = (getattr(attack, name, None) for name in ("norm", "eps", "eps_step"))
+        odd = {"eps": isinstance(eps, np.ndarray), "decay": getattr(inner, "decay", None) is not None}
         odd |= {"random_eps": bool(getattr(attack, "random_eps", False))}
         if any(odd.values()):
             told = ", ".join(name for name, is_odd in odd.items() if is_odd)
             raise ValueError(
                 f"TRADES ascends the divergence by plain steps in one ball; the attack's {told} would be lost"
             )
-        norm, eps, step = (getattr(attack, name, None) for name in ("norm", "eps", "eps_step"))
         made = attack.made(width) if isinstance(attack, OURS) else None
         if made is not None and not isinstance(made, mrt.PGD):
             return mrt.TRADES(made, beta=self.beta)

@@ -107,6 +107,12 @@ TRAINERS: dict[str, tuple[Make, Any]] = {  # classifier, width -> trainer; the s
         lambda c, w: ours.AdversarialTrainerTRADESPyTorch(c, ours.PGD(c, 2, 0.7 * w, max_iter=2), 3.0, verbose=False),
         mrt.TRADES(L2, beta=3.0, steps=2),
     ),
+    "TRADES by motions": (
+        lambda c, w: ours.AdversarialTrainerTRADESPyTorch(
+            c, ours.RotationTranslation(c, 20, 1, grid=(1, 1, 3)), 3.0, verbose=False
+        ),
+        mrt.TRADES(mrt.RTGrid(mrt.RotationTranslation(20, 1), grid=(1, 1, 3)), beta=3.0),
+    ),
     "TRADES by SLIDE": (
         lambda c, w: ours.AdversarialTrainerTRADESPyTorch(c, ours.SLIDE(c, 2.0 * w, max_iter=2), 3.0, verbose=False),
         mrt.TRADES(mrt.SLIDE(L1, steps=2), beta=3.0),
