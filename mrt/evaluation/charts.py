@@ -21,6 +21,7 @@ Points = Sequence[tuple[float, float, float | None]]
 """(x, y, spread): an error bar from y - spread to y + spread, none where it is None."""
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 270, 58, 44, 12, 14
+LEAST = 1e-290  # no axis is shorter: next to the smallest numbers ticks are rounded to nothing
 POINTS = 120
 WORST = "worst of all"
 STYLE = """
@@ -166,7 +167,8 @@ def _between(axis: Axis) -> list[float]:
 
 def _around(label: str, values: Sequence[float]) -> Axis:
     """From the smallest to the largest; from 0 where that is no detour, and round about where there is but one."""
-    low, high = min(values), max(values)
+    plain = [v if abs(v) > LEAST else 0.0 for v in values]
+    low, high = min(plain), max(plain)
     if 0 <= low < high / 2:
         low = 0.0
     if high - low <= 1e-9 * max(abs(low), abs(high)):

@@ -111,6 +111,9 @@ POINT = st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.one_of(st.none(
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.lists(POINT, min_size=1, max_size=6), min_size=1))
+@example({"a": [(0.0, 5e-324, None)]})
+@example({"a": [(0.0, 0.0, None), (0.0, 5e-324, None)]})
+@example({"a": [(-1e-300, 1.0, None), (3e-310, -5e-324, 2e-308)], "b": [(0.0, 2e-290, None)]})
 def test_everything_lies_within_the_frame(series: dict[str, Any]) -> None:
     parts = drawn(charts.lines("t", "x", "y", series))
     left, right, low, high = charts._x(0) - 0.1, charts._x(1) + 0.1, charts._y(1) - 0.1, charts._y(0) + 0.1
