@@ -114,11 +114,15 @@ class Spatial(Attack, Protocol):
 
 @dataclass(frozen=True)
 class Fast:
-    """How attacks and training run the model. Off by default; perturbations, their gradients and losses stay in float32
-    throughout.
+    """How attacks and training run the model. Off by default. No option changes a result beyond rounding, and
+    perturbations, their gradients and losses stay in float32 throughout.
 
-    `precision="bfloat16"` runs the model under autocast. `compile`, `graph` and `reuse` are names for what is still to
-    come: asking for them is an error.
+    precision="bfloat16" runs the model under autocast; attacks use a copy of the weights in bfloat16, taken at every
+    call, and keep the first layer in float32. compile: attacks run the model through torch.compile on a GPU, and their
+    steps through compiled C++ on a CPU. graph: PGD, SLIDE and MSD replay each step as one CUDA graph; what cannot be
+    captured (a CPU, other attacks, a model that is no nn.Module, radii by example, few examples) runs as it would
+    without. Hooks of the model do not run in a replay. reuse: MSD goes back through the winner's own forward pass
+    instead of repeating it, 4 passes a step for 5; it needs examples that do not see each other (no bn="batch").
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -129,8 +133,7 @@ class Fast:
     def __post_init__(self) -> None:
         checks.choice("precision", self.precision, ("float32", "bfloat16"))
         for name in ("compile", "graph", "reuse"):
-            if getattr(self, name) is not False:
-                raise ValueError(f"Fast({name}=True) does not exist yet: only precision can be chosen")
+            checks.flag(name, getattr(self, name))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,9 @@ ADAPTERS = ROOT / "adapters"
 LAYERS = {
     "checks": "torch",
     "protocols": "torch checks",
-    "threats": "torch checks protocols",
-    "attacks": "torch checks protocols threats",
+    "kernels": "torch triton",
+    "threats": "torch checks protocols kernels",
+    "attacks": "torch checks protocols kernels threats",
     "models": "torch checks protocols",
     "data": "torch torchvision numpy PIL sklearn checks protocols threats",
     "config": "checks",

@@ -122,7 +122,7 @@ def _smooth(walk: _Walk, size: Tensor, steps: int) -> Best:
     """linf and l2: momentum; at each checkpoint the step halves, and the walk returns to its top, where the loss rose
     in too few steps, or where neither the top nor the step has changed since the last checkpoint."""
     x, ball = walk.task.x, walk.task.threat
-    move = ball.mover(x)
+    move = walk.task.mover(ball)
     period, since = max(int(FIRST_CHECK * steps), 1), 0
     previous, rises = walk.here, torch.zeros_like(size)
     halved, top_then = torch.ones_like(size, dtype=torch.bool), walk.top_loss
@@ -145,7 +145,7 @@ def _sparse(walk: _Walk, first: Tensor, steps: int, share: float) -> Best:
     """l1: the share of entries that move follows the sparsity of the top; where that has just fallen the walk starts
     again from there with the first step, elsewhere the step shrinks."""
     x, entries = walk.task.x, walk.task.x[0].numel()
-    move, size = walk.task.threat.mover(x), first
+    move, size = walk.task.mover(walk.task.threat), first
     support = torch.full_like(walk.task.goal.y, entries)
     keep = (share * support).long().clamp(min=1)
     period = max(int(L1_PERIOD * steps), 1)

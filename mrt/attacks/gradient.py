@@ -12,18 +12,21 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mrt import checks
+from mrt.attacks.twin import Twin, twin_of
 from mrt.protocols import Fast, Model
+from mrt.threats.projections import blind
 
 BatchNormMode = Literal["eval", "batch"]
 
 
 @contextmanager
-def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -> Iterator[Model]:  # noqa: B008
+def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -> Iterator[Seen]:  # noqa: B008
     """The model to attack: no parameter asks for a gradient and every module is in eval mode, until the block ends.
 
     `bn="batch"` lets BatchNorm normalise by the statistics of the batch at hand, as the published MSD and MNG-AC code
     does, but never moves its running ones; an example then does depend on its batch mates. A callable that is no
-    nn.Module, nor a method of one, is called as it is: put whatever it calls into eval mode yourself.
+    nn.Module, nor a method of one, is called as it is: put whatever it calls into eval mode yourself. What `fast` may
+    ask for is explained there; it is the model's twin that runs then.
     """
     checks.choice("bn", bn, ("eval", "batch"))
     owner = getattr(model, "__self__", model)  # of model.forward, say
@@ -39,10 +42,6 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
     tracked = [(m, m.track_running_stats) for m in norms]
     wanted = [(p, p.requires_grad) for p in parameters]
 
-    def seen(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=fast.precision == "bfloat16"):
-            return model(x)
-
     try:
         for module in modules:
             module.training = False
@@ -50,7 +49,7 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
             norm.training, norm.track_running_stats = True, False
         for parameter in parameters:
             parameter.requires_grad_(False)
-        yield seen
+        yield Seen(model, fast, bn)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -58,6 +57,25 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
             norm.track_running_stats = track
         for parameter, want in wanted:
             parameter.requires_grad_(want)
+
+
+class Seen:
+    """The model as attacks call it, in the precision they ask for: itself, or its `twin` where there is one."""
+
+    def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
+        self.precision, self.call = fast.precision, model
+        self.twin: Twin | None = None
+        if isinstance(model, nn.Module) and fast != Fast() and (fast != Fast(compile=True) or _on_gpu(model)):
+            self.twin = twin_of(model, bn, fast)
+            self.call = self.twin.call
+
+    def __call__(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.call(x)
+
+
+def _on_gpu(model: nn.Module) -> bool:
+    return any(p.is_cuda for p in model.parameters())
 
 
 def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,6 +90,11 @@ def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -
         raise ValueError(
             "the model's output does not depend differentiably on its input, so it has no gradient to follow"
         )
-    if grad.is_cuda or not bool(grad.flatten(1).sum(1).isfinite().all()):
-        grad = grad.nan_to_num(0.0, 0.0, 0.0)  # an infinite or undefined slope gives no direction
-    return grad, logits.detach(), loss.detach()
+    return finite(grad), logits.detach(), loss.detach()
+
+
+def finite(grad: Tensor) -> Tensor:
+    """The gradient, but zero where it is infinite or undefined: no direction."""
+    if blind(grad) or not bool(grad.flatten(1).sum(1).isfinite().all()):
+        return grad.nan_to_num(0.0, 0.0, 0.0)
+    return grad

@@ -24,7 +24,7 @@ class MIM(Iterative):
         checks.number("decay", self.decay)
 
     def run(self, task: Task[Ball]) -> Best:
-        x, goal, move = task.x, task.goal, task.threat.mover(task.x)
+        x, goal, move = task.x, task.goal, task.mover(task.threat)
         size = default_step(self.step_size, task.threat.eps, self.steps)
         x_adv, momentum, best = task.begin(self.random_start), torch.zeros_like(x), Best(self.best)
         for _ in range(self.steps):

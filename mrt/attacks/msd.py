@@ -9,12 +9,14 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.attacks import keep as sparsity
+from mrt.attacks.captured import State, Step, walked
 from mrt.attacks.gradient import BatchNormMode, input_grad
 from mrt.attacks.iterative import check_settings, default_step, need_ball
 from mrt.attacks.keep import Keep
 from mrt.attacks.losses import named
 from mrt.attacks.reference import ReferenceMSD
-from mrt.attacks.task import Best, Policy, Task, open_task, restarted
+from mrt.attacks.reuse import Passes, prove
+from mrt.attacks.task import Best, Policy, Task, answers, open_task, restarted
 from mrt.protocols import Ball, Fast, Model, Rng
 from mrt.threats import AnyOf
 
@@ -48,6 +50,8 @@ class MSD:
             need_ball(self, ball)
         check_settings(self, ("broken", "loss"))
         sparsity.check(self.keep)
+        if self.fast.reuse and self.bn == "batch":
+            raise ValueError("Fast(reuse=True) needs examples that do not see each other; got bn='batch'")
         if self.step_size is not None:
             sizes = tuple(self.step_size) if isinstance(self.step_size, (tuple, list)) else (self.step_size,)
             if len(sizes) != len(self.threats):
@@ -79,18 +83,35 @@ class MSD:
         goal, entries = task.goal, task.x[0].numel()
         balls = [b for b in task.threat.threats if isinstance(b, Ball)]
         given = self.step_size or (None,) * len(balls)
-        sizes = [default_step(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True)]
-        movers = [b.mover(task.x) for b in balls]
-        x_adv, best = task.begin(self.random_start), Best(self.best)
-        for step in range(self.steps):
-            grad, logits, loss = input_grad(task.f, x_adv, goal)
-            best.offer(x_adv, loss, goal.reached(logits))
-            many = sparsity.drawn(self.keep, entries, task.noise(step))
-            winner = Best("loss")
-            for move, size in zip(movers, sizes, strict=True):
-                winner.judge(move(x_adv, grad, size, many), task)
-            x_adv = winner.point
-        best.offer(x_adv, winner.loss, winner.broken)
+        sizes = tuple(default_step(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True))
+        reuse, apart = self.fast.reuse, self.bn == "batch"
+
+        def make(task: Task[AnyOf], last: bool = False) -> Step:
+            propose, goal = task.proposer(balls), task.goal
+
+            def step(state: State, best: Best, many: Tensor | None) -> State:
+                x_adv, grad = state
+                points = propose(x_adv, grad, sizes, many)
+                passes = Passes(task.f, points, goal) if reuse and not last else None
+                logits = passes.logits if passes else answers(task.f, points, apart)
+                x_adv, winner = best.pick(points, logits, goal)
+                if last:
+                    return x_adv, grad
+                return x_adv, passes.grad(winner) if passes else input_grad(task.f, x_adv, goal)[0]
+
+            return step
+
+        def many(step: int) -> Tensor:
+            return sparsity.drawn(self.keep, entries, task.noise(step))
+
+        x_adv, last = task.begin(self.random_start), self.steps - 1
+        best = Best(self.best).begin(x_adv)
+        grad, logits, loss = input_grad(task.f, x_adv, goal)
+        best.offer(x_adv, loss, goal.reached(logits))
+        if reuse:
+            prove(task, task.proposer(balls)(x_adv, grad, sizes, many(0)))
+        state = walked(make, ("msd", sizes, reuse, apart), task, (x_adv, grad), best, last, many)
+        make(task, last=True)(state, best, many(last))
         return best
 
     @staticmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from mrt.attacks.captured import State, Step, walked
 from mrt.attacks.gradient import input_grad
 from mrt.attacks.iterative import Iterative, default_step, need_ball
 from mrt.attacks.losses import ce
@@ -25,12 +26,21 @@ def ascend(
 ) -> Best:
     """x_adv <- a projected steepest step of length `size`, `steps` times; the best of the steps + 1 points, or the
     last."""
-    move, goal, best = task.threat.mover(task.x), task.goal, Best(policy)
-    for step in range(steps):
-        grad, logits, loss = input_grad(task.f, x_adv, goal)
-        if policy != "last":
-            best.offer(x_adv, loss, goal.reached(logits))
-        x_adv = move(x_adv, grad, size, keep(step))
+
+    def make(task: Task[Ball]) -> Step:
+        move, goal = task.mover(task.threat), task.goal
+
+        def step(state: State, best: Best, many: Tensor | None) -> State:
+            (x_adv,) = state
+            grad, logits, loss = input_grad(task.f, x_adv, goal)
+            if policy != "last":
+                best.offer(x_adv, loss, goal.reached(logits))
+            return (move(x_adv, grad, size, many),)
+
+        return step
+
+    best = Best(policy).begin(x_adv)
+    (x_adv,) = walked(make, ("ascend", size), task, (x_adv,), best, steps, keep)
     if policy == "last":
         return best.take(x_adv)
     best.judge(x_adv, task)
@@ -80,7 +90,7 @@ class FGM:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
             x_adv = task.begin(random_start=False)
             grad, _, _ = input_grad(task.f, x_adv, task.goal)
-            return self.threat.mover(task.x)(x_adv, grad, self.threat.eps, None)
+            return task.mover(self.threat)(x_adv, grad, self.threat.eps, None)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from mrt import checks
-from mrt.attacks.gradient import BatchNormMode, crafting
-from mrt.attacks.losses import Goal, Loss
-from mrt.protocols import Fast, Model, Rng, Threat
-from mrt.threats import noise
+from mrt import checks, kernels
+from mrt.attacks.gradient import BatchNormMode, Seen, crafting
+from mrt.attacks.losses import Goal, Loss, ce
+from mrt.protocols import Ball, Fast, Model, Mover, Rng, Threat
+from mrt.threats import fused, noise
+from mrt.threats.projections import blind
 
 Policy = Literal["broken", "loss", "last"]
 T = TypeVar("T", bound=Threat)
@@ -31,6 +32,8 @@ class Task(Generic[T]):
     seeds: Tensor
     start: Tensor | None = None
     restart: int = 0
+    fast: Fast = field(default=Fast())
+    seen: Seen | None = None
 
     def at(self, rows: Tensor) -> Task[T]:
         """Those examples only."""
@@ -56,6 +59,22 @@ class Task(Generic[T]):
         """Seeds for that step's own draws."""
         return noise.fold(self.seeds, 1 + step)
 
+    def proposer(self, balls: Sequence[Ball]) -> Callable[..., Tensor | list[Tensor]]:
+        """(x_adv, grad, sizes, keep) -> the step of each ball, together if there is a kernel."""
+        together = fused.proposer(balls, self.x, self.fast.compile)
+        if together is not None:
+            return together
+        movers = [self.mover(ball) for ball in balls]
+
+        def propose(x_adv: Tensor, grad: Tensor, sizes: Sequence[float], keep: Tensor | None) -> list[Tensor]:
+            return [move(x_adv, grad, size, keep) for move, size in zip(movers, sizes, strict=True)]
+
+        return propose
+
+    def mover(self, ball: Ball) -> Mover:
+        """The ball's projected step about x, by the fastest way there is."""
+        return fused.mover(ball, self.x, self.fast.compile)
+
 
 class Best:
     """The best point offered per example. "broken": misclassified beats correct, then the larger loss; "loss": the
@@ -79,7 +98,7 @@ class Best:
         better = loss > old_loss
         if self.policy == "broken":
             better = (broken & ~old_broken) | ((broken == old_broken) & better)
-        if point.is_cuda:  # no look at the values
+        if blind(point):
             old = self.point if rows is None else self.point[rows]
             point = torch.where(better.reshape(-1, *[1] * (point.ndim - 1)), point, old)
             loss, broken = torch.where(better, loss, old_loss), torch.where(better, broken, old_broken)
@@ -93,6 +112,37 @@ class Best:
             self.point, self.loss, self.broken, self._owned = point, loss, broken, False
         elif len(won):
             self._write(won if rows is None else rows[won], point[won], loss[won], broken[won])
+
+    def begin(self, x: Tensor) -> Best:
+        """Worse than anything: x itself, at a loss of minus infinity. In memory of its own."""
+        loss = torch.full((len(x),), -torch.inf, dtype=torch.float32, device=x.device)
+        self.held = x.clone(), loss, torch.zeros_like(loss, dtype=torch.bool)
+        return self
+
+    @property
+    def held(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The point, its loss, and whether it has reached the goal."""
+        return self.point, self.loss, self.broken
+
+    @held.setter
+    def held(self, values: tuple[Tensor, Tensor, Tensor]) -> None:
+        self.point, self.loss, self.broken = values
+        self._owned = True
+
+    def pick(self, points: Tensor | list[Tensor], logits: Tensor | list[Tensor], goal: Goal) -> tuple[Tensor, Tensor]:
+        """Of several inputs per example the one of largest loss, which is also offered, and its number (N,)."""
+        if isinstance(points, Tensor) and isinstance(logits, Tensor) and points.is_cuda and goal.loss is ce:
+            aim = goal.y if goal.target is None else goal.target
+            if not goal.any_wrong and self._owned:
+                how = (goal.target is not None, self.policy == "broken")
+                point, _, _, winner = kernels.pick_rows(points, logits, aim, *self.held, *how)
+                return point, winner
+        chosen, losses = Best("loss"), []
+        for point, answer in zip(points, logits, strict=True):
+            losses.append(goal(answer).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf))
+            chosen.offer(point, losses[-1], goal.reached(answer))
+        self.offer(*chosen.held)
+        return chosen.point, torch.stack(losses).argmax(0)
 
     def take(self, point: Tensor) -> Best:
         """That point, unjudged."""
@@ -111,6 +161,14 @@ class Best:
         """Offer an input that no gradient is needed at."""
         logits = task.f(x_adv)
         self.offer(x_adv, task.goal(logits), task.goal.reached(logits))
+
+
+def answers(f: Model, points: Tensor | list[Tensor], apart: bool) -> Tensor | list[Tensor]:
+    """The logits of several batches: in one pass where they lie together, unless each is to be a batch of its own."""
+    if apart or not isinstance(points, Tensor):
+        return [f(point) for point in points]
+    together: Tensor = f(points.flatten(0, 1)).unflatten(0, points.shape[:2])
+    return together
 
 
 def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best], bn: str = "eval") -> Best:
@@ -149,12 +207,14 @@ def open_task(
     if start is not None:
         checks.images("start", start)
         checks.same_shape("start", start, x)
+    own = torch.autocast(x.device.type, enabled=False)  # a caller's would reach into the backward passes
     # Copies made outside inference mode, so that autograd may keep them.
-    with torch.inference_mode(False), torch.no_grad(), crafting(model, bn=bn, fast=fast) as seen:
+    with torch.inference_mode(False), torch.no_grad(), own, crafting(model, bn=bn, fast=fast) as seen:
         x, y = x.detach().clone(), y.clone()
         target, start = (None if t is None else t.detach().clone() for t in (target, start))
         highest = y if target is None else torch.maximum(y, target)
-        yield Task(_checked(seen, x, highest), threat, x, Goal(loss, y, target), noise.seeds(rng, x).clone(), start)
+        seeds, goal = noise.seeds(rng, x).clone(), Goal(loss, y, target)
+        yield Task(_checked(seen, x, highest), threat, x, goal, seeds, start, fast=fast, seen=seen)
 
 
 def _checked(model: Model, x: Tensor, labels: Tensor) -> Model:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.protocols import Mover, Rng
-from mrt.threats import noise, projections
-from mrt.threats.projections import column
+from mrt.threats import fused, noise, projections
+from mrt.threats.projections import blind, column
 from mrt.threats.radii import Radii, in_box, perturbed, within
 from mrt.threats.selection import top
 
@@ -35,6 +35,11 @@ class _Pixels(Radii):
     def name(self) -> str:
         return type(self).__name__.lower()
 
+    @property
+    def kernel(self) -> str:
+        """What `mrt.kernels` calls a step of this ball."""
+        return self.name + ("-exact" if getattr(self, "projection", "") == "exact" else "")
+
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
         checks.same_shape("delta", delta, x)
         return perturbed(x, delta)
@@ -50,7 +55,7 @@ class _Pixels(Radii):
 
     @torch.no_grad()
     def step(self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
-        return self.mover(x)(perturbed(x, delta), grad, size, keep).sub_(x)
+        return fused.mover(self, x)(perturbed(x, delta), grad, size, keep).sub_(x)
 
     @abstractmethod
     def mover(self, x: Tensor) -> Mover: ...
@@ -193,7 +198,7 @@ def _sparse(grad: Tensor, size: float | Tensor, keep: Tensor | None) -> Tensor:
     flat = chosen.flatten(1)
     if keep is None:
         least = flat.amax(1)
-    elif flat.is_cuda:  # no look at the values of `keep`
+    elif blind(flat):
         least = flat.sort(dim=1, descending=True).values.gather(1, keep.clamp(max=flat.shape[1])[:, None] - 1)[:, 0]
     else:
         keep = keep.clamp(max=flat.shape[1])

@@ -17,6 +17,12 @@ Radius = float | Tensor
 SPARSE = 24  # a row with at most one positive entry in so many is searched among those alone
 
 
+def blind(tensor: Tensor) -> bool:
+    """Are its values not to be looked at? On a GPU that would wait for all that is under way, and no CUDA graph could
+    hold it."""
+    return tensor.is_cuda
+
+
 @overload
 def column(radius: Tensor, like: Tensor) -> Tensor: ...
 @overload
@@ -95,7 +101,7 @@ def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
     """(N, 1): the least t >= 0 with sum min((size - t)+, room) <= eps; no room means no bound."""
     radius = eps.to(size.dtype) if isinstance(eps, Tensor) else torch.full_like(size[:, 0], eps)
     level = torch.zeros_like(radius)
-    if size.is_cuda:  # a look at the values would stall it
+    if blind(size):
         level = _descend(size, room, radius, look=False)
     else:
         few = max(size.shape[1] // SPARSE, 1)

@@ -418,10 +418,10 @@ def test_every_pass_of_an_attack_runs_as_it_was_asked_to(strategy: Any, bn: Any)
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.norm, self.out = nn.BatchNorm2d(1), nn.Linear(64, 5)
+            self.norm, self.stem, self.out = nn.BatchNorm2d(1), nn.Linear(64, 64), nn.Linear(64, 5)
 
         def forward(self, x: Tensor) -> Tensor:
-            answer: Tensor = self.out(self.norm(x).flatten(1))
+            answer: Tensor = self.out(self.stem(self.norm(x).flatten(1)))
             passes.add((self.training, self.norm.training, answer.dtype))
             return answer
 

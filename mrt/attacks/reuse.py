@@ -1,0 +1,108 @@
+"""One backward pass through each example's own winner among several forward passes, none of which is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt import kernels
+from mrt.attacks.gradient import finite, input_grad
+from mrt.attacks.task import Task
+from mrt.protocols import Model
+from mrt.threats.projections import blind
+
+
+class Passes:
+    """Forward passes of several batches of one size, each recorded for a backward pass.
+
+    `grad(winner)` goes back through the graph of the first batch alone, and hands it, wherever it asks for a tensor
+    that was saved, each example's rows from the pass that it won. Exact if examples do not see each other.
+    """
+
+    def __init__(self, f: Model, points: Tensor | list[Tensor], objective: Callable[[Tensor], Tensor]) -> None:
+        self.saved: list[list[Tensor]] = [[] for _ in points]
+        self.winner = torch.empty(0)
+        self.gathered: dict[Any, Tensor] = {}
+        self.rows: list[Tensor] = []
+        with torch.enable_grad():
+            self.inputs = [point.detach().requires_grad_() for point in points]
+            self.losses, logits = [], []
+            for number, point in enumerate(self.inputs):
+                with self._recorded(number):
+                    answer = f(point)
+                    self.losses.append(objective(answer))
+                    logits.append(answer.detach())
+        self.logits = torch.stack(logits)
+
+    def grad(self, winner: Tensor) -> Tensor:
+        """Row n: the gradient of the objective at points[winner[n], n]."""
+        self.winner, first = winner, self.losses[0]
+        if not blind(winner):
+            self.rows = [(winner == number).nonzero().squeeze(1) for number in range(len(self.inputs))]
+        if not first.requires_grad:
+            raise ValueError("the model's output does not depend differentiably on its input")
+        return finite(torch.autograd.grad(first.sum(), self.inputs[0])[0])
+
+    def _recorded(self, number: int) -> AbstractContextManager[None]:
+        saved = self.saved[number]
+
+        def pack(tensor: Tensor) -> int:
+            saved.append(tensor.detach())
+            return len(saved) - 1
+
+        return torch.autograd.graph.saved_tensors_hooks(pack, self._winners)
+
+    def _winners(self, place: int) -> Tensor:
+        """What the winners saved there."""
+        parts = [saved[place] for saved in self.saved]
+        first = parts[0]
+        if first.ndim == 0 or all(part.data_ptr() == first.data_ptr() for part in parts[1:]):
+            return first  # a weight, a statistic, a number
+        if len(first) != len(self.winner):
+            raise ValueError(
+                f"Fast(reuse=True) needs a model that keeps examples apart: {type(self).__name__} found a saved tensor "
+                f"of shape {tuple(first.shape)} for a batch of {len(self.winner)}"
+            )
+        key = (first.data_ptr(), first.shape, first.stride())  # saved by two operations, gathered once
+        if key not in self.gathered:
+            self.gathered[key] = self._gather(parts)
+        return self.gathered[key]
+
+    def _gather(self, parts: list[Tensor]) -> Tensor:
+        if not blind(parts[0]):
+            out = torch.empty_like(parts[0])
+            for part, rows in zip(parts, self.rows, strict=True):
+                out.index_copy_(0, rows, part.index_select(0, rows))
+            return out
+        if parts[0].is_cuda and kernels.has_triton() and len(parts) <= 3:
+            gathered: Tensor = kernels.gather_rows(parts, self.winner)
+            return gathered
+        out, shape = parts[0], (-1, *[1] * (parts[0].ndim - 1))
+        for number, part in enumerate(parts[1:], 1):
+            out = torch.where((self.winner == number).view(shape), part, out)
+        return out
+
+
+def prove(task: Task[Any], points: Tensor | list[Tensor]) -> None:
+    """ValueError unless the gradient through such passes is the plain one: looked at once for a model and a shape."""
+    twin = task.seen.twin if task.seen is not None else None
+    form = (points[0].shape, len(points))
+    if twin is not None and form in twin.proven:
+        return
+    rows = torch.arange(len(task.x), device=task.x.device)
+    winner = rows % len(points)
+    mixed = torch.stack(list(points))[winner, rows]
+    plain = input_grad(task.f, mixed, task.goal)[0]
+    gap = (Passes(task.f, points, task.goal).grad(winner) - plain).norm() / plain.norm().clamp(min=1e-30)
+    allowed = 1e-3 if task.fast.precision == "float32" else 0.1
+    if float(gap) > allowed:
+        raise ValueError(
+            "Fast(reuse=True) needs a model that keeps examples apart: its gradient for a batch of winners is off by "
+            f"{float(gap):.1e} of its length, more than {allowed:g}"
+        )
+    if twin is not None:
+        twin.proven.add(form)

@@ -1,0 +1,83 @@
+"""The steps of `rows.py` for CPU tensors: `rows.cpp`, compiled the first time that it is asked for."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+SOURCE = Path(__file__).with_name("rows.cpp")
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fopenmp-simd", "-fPIC", "-shared", "-pthread"),
+    # Numbers are finite, and their sums may be taken in any order: else a loop is not made into vector instructions.
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffinite-math-only", "-fassociative-math"),
+)
+
+
+@functools.cache
+def library() -> ctypes.CDLL | None:
+    """The compiled steps, built once per processor and kept in the user's cache; None, with a warning, where that
+    cannot be done."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    try:
+        if compiler is None:
+            raise OSError("there is no c++, g++ or clang++, and CXX names none")
+        return ctypes.CDLL(str(_built(compiler)))
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+        warnings.warn(
+            f"attack steps on the CPU run uncompiled, since they could not be compiled: {said}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+
+
+def _built(compiler: str) -> Path:
+    """The library's file, compiled if it is not there yet."""
+    processor = Path("/proc/cpuinfo").read_bytes() if Path("/proc/cpuinfo").exists() else b""
+    features = [line for line in processor.splitlines() if line.startswith((b"flags", b"Features"))][:1]
+    version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
+    made_from = (SOURCE.read_bytes(), version, " ".join(FLAGS).encode(), *features)
+    name = f"rows-{hashlib.sha256(b'|'.join(made_from)).hexdigest()[:16]}.so"
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mrt-robust"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        home = Path(tempfile.gettempdir())
+    if not (home / name).exists():
+        with tempfile.TemporaryDirectory(dir=home) as folder:  # moved when complete: others may be building it too
+            made = Path(folder) / name
+            command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+            subprocess.run(command, check=True, capture_output=True, text=True)
+            made.replace(home / name)
+    return home / name
+
+
+def step_rows(
+    grad: Tensor, x_adv: Tensor, x: Tensor, out: Tensor, eps: Tensor, size: Tensor, keep: Tensor, kinds: list[int]
+) -> None:
+    """`rows.step_rows` on dense float32 tensors of the same layout."""
+    steps = library()
+    if steps is None:
+        raise RuntimeError("the compiled steps are not there; ask `library()` first")
+    rows = len(x)
+    floats = [ctypes.c_void_p(t.data_ptr()) for t in (grad, x_adv, x, out, eps, size)]
+    steps.mrt_step_rows(
+        *floats,
+        ctypes.c_void_p(keep.data_ptr()),
+        ctypes.c_int64(rows),
+        ctypes.c_int64(x.numel() // rows),
+        (ctypes.c_int32 * len(kinds))(*kinds),
+        ctypes.c_int32(len(kinds)),
+        ctypes.c_int32(torch.get_num_threads()),
+    )

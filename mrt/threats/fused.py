@@ -1,0 +1,59 @@
+"""The balls' steps through the kernels, where one takes the images: on a GPU always, on a CPU if asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt import kernels
+from mrt.protocols import Ball, Mover
+
+Proposer = Callable[[Tensor, Tensor, Sequence[float | Tensor], Tensor | None], Tensor]
+"""(x_adv, grad, a size for each ball, keep) -> (C, N, ...): what each ball's mover returns, made together."""
+
+
+def proposer(balls: Sequence[Ball], x: Tensor, compiled: bool = False) -> Proposer | None:
+    """One fused step of all those balls about x; None where no kernel takes them."""
+    names = [getattr(ball, "kernel", None) for ball in balls]
+    if any(name not in kernels.KINDS for name in names) or not kernels.takes(x, compiled):
+        return None
+    kinds = [kernels.KINDS[str(name)] for name in names]
+    radii, one = _Rows(x), torch.ones(len(x), dtype=torch.int32, device=x.device)
+    sizes = _Rows(x)
+
+    def propose(x_adv: Tensor, grad: Tensor, size: Sequence[float | Tensor], keep: Tensor | None) -> Tensor:
+        many = one if keep is None else keep.clamp(1, x[0].numel()).int()
+        out: Tensor = kernels.step_rows(x_adv, grad, x, radii([b.eps for b in balls]), sizes(size), many, kinds)
+        return out
+
+    return propose
+
+
+def mover(ball: Any, x: Tensor, compiled: bool = False) -> Mover:
+    """`ball.mover(x)`, fused where there is a kernel."""
+    propose = proposer((ball,), x, compiled)
+    if propose is None:
+        plain: Mover = ball.mover(x)
+        return plain
+    return lambda x_adv, grad, size, keep: propose(x_adv, grad, (size,), keep)[0]
+
+
+class _Rows:
+    """Numbers and (N,) tensors as one float32 (C, N) on the device of x. Plain numbers are sent there once."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.last, self.sent = x, tuple[float, ...](), torch.empty(0)
+
+    def __call__(self, values: Sequence[float | Tensor]) -> Tensor:
+        rows, device = len(self.x), self.x.device
+        if any(isinstance(v, Tensor) for v in values):
+            columns = [torch.as_tensor(v, dtype=torch.float32, device=device).expand(rows) for v in values]
+            return torch.stack(columns)
+        plain = tuple(float(v) for v in values)
+        if plain != self.last or not self.sent.numel():
+            self.last = plain
+            self.sent = torch.tensor(plain, device=device)[:, None].expand(-1, rows).contiguous()
+        return self.sent
