@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 import mrt
 from mrt.protocols import Ball, Threat
@@ -213,3 +216,24 @@ def project_float64(threat: Ball, delta: Tensor, x: Tensor) -> Tensor:
         else:
             out[i] = at(0.0)
     return torch.from_numpy(out).view_as(x)
+
+
+class _Flops(TorchDispatchMode):
+    """Floating-point operations of the matrix products and convolutions inside, forward and backward."""
+
+    total: int = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def operations(run: Callable[[], object]) -> int:
+    """The floating-point operations of what it does."""
+    counter = cast(Any, _Flops)()  # its constructor is untyped in torch
+    with counter:
+        run()
+    return int(counter.total)

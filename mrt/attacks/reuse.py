@@ -45,7 +45,7 @@ class Passes:
             self.rows = [(winner == number).nonzero().squeeze(1) for number in range(len(self.inputs))]
         if not first.requires_grad:
             raise ValueError("the model's output does not depend differentiably on its input")
-        return finite(torch.autograd.grad(first.sum(), self.inputs[0])[0])
+        return finite(torch.autograd.grad(first, self.inputs[0], torch.ones_like(first))[0])
 
     def _recorded(self, number: int) -> AbstractContextManager[None]:
         saved = self.saved[number]
@@ -60,13 +60,9 @@ class Passes:
         """What the winners saved there."""
         parts = [saved[place] for saved in self.saved]
         first = parts[0]
-        if first.ndim == 0 or all(part.data_ptr() == first.data_ptr() for part in parts[1:]):
-            return first  # a weight, a statistic, a number
-        if len(first) != len(self.winner):
-            raise ValueError(
-                f"Fast(reuse=True) needs a model that keeps examples apart: {type(self).__name__} found a saved tensor "
-                f"of shape {tuple(first.shape)} for a batch of {len(self.winner)}"
-            )
+        shared = all(part.data_ptr() == first.data_ptr() for part in parts[1:])
+        if shared or first.ndim == 0 or len(first) != len(self.winner):
+            return first  # a weight, a statistic, a constant; `prove` has found out if it was more than that
         key = (first.data_ptr(), first.shape, first.stride())  # saved by two operations, gathered once
         if key not in self.gathered:
             self.gathered[key] = self._gather(parts)

@@ -42,7 +42,10 @@ class Twin:
                 held = held.to(torch.bfloat16)
                 self.pairs.append((held, tensor))
             memo[id(tensor)] = nn.Parameter(held, requires_grad=False) if isinstance(tensor, nn.Parameter) else held
-        module: nn.Module = copy.deepcopy(model, memo)
+        try:
+            module: nn.Module = copy.deepcopy(model, memo)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"{fast} needs a copy of the model, which cannot be made: {error}") from error
         for part in module.modules():
             part.training = False
             if isinstance(part, _BatchNorm) and bn == "batch":

@@ -8,14 +8,12 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 import mrt
 from mrt.attacks.gradient import crafting, input_grad
 from mrt.attacks.losses import ce
 from mrt.protocols import Fast
-from tests.support import UNION, images, small_net
+from tests.support import UNION, images, operations, small_net
 
 
 def test_inside_the_model_is_frozen_and_in_eval_mode() -> None:
@@ -125,19 +123,6 @@ def test_bfloat16_runs_the_model_only() -> None:
     assert set(seen) == {torch.float32}
 
 
-class Flops(TorchDispatchMode):
-    """Floating-point operations of the matrix products and convolutions inside, forward and backward."""
-
-    total: int = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
-            self.total += formula(*args, **(kwargs or {}), out_val=out)
-        return out
-
-
 def test_attack_steps_compute_no_parameter_gradients() -> None:
     """Operations of PGD-5 beside those of the same five steps by loss.backward(), which also fills parameter
     gradients."""
@@ -146,21 +131,15 @@ def test_attack_steps_compute_no_parameter_gradients() -> None:
     )
     x, y = torch.rand(4, 3, 16, 16), torch.arange(4)
 
-    def count(run: Callable[[], object]) -> int:
-        counter = cast(Any, Flops)()  # its constructor is untyped in torch
-        with counter:
-            run()
-        return int(counter.total)
-
-    forward = count(lambda: net(x))
+    forward = operations(lambda: net(x))
 
     def by_backward() -> None:
         for _ in range(5):
             nn.functional.cross_entropy(net(x.clone().requires_grad_()), y).backward()
         net(x)
 
-    ours = count(lambda: mrt.PGD(mrt.Linf(0.1), steps=5)(net, x, y))
-    assert count(by_backward) == 16 * forward  # 5 (F + 2F) + F
+    ours = operations(lambda: mrt.PGD(mrt.Linf(0.1), steps=5)(net, x, y))
+    assert operations(by_backward) == 16 * forward  # 5 (F + 2F) + F
     assert ours == 11 * forward  # 5 (F + F) + F
-    balls = count(lambda: mrt.MSD(UNION, steps=5)(net, x, y))
+    balls = operations(lambda: mrt.MSD(UNION, steps=5)(net, x, y))
     assert balls == 25 * forward  # 5 (F + F + 3F): three candidates, and no pass for the last point

@@ -20,6 +20,7 @@ from tests.support import SHAPES, UNION, RowWise, images, small_net
 
 LINF, L2, L1 = UNION
 RT = mrt.RotationTranslation(20, 2)
+FAST = mrt.Fast(compile=True, graph=True, reuse=True)
 ATTACKS: tuple[Attack, ...] = (
     mrt.FGSM(mrt.Linf(0.2)),
     mrt.FGM(L2),
@@ -48,6 +49,11 @@ ATTACKS: tuple[Attack, ...] = (
     mrt.WorstOf((mrt.PGD(LINF, steps=3), mrt.RTWorstOf(RT, k=2))),
     mrt.WorstOf((mrt.PGD(LINF, steps=3), mrt.PGD(L2, steps=3))),
     mrt.OneAtRandom((mrt.PGD(LINF, steps=3), mrt.SLIDE(L1, steps=3))),
+    mrt.PGD(L2, steps=4, restarts=2, fast=FAST),
+    mrt.SLIDE(L1, steps=4, keep=(1, 9), fast=FAST),
+    mrt.MSD(UNION, steps=4, fast=FAST),
+    mrt.APGD(L1, steps=8, fast=FAST),
+    mrt.MIM(LINF, steps=3, fast=FAST),
 )
 
 
