@@ -210,7 +210,7 @@ def open_task(
     own = torch.autocast(x.device.type, enabled=False)  # a caller's would reach into the backward passes
     # Copies made outside inference mode, so that autograd may keep them.
     with torch.inference_mode(False), torch.no_grad(), own, crafting(model, bn=bn, fast=fast) as seen:
-        x, y = x.detach().clone(), y.clone()
+        x, y = x.detach().contiguous(memory_format=kernels.memory_format(x)).clone(), y.clone()
         target, start = (None if t is None else t.detach().clone() for t in (target, start))
         highest = y if target is None else torch.maximum(y, target)
         seeds, goal = noise.seeds(rng, x).clone(), Goal(loss, y, target)

@@ -2,7 +2,7 @@
 in C++ for a CPU. Nothing here imports the rest of mrt; each kernel names its twin, the plain torch code that it must
 equal."""
 
-from mrt.kernels.ops import gather_rows, has_triton, pick_rows, step_rows, takes
+from mrt.kernels.ops import gather_rows, has_triton, memory_format, pick_rows, step_rows, takes
 from mrt.kernels.sizes import KINDS
 
-__all__ = ["KINDS", "gather_rows", "has_triton", "pick_rows", "step_rows", "takes"]
+__all__ = ["KINDS", "gather_rows", "has_triton", "memory_format", "pick_rows", "step_rows", "takes"]

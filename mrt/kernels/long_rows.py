@@ -194,7 +194,7 @@ def step_long_rows(
     """out[c, row] <- the step of ball KINDS[c], as in `rows.step_rows`."""
     row = tl.program_id(0).to(tl.int64)
     grad, x_adv, x = grad_ptr + row * d, x_adv_ptr + row * d, x_ptr + row * d
-    keep = tl.load(keep_ptr + row)
+    keep = tl.load(keep_ptr + row).to(tl.int32)
     for c in tl.static_range(COUNT):
         at = c * rows + row
         eps, size, out = tl.load(eps_ptr + at), tl.load(size_ptr + at), out_ptr + at * d

@@ -34,12 +34,12 @@ def step_rows(
 ) -> Tensor:
     """(C, N, ...): from x_adv (N, ...) the projected steepest step of each of C balls about x, in the layout of x.
 
-    `kinds` are numbers of `sizes.KINDS`; eps and size are float32 (C, N), keep is int32 (N,): the entries that an l1
+    `kinds` are numbers of `sizes.KINDS`; eps and size are float32 (C, N), keep is int64 (N,): the entries that an l1
     step moves.
     """
     out = _empty(x, len(kinds))
     if out.numel():
-        format = _format(x)
+        format = memory_format(x)
         grad, x_adv, x = (t.contiguous(memory_format=format) for t in (grad, x_adv, x))
         launch = launch_step if x.is_cuda else native.step_rows
         launch(grad, x_adv, x, out, eps.contiguous(), size.contiguous(), keep, list(kinds))
@@ -126,7 +126,7 @@ def launch_gather(parts: Sequence[Tensor], winner: Tensor) -> Tensor:
     """The Triton kernel."""
     from mrt.kernels import winners
 
-    format = _format(parts[0])
+    format = memory_format(parts[0])
     last = parts[-1]
     a, b, c = (t.contiguous(memory_format=format) for t in [*parts, last, last][:3])
     out = _empty(a, 1)
@@ -137,8 +137,8 @@ def launch_gather(parts: Sequence[Tensor], winner: Tensor) -> Tensor:
     return out
 
 
-def _format(x: Tensor) -> torch.memory_format:
-    """How x lies in memory, if densely."""
+def memory_format(x: Tensor) -> torch.memory_format:
+    """How a kernel reads x: as it lies, if that is row by row."""
     last = x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 
@@ -146,4 +146,4 @@ def _format(x: Tensor) -> torch.memory_format:
 def _empty(x: Tensor, times: int) -> Tensor:
     """Room for so many batches like x, one after the other."""
     shape = (times * x.shape[0], *x.shape[1:])
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_format(x))
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))

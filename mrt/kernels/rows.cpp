@@ -169,7 +169,7 @@ void l1(Row r, float eps, float size, int64_t keep, bool exact) {
 }  // namespace
 
 extern "C" void mrt_step_rows(const float *grad, const float *x_adv, const float *x, float *out, const float *eps,
-                              const float *size, const int32_t *keep, int64_t rows, int64_t d, const int32_t *kinds,
+                              const float *size, const int64_t *keep, int64_t rows, int64_t d, const int32_t *kinds,
                               int32_t kinds_count, int32_t threads) {
     auto some = [=](int64_t first, int64_t last) {
         std::vector<float> held(4 * d);

@@ -266,6 +266,20 @@ def step_rows(
         elif KINDS[c] == _L2_EXACT:
             _l2(out, x_ptr + row * d, free, delta, eps, size, d, True, PARTS, EACH)
         elif KINDS[c] == _L1:
-            _l1(out, x_ptr + row * d, free, delta, eps, size, tl.load(keep_ptr + row), d, False, PARTS, EACH)
+            _l1(
+                out,
+                x_ptr + row * d,
+                free,
+                delta,
+                eps,
+                size,
+                tl.load(keep_ptr + row).to(tl.int32),
+                d,
+                False,
+                PARTS,
+                EACH,
+            )
         else:
-            _l1(out, x_ptr + row * d, free, delta, eps, size, tl.load(keep_ptr + row), d, True, PARTS, EACH)
+            _l1(
+                out, x_ptr + row * d, free, delta, eps, size, tl.load(keep_ptr + row).to(tl.int32), d, True, PARTS, EACH
+            )

@@ -21,11 +21,11 @@ def proposer(balls: Sequence[Ball], x: Tensor, compiled: bool = False) -> Propos
     if any(name not in kernels.KINDS for name in names) or not kernels.takes(x, compiled):
         return None
     kinds = [kernels.KINDS[str(name)] for name in names]
-    radii, one = _Rows(x), torch.ones(len(x), dtype=torch.int32, device=x.device)
+    radii, one = _Rows(x), torch.ones(len(x), dtype=torch.int64, device=x.device)
     sizes = _Rows(x)
 
     def propose(x_adv: Tensor, grad: Tensor, size: Sequence[float | Tensor], keep: Tensor | None) -> Tensor:
-        many = one if keep is None else keep.clamp(1, x[0].numel()).int()
+        many = one if keep is None else keep
         out: Tensor = kernels.step_rows(x_adv, grad, x, radii([b.eps for b in balls]), sizes(size), many, kinds)
         return out
 

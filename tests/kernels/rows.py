@@ -42,7 +42,7 @@ def rows_of(entries: int, *, seed: int, start: str, only: tuple[int, ...] = tupl
     grad[4] *= torch.rand(entries, generator=g) < 0.02
     grad[5] *= 1e-30
     grad[6] *= 1e30
-    keep = torch.tensor([1, entries // 2 + 1, 3, 5, 20, entries, max(1, entries // 99)], dtype=torch.int32)
+    keep = torch.tensor([1, entries // 2 + 1, 3, 5, 20, entries, max(1, entries // 99)])
     factor = torch.tensor([1.0, 0.3, 2.0, 0.01, 0.7, 1.3, 0.5])
     eps = {kind: radius * factor for kind, radius in RADII.items()}
     size = {kind: radius * torch.tensor([0.2, 2.0, 0.5, 3.0, 0.1, 1.0, 0.0]) for kind, radius in RADII.items()}
@@ -63,7 +63,7 @@ def twin(rows: Rows, kind: str) -> Tensor:
     """The plain step in float64."""
     ball = BALLS[kind].scaled(rows.eps[kind].double())
     x, x_adv, grad = rows.x.double(), rows.x_adv.double(), rows.grad.double()
-    return ball.mover(x)(x_adv, grad, rows.size[kind].double(), rows.keep.long())
+    return ball.mover(x)(x_adv, grad, rows.size[kind].double(), rows.keep)
 
 
 def compared(rows: Rows, found: Tensor) -> None:

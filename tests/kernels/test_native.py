@@ -60,10 +60,9 @@ def test_a_mover_is_its_plain_one(case: Case, ball: Any, scale: float) -> None:
 
 def test_several_threads_find_what_one_does() -> None:
     rows = [rows_of(20000, seed=s, start="l1") for s in range(3)]
-    many = Rows(
-        *(torch.cat([getattr(r, name) for r in rows]) for name in ("x", "x_adv", "grad", "keep")),
-        *({k: torch.cat([getattr(r, name)[k] for r in rows]) for k in BALLS} for name in ("eps", "size")),
-    )
+    plain = {name: torch.cat([getattr(r, name) for r in rows]) for name in ("x", "x_adv", "grad", "keep")}
+    by_kind = {n: {k: torch.cat([getattr(r, n)[k] for r in rows]) for k in BALLS} for n in ("eps", "size")}
+    many = Rows(**plain, **by_kind)  # type: ignore[arg-type]
     alone = stepped(many, list(BALLS))
     torch.set_num_threads(3)
     try:
