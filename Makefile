@@ -4,14 +4,18 @@
 #   PIP_ARGS  more arguments for pip, say CPU wheels    make test PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   NPROC     test processes, the cores up to 4         make test NPROC=1
 #   MATRIX    the versions of test-matrix, else all     make test-matrix MATRIX="3.11 3.12"
+#   GPU_ARGS  arguments of gpu-check                    make gpu-check GPU_ARGS="--compile --out check.json"
 
 PYTHON ?= python3
 PIP_ARGS ?=
 NPROC ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 MATRIX ?=
+GPU_ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
+OLDER := .venv-triton-3.6
+ALONE = OMP_NUM_THREADS=1 PYTHONPATH=.:adapters $(OLDER)/bin/python -m pytest -q -p no:cacheprovider
 TYPED := $(wildcard mrt adapters tests examples)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(NPROC)
 
@@ -23,7 +27,7 @@ export PIP_ARGS MATRIX
 timed = @start=$$(date +%s); { $(2); }; status=$$?; echo "== $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-matrix lint types bench clean
+.PHONY: help demo test test-slow test-kernels test-matrix gpu-check lint types bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +43,13 @@ test-slow: $(STAMP) ## the tests marked slow, then the mutants that the tests mu
 	$(call timed,slow tests,$(PYTEST) -m slow --durations=15)
 	$(call timed,mutants,$(BIN)/python -m tests.mutants)
 
+test-kernels: $(OLDER)/.stamp ## the GPU kernels, interpreted and compiled, with Triton 3.6 in an environment of its own
+	$(call timed,interpreter,TRITON_INTERPRET=1 $(ALONE) tests/kernels/in_interpreter.py -W "ignore:Conversion of an array")
+	$(call timed,compiler,$(ALONE) tests/kernels/ahead_of_time.py)
+
+gpu-check: ## on a GPU: kernels, CUDA graphs, bfloat16 and a short training run, with the Python and packages at hand
+	PYTHONPATH=.:adapters $(PYTHON) -m benchmarks.gpu_check $(GPU_ARGS)
+
 test-matrix: ## the wheel in an empty environment of every Python 3.10 to 3.13 at hand (several GB each)
 	@$(PYTHON) tests/matrix_smoke.py
 
@@ -52,7 +63,7 @@ bench: $(STAMP) ## what an attack step costs, on this machine
 	$(BIN)/python -m benchmarks.attack_overhead
 
 clean: ## remove .venv, caches and build output
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv $(OLDER) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation is taken up again.
@@ -62,4 +73,10 @@ $(STAMP): setup.cfg pyproject.toml
 	@echo "== installing into .venv: once, up to several GB (PIP_ARGS chooses CPU wheels, see Makefile)"
 	@rm -f $@; test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[test]'
+	@touch $@
+
+# Triton 3.6 came with torch 2.11; its interpreter fails on numpy 2.4.
+$(OLDER)/.stamp:
+	$(PYTHON) -m venv --clear $(OLDER)
+	$(OLDER)/bin/python -m pip install $(PIP_ARGS) 'torch==2.11.*' 'triton==3.6.*' 'numpy<2.4' rich pytest hypothesis
 	@touch $@
