@@ -76,6 +76,12 @@ class Options:
     checkpoint_every: int = 1000
     """Updates; besides, after each epoch."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    """Attacks run the model through torch.compile on a GPU, and their steps through compiled C++ on a CPU."""
+    graph: bool = False
+    """Replay the steps of PGD, SLIDE and MSD as CUDA graphs."""
+    reuse: bool = False
+    """MSD goes back through the winner's own forward pass."""
     channels_last: bool = True
     """How convolutions lie in memory while they train."""
     tensorboard: bool = False
@@ -138,7 +144,8 @@ class Command:
             "schedule": parsing.schedule(o.schedule),
         }
         how |= {"ema": o.ema, "clip": o.clip, "checkpoint_every": o.checkpoint_every, "seed": o.seed}
-        how |= {"crop": CropFlip(**self.crop), "fast": Fast(precision=o.precision), "channels_last": o.channels_last}
+        fast = Fast(o.precision, compile=o.compile, graph=o.graph, reuse=o.reuse)
+        how |= {"crop": CropFlip(**self.crop), "fast": fast, "channels_last": o.channels_last}
         return how | {"progress": o.progress, "info": {"command": {**told, "options": kept}}}
 
 

@@ -256,7 +256,7 @@ def test_bfloat16_weights_are_a_copy_of_this_moment() -> None:
         weights = [p for p in net.parameters() if p.ndim == 2]
         weights[2].data.fill_(0.5)  # which leaves no trace in the version
         weights[0].fill_(0.25)
-    again = twins.twin_of(net, "eval", how).call
+    again: Any = twins.twin_of(net, "eval", how).call
     assert again is module and (module[5].weight == 0.5).all() and (module[1].weight == 0.25).all()
     assert all(p.dtype == full for p in net.parameters())
     assert not any(p.requires_grad for p in module.parameters()) and not module.training
