@@ -33,6 +33,7 @@ STRATEGY, LOOP, RUNS, TUNE = (
     "training/test_tune.py",
 )
 SHARED, TRAIN = "training/test_processes.py", "test_cli_train.py"
+INTERPRETED, NATIVE, FASTER = "kernels/in_interpreter.py", "kernels/test_native.py", "attacks/test_fast.py"
 ONTO, MAKERS, BOXES, LEARNED = (
     "threats/test_onto.py",
     "generators/test_laws.py",
@@ -353,6 +354,57 @@ MUTANTS: tuple[Mutant, ...] = (
     ("adapters/mrt_art/native.py", "return {norm: found[norm] for norm in eps}", "return found", ART_TRAINERS),
     ("adapters/mrt_art/host_trainers.py", "step_size=size, **how", "**how", ART_TRAINERS),
     ("adapters/mrt_art/host_trainers.py", "steps=attack.max_iter, step_size=size", "steps=attack.max_iter", ART_TRAINERS),
+    ("kernels/rows.py", "many >= k, more, found", "many > k, more, found", INTERPRETED),
+    ("kernels/rows.py", "(many != k)", "(many < k)", INTERPRETED),
+    ("kernels/rows.py", "(grad > 0) & (x_adv >= 1)", "(grad > 0) & (x_adv > 1)", INTERPRETED),
+    ("kernels/rows.py", "low = tl.where(excess > 0, level, low)", "low = low", INTERPRETED),
+    ("kernels/rows.py", "level = tl.where(within, level,", "level = tl.where(within, high,", INTERPRETED),
+    ("kernels/rows.py", "tl.maximum(eps * eps - clipped, 0.0)", "tl.maximum(eps * eps, 0.0)", INTERPRETED),
+    ("kernels/rows.py", "square = (grad[0] / largest) * (grad[0] / largest)", "square = grad[0] * grad[0]", INTERPRETED),
+    ("kernels/rows.py", "signs |= (z[p] < 0).to(tl.int32) << p", "signs |= (z[p] < 0).to(tl.int32)", INTERPRETED),
+    ("kernels/rows.py", "(signs >> p) & 1 == 1, x, 1 - x", "(signs >> p) & 1 == 1, 1 - x, x", INTERPRETED),
+    ("kernels/rows.py", "at = c * rows + row\n", "at = row\n", INTERPRETED),
+    ("kernels/rows.py", "least = tl.maximum(_cut(bits, keep, PARTS), TINY_BITS)", "least = _cut(bits, keep, PARTS)", INTERPRETED),
+    ("kernels/long_rows.py", "tl.arange(0, bins) > digit", "tl.arange(0, bins) >= digit", INTERPRETED),
+    ("kernels/long_rows.py", "_digit(grad, x_adv, d, cut, left, 0, 7, CHUNK)", "_digit(grad, x_adv, d, cut, left, 1, 7, CHUNK)", INTERPRETED),
+    ("kernels/long_rows.py", "return tl.where(z > 0, 1 - x, x)", "return tl.where(z > 0, x, 1 - x)", INTERPRETED),
+    ("kernels/long_rows.py", "* scale, z)\n", ", z)\n", INTERPRETED),
+    ("kernels/winners.py", "larger = other > loss", "larger = other >= loss", INTERPRETED),
+    ("kernels/winners.py", "reached & (unknown == 0)", "reached", INTERPRETED),
+    ("kernels/winners.py", "        loss = -loss\n", "        loss = loss\n", INTERPRETED),
+    ("kernels/winners.py", "(reached & (old_reached == 0)) | ((reached == old_reached) & better)", "reached & better", INTERPRETED),
+    ("kernels/rows.cpp", "if (many >= k) found |= bit;", "if (many > k) found |= bit;", NATIVE),
+    ("kernels/rows.cpp", "(z[i] > 0 ? 1 - x[i] : x[i]) + far", "x[i] + far", NATIVE),
+    ("kernels/rows.cpp", "at = closed ? high : useful ? newton", "at = closed ? high : useful ? low", NATIVE),
+    ("kernels/rows.cpp", "active > 0 ? std::min(std::max(exact, scale), 1.0f) : 1.0f", "scale", NATIVE),
+    ("kernels/rows.cpp", "(g[i] < 0) & (from[i] <= 0)", "(g[i] < 0) & (from[i] < 0)", NATIVE),
+    ("kernels/rows.cpp", "unit[i] = free[i] / high", "unit[i] = free[i]", NATIVE),
+    ("kernels/rows.cpp", "rows * t / team, rows * (t + 1) / team", "rows * t / team, rows * t / team", NATIVE),
+    ("kernels/ops.py", "x.is_contiguous(memory_format=torch.channels_last)", "False", NATIVE),
+    ("threats/fused.py", "radii([b.eps for b in balls]), sizes(size)", "radii([b.eps for b in balls]), sizes(size[:1] * len(size))", FASTER),
+    ("threats/fused.py", "plain != self.last or", "", FASTER),
+    ("attacks/twin.py", "m for m in heavy[1:]", "m for m in heavy", FASTER),
+    ("attacks/twin.py", "    twins[key].refresh()\n", "", FASTER),
+    ("attacks/twin.py", "or twins[key].made_of != _identity(model)", "", FASTER),
+    ("attacks/twin.py", "            part.training = False\n", "", FASTER),
+    ("attacks/twin.py", "part.training, part.track_running_stats = True, False", "pass", FASTER),
+    ("attacks/captured.py", "        _load(self.task.x, task.x)\n", "", FASTER),
+    ("attacks/captured.py", "        _load(self.task.goal.y, task.goal.y)\n", "", FASTER),
+    ("attacks/captured.py", "                _load(self.keep, keep)\n", "                pass\n", FASTER),
+    ("attacks/captured.py", "                    old.copy_(new)\n", "                    pass\n", FASTER),
+    ("attacks/captured.py", "and task.goal.loss in LOSSES.values()", "", FASTER),
+    ("attacks/captured.py", "twin and plain and", "twin and", FASTER),
+    ("attacks/captured.py", "key = (settings, task.threat,", "key = (task.threat,", FASTER),
+    ("attacks/captured.py", "task.goal.target is None, task.goal.any_wrong)", "task.goal.any_wrong)", FASTER),
+    ("attacks/captured.py", "to[: len(values)].copy_(values)", "to[:1].copy_(values[:1])", FASTER),
+    ("attacks/captured.py", "t[:rows].clone() for t in self.state", "t[:rows] for t in self.state", FASTER),
+    ("attacks/captured.py", "        held.popitem(last=False)\n", "        held.popitem()\n", FASTER),
+    ("attacks/reuse.py", "part.index_select(0, rows)", "parts[0].index_select(0, rows)", FASTER),
+    ("attacks/reuse.py", "torch.where((self.winner == number)", "torch.where((self.winner != number)", FASTER),
+    ("attacks/reuse.py", "    if float(gap) > allowed:\n", "    if float(gap) > 1e9:\n", FASTER),
+    ("attacks/msd.py", "Passes(task.f, points, goal) if reuse and not last", "Passes(task.f, points, goal) if reuse", FASTER),
+    ("attacks/msd.py", "        best.offer(x_adv, loss, goal.reached(logits))\n", "", ALGORITHMS),
+    ("attacks/task.py", "    own = torch.autocast(x.device.type, enabled=False)", "    own = torch.autocast(x.device.type, enabled=True)", CRAFTING),
 )  # fmt: skip
 
 
@@ -375,6 +427,7 @@ def tests_pass(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests)]
         paths = os.pathsep.join([str(tree), str(tree / "adapters")])
         environment = {**os.environ, "PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "first", "OMP_NUM_THREADS": "1"}
+        environment["TRITON_INTERPRET"] = "1"  # for in_interpreter.py
         run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=600)
         if run.returncode not in (0, 1):
             raise SystemExit(

@@ -6,7 +6,9 @@ serves every later batch of its shape, and smaller ones, filled up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,6 +27,7 @@ KEPT = 8  # recordings of one model
 AT_LEAST = 0.5  # of a recording's batch must be filled
 
 _pools: dict[torch.device, Any] = {}
+_lock = threading.RLock()  # recordings share memory: one replays at a time
 
 
 def walked(
@@ -33,17 +36,18 @@ def walked(
     task: Task[Any],
     state: State,
     best: Best,
-    steps: int,
-    keep: Callable[[int], Tensor | None],
+    keeps: Sequence[Tensor | None],
 ) -> State:
-    """The state after so many steps of `make(task)`. `settings` is all that distinguishes this `make` from others: with
-    the shapes, it tells which recording is this one's."""
-    recording = _recording(make, settings, task, state, best, keep) if steps and _capturable(task) else None
-    if recording is not None:
-        return recording.run(task, state, best, [keep(number) for number in range(steps)])
+    """The state after a step of `make(task)` for each of `keeps`. `settings` is all that distinguishes this `make` from
+    others: with the shapes, it tells which recording is this one's."""
+    if keeps and _capturable(task):
+        with _lock:
+            recording = _recording(make, settings, task, state, best, keeps[0])
+            if recording is not None:
+                return recording.run(task, state, best, keeps)
     step = make(task)
-    for number in range(steps):
-        state = step(state, best, keep(number))
+    for keep in keeps:
+        state = step(state, best, keep)
     return state
 
 
@@ -67,19 +71,24 @@ def _recording(
     task: Task[Any],
     state: State,
     best: Best,
-    keep: Callable[[int], Tensor | None],
+    keep: Tensor | None,
 ) -> Recording | None:
-    """One that fits, made if there is none; None if all that is there is too large."""
+    """One that fits, made if there is none; None if all that is there is too large, or the step cannot be recorded."""
     assert task.seen is not None and task.seen.twin is not None
-    held = task.seen.twin.captured
+    held, rows = task.seen.twin.captured, len(task.x)
     form = (task.x.shape[1:], task.x.stride(), task.x.device, task.goal.target is None, task.goal.any_wrong)
-    key = (settings, task.threat, task.goal.loss, best.policy, form)
+    key = (settings, keep is None, task.threat, task.goal.loss, best.policy, form)
     found: Recording | None = held.get(key)
-    if found is not None and len(task.x) < AT_LEAST * found.size:
+    least = 1.0 if task.seen.bn == "batch" else AT_LEAST  # examples that fill up would be in the batch's statistics
+    if found is None and key in held or found is not None and rows < least * found.size:
         return None
-    if found is None or len(task.x) > found.size:
-        found = Recording(make, task, state, best, keep(0))
-        held[key] = found
+    if found is None or rows > found.size:
+        try:
+            found = held[key] = Recording(make, task, state, best, keep)
+        except RuntimeError as error:
+            held[key] = None
+            warnings.warn(f"this model's attack steps cannot be recorded and run without: {error}", stacklevel=2)
+            return None
     held.move_to_end(key)
     while len(held) > KEPT:
         held.popitem(last=False)
@@ -94,7 +103,10 @@ class Recording:
     ) -> None:
         goal, self.size = task.goal, len(task.x)
         target = None if goal.target is None else goal.target.clone()
-        self.task = replace(task, x=task.x.clone(), goal=replace(goal, y=goal.y.clone(), target=target))
+        # Nothing here leads back to the twin that holds this: both would wait for the garbage collector.
+        self.task = replace(
+            task, f=task.f.alone(), seen=None, x=task.x.clone(), goal=replace(goal, y=goal.y.clone(), target=target)
+        )
         self.state = tuple(t.clone() for t in state)
         self.best = Best(best.policy).begin(task.x)
         self.keep = None if keep is None else keep.clone()
@@ -111,8 +123,9 @@ class Recording:
         self.body = body  # and with it whatever its memory is
         self.replay = capture(body, task.x.device)
 
-    def run(self, task: Task[Any], state: State, best: Best, keeps: list[Tensor | None]) -> State:
+    def run(self, task: Task[Any], state: State, best: Best, keeps: Sequence[Tensor | None]) -> State:
         """The state after a replay for each of `keeps`, the best in `best`."""
+        task.f.check_labels(self.task.f.classes)  # which a replay would not look at
         _load(self.task.x, task.x)
         _load(self.task.goal.y, task.goal.y)
         if self.task.goal.target is not None and task.goal.target is not None:

@@ -3,6 +3,7 @@ alone."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -63,7 +64,7 @@ class Seen:
     """The model as attacks call it, in the precision they ask for: itself, or its `twin` where there is one."""
 
     def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
-        self.precision, self.call = fast.precision, model
+        self.precision, self.call, self.bn = fast.precision, model, bn
         self.twin: Twin | None = None
         if isinstance(model, nn.Module) and fast != Fast() and (fast != Fast(compile=True) or _on_gpu(model)):
             self.twin = twin_of(model, bn, fast)
@@ -72,6 +73,12 @@ class Seen:
     def __call__(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
             return self.call(x)
+
+    def alone(self) -> Seen:
+        """The same without its twin."""
+        seen = copy.copy(self)
+        seen.twin = None
+        return seen
 
 
 def _on_gpu(model: nn.Module) -> bool:

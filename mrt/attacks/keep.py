@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from mrt.attacks.task import Task
 from mrt.threats import noise
 
 Keep = float | int | tuple[float, float] | tuple[int, int]
@@ -24,12 +29,19 @@ def check(keep: Keep) -> None:
 
 
 def drawn(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
-    """int64 (N,): the count for each example, where a range is drawn from uniformly with the example's own seed.
+    """int64, a count for each seed, where a range is drawn from uniformly.
 
     The entries at or above the q-quantile with linear interpolation are the d - ceil(q (d - 1)) largest.
     """
     low, high = keep if isinstance(keep, tuple) else (keep, keep)
     if isinstance(low, int) and isinstance(high, int):
-        return torch.full_like(seeds, low) if low == high else noise.integers(seeds, low, high)
-    quantile = low + (high - low) * noise.uniform(seeds, 1)[:, 0].double()
+        return torch.full_like(seeds, low) if low == high else noise.integers(seeds.flatten(), low, high).view_as(seeds)
+    if low == high:
+        return torch.full_like(seeds, entries - math.ceil(low * (entries - 1) - 1e-9))
+    quantile = low + (high - low) * noise.uniform(seeds.flatten(), 1).view_as(seeds).double()
     return entries - (quantile * (entries - 1) - 1e-9).ceil().long()
+
+
+def of_steps(keep: Keep, task: Task[Any], steps: int) -> Sequence[Tensor]:
+    """The counts (N,) of each step, drawn together: on a GPU each of the many small operations costs as much as all."""
+    return drawn(keep, task.x[0].numel(), noise.folds(task.seeds, 1, steps)).unbind()

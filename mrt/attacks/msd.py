@@ -80,7 +80,7 @@ class MSD:
 
     def run(self, task: Task[AnyOf]) -> Best:
         """One run from one start: a gradient at the common point, then a forward pass for each ball's proposal."""
-        goal, entries = task.goal, task.x[0].numel()
+        goal = task.goal
         balls = [b for b in task.threat.threats if isinstance(b, Ball)]
         given = self.step_size or (None,) * len(balls)
         sizes = tuple(default_step(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True))
@@ -101,17 +101,15 @@ class MSD:
 
             return step
 
-        def many(step: int) -> Tensor:
-            return sparsity.drawn(self.keep, entries, task.noise(step))
-
+        many = sparsity.of_steps(self.keep, task, self.steps)
         x_adv, last = task.begin(self.random_start), self.steps - 1
         best = Best(self.best).begin(x_adv)
         grad, logits, loss = input_grad(task.f, x_adv, goal)
         best.offer(x_adv, loss, goal.reached(logits))
         if reuse:
-            prove(task, task.proposer(balls)(x_adv, grad, sizes, many(0)))
-        state = walked(make, ("msd", sizes, reuse, apart), task, (x_adv, grad), best, last, many)
-        make(task, last=True)(state, best, many(last))
+            prove(task, task.proposer(balls)(x_adv, grad, sizes, many[0]))
+        state = walked(make, ("msd", sizes, reuse, apart), task, (x_adv, grad), best, many[:last])
+        make(task, last=True)(state, best, many[last])
         return best
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -22,7 +22,7 @@ def ascend(
     steps: int,
     size: float | Tensor,
     policy: Policy,
-    keep: Callable[[int], Tensor | None] = lambda step: None,
+    keep: Sequence[Tensor | None] | None = None,
 ) -> Best:
     """x_adv <- a projected steepest step of length `size`, `steps` times; the best of the steps + 1 points, or the
     last."""
@@ -40,7 +40,7 @@ def ascend(
         return step
 
     best = Best(policy).begin(x_adv)
-    (x_adv,) = walked(make, ("ascend", size), task, (x_adv,), best, steps, keep)
+    (x_adv,) = walked(make, ("ascend", size), task, (x_adv,), best, keep or [None] * steps)
     if policy == "last":
         return best.take(x_adv)
     best.judge(x_adv, task)

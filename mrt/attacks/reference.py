@@ -136,7 +136,7 @@ class ReferenceMSD:
         delta, best = task.begin(random_start=False) - x, Best("loss")
         for step in range(self.steps):
             grad, _, _ = input_grad(task.f, (x + delta).clamp(0, 1), task.goal)
-            k = int(noise.integers(task.noise(step)[:1], *self.keep))
+            k = int(noise.integers(noise.fold(task.seeds, 1 + step)[:1], *self.keep))
             linf, l2, l1 = self._linf(delta, grad, x), self._l2(delta, grad, x), self._l1(delta, grad, x, k)
             winner = Best("loss")
             for proposal in (

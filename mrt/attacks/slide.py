@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import Tensor
-
 from mrt.attacks import keep as sparsity
 from mrt.attacks.iterative import Iterative
 from mrt.attacks.keep import Keep
@@ -41,11 +39,7 @@ class SLIDE(Iterative):
 
     def run(self, task: Task[Ball]) -> Best:
         size = task.threat.eps * max(0.2, 2.5 / self.steps) if self.step_size is None else self.step_size
-        entries = task.x[0].numel()
-
-        def many(step: int) -> Tensor:
-            return sparsity.drawn(self.keep, entries, task.noise(step))
-
+        many = sparsity.of_steps(self.keep, task, self.steps)
         return ascend(task, task.begin(self.random_start), self.steps, size, self.best, many)
 
     @staticmethod

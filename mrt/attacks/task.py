@@ -25,7 +25,7 @@ T = TypeVar("T", bound=Threat)
 class Task(Generic[T]):
     """A batch as an attack's loop sees it: examples, what to raise, and each example's own seed."""
 
-    f: Model
+    f: Checked
     threat: T
     x: Tensor
     goal: Goal
@@ -54,10 +54,6 @@ class Task(Generic[T]):
         if self.restart > 0 or random_start:
             return self.threat.apply(self.x, self.threat.sample(self.x, noise.fold(self.seeds, 0)))
         return self.x
-
-    def noise(self, step: int) -> Tensor:
-        """Seeds for that step's own draws."""
-        return noise.fold(self.seeds, 1 + step)
 
     def proposer(self, balls: Sequence[Ball]) -> Callable[..., Tensor | list[Tensor]]:
         """(x_adv, grad, sizes, keep) -> the step of each ball, together if there is a kernel."""
@@ -133,7 +129,7 @@ class Best:
         """Of several inputs per example the one of largest loss, which is also offered, and its number (N,)."""
         if isinstance(points, Tensor) and isinstance(logits, Tensor) and points.is_cuda and goal.loss is ce:
             aim = goal.y if goal.target is None else goal.target
-            if not goal.any_wrong and self._owned:
+            if not goal.any_wrong and self._owned and self.point.stride() == points[0].stride():
                 how = (goal.target is not None, self.policy == "broken")
                 point, _, _, winner = kernels.pick_rows(points, logits, aim, *self.held, *how)
                 return point, winner
@@ -214,26 +210,33 @@ def open_task(
         target, start = (None if t is None else t.detach().clone() for t in (target, start))
         highest = y if target is None else torch.maximum(y, target)
         seeds, goal = noise.seeds(rng, x).clone(), Goal(loss, y, target)
-        yield Task(_checked(seen, x, highest), threat, x, goal, seeds, start, fast=fast, seen=seen)
+        yield Task(Checked(seen, x, highest), threat, x, goal, seeds, start, fast=fast, seen=seen)
 
 
-def _checked(model: Model, x: Tensor, labels: Tensor) -> Model:
+class Checked:
     """The model with its answer checked: always its shape, the first time also that every label names a class and that
     some clean image of x has numbers for logits (one that has none is merely never counted as broken)."""
-    classes = 0
 
-    def f(z: Tensor) -> Tensor:
-        nonlocal classes
-        logits = checks.logits(model(z), z)
-        if not classes:
-            classes = logits.shape[1]
-            if int(labels.max()) >= classes:
-                raise ValueError(
-                    f"labels must be class numbers from 0 to {classes - 1}, as the model has {classes} classes; "
-                    f"got {int(labels.max())}"
-                )
-            if bool(logits.isnan().any(1).all()) and bool(model(x).isnan().any(1).all()):
+    def __init__(self, model: Model, x: Tensor, labels: Tensor) -> None:
+        self.model, self.x, self.labels, self.classes = model, x, labels, 0
+
+    def __call__(self, z: Tensor) -> Tensor:
+        logits = checks.logits(self.model(z), z)
+        if not self.classes:
+            self.check_labels(logits.shape[1])
+            if bool(logits.isnan().any(1).all()) and bool(self.model(self.x).isnan().any(1).all()):
                 raise checks.NoNumbers("the model must return numbers for clean images; got NaN for every one")
         return logits
 
-    return f
+    def check_labels(self, classes: int) -> None:
+        """ValueError unless every label names one of so many classes."""
+        self.classes = classes
+        if int(self.labels.max()) >= classes:
+            raise ValueError(
+                f"labels must be class numbers from 0 to {classes - 1}, as the model has {classes} classes; "
+                f"got {int(self.labels.max())}"
+            )
+
+    def alone(self) -> Checked:
+        """The same with no way to the model's twin."""
+        return Checked(self.model.alone() if isinstance(self.model, Seen) else self.model, self.x, self.labels)

@@ -4,8 +4,10 @@ good, may hold its weights in bfloat16, and may be compiled; what a CUDA graph h
 from __future__ import annotations
 
 import copy
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
+from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,23 +19,23 @@ from mrt.protocols import Fast
 
 HEAVY = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Layers whose weights bfloat16 autocast would convert at every call."""
-PLAIN = (bool, int, float, str, tuple, type(None), torch.dtype, torch.device)
+PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 
 _TWINS: WeakKeyDictionary[nn.Module, dict[tuple[str, str, bool], Twin]] = WeakKeyDictionary()
 
 
 class Twin:
-    """`call` is the copy, ready to run. `captured` holds the attack steps recorded of it, `proven` the shapes at which
-    the reuse of forward passes was compared with the plain gradient."""
+    """`call` is the copy, ready to run. `captured` holds the attack steps recorded of it, `proven` how often
+    the reuse of forward passes was asked for, by shape."""
 
     def __init__(self, model: nn.Module, bn: str, fast: Fast) -> None:
         self.made_of = _identity(model)
         self.captured: OrderedDict[Any, Any] = OrderedDict()
-        self.proven: set[Any] = set()
+        self.proven: dict[Any, int] = {}
         heavy = [m for m in model.modules() if isinstance(m, HEAVY)] if fast.precision == "bfloat16" else []
-        low = {
-            id(t): t for m in heavy[1:] for t in m._parameters.values() if t is not None and t.dtype == torch.float32
-        }
+        first = {id(t) for m in heavy[:1] for t in m._parameters.values()}  # which a later layer may share
+        low = {id(t) for m in heavy[1:] for t in m._parameters.values() if t is not None and t.dtype == torch.float32}
+        low -= first
         memo: dict[int, Any] = {}
         self.pairs: list[tuple[Tensor, Tensor]] = []  # bfloat16 weight, the model's own
         for tensor in _tensors(model):
@@ -44,8 +46,13 @@ class Twin:
             memo[id(tensor)] = nn.Parameter(held, requires_grad=False) if isinstance(tensor, nn.Parameter) else held
         try:
             module: nn.Module = copy.deepcopy(model, memo)
-        except (TypeError, RuntimeError) as error:
+        except Exception as error:
             raise ValueError(f"{fast} needs a copy of the model, which cannot be made: {error}") from error
+        alike = zip(*([*m.parameters(), *m.buffers()] for m in (module, model)), strict=True)
+        if any(mine.data_ptr() != own.data_ptr() and id(own) not in low for mine, own in alike):
+            raise ValueError(
+                f"{fast} needs a copy of the model that shares its tensors; {type(model).__name__}'s do not"
+            )
         for part in module.modules():
             part.training = False
             if isinstance(part, _BatchNorm) and bn == "batch":
@@ -68,6 +75,8 @@ def twin_of(model: nn.Module, bn: str, fast: Fast) -> Twin:
     twins = _TWINS.setdefault(model, {})
     key = (bn, fast.precision, fast.compile)
     if key not in twins or twins[key].made_of != _identity(model):
+        if key in twins:
+            twins[key].captured.clear()  # at once, not when the garbage is collected
         twins[key] = Twin(model, bn, fast)
     twins[key].refresh()
     return twins[key]
@@ -86,21 +95,67 @@ def _in_float32(stem: nn.Module) -> None:
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Parameters, buffers, and tensors that are plain attributes."""
+    """Parameters, buffers, and tensors among plain attributes."""
     for part in model.modules():
-        for held in (part._parameters, part._buffers, part.__dict__):
-            yield from (value for value in held.values() if isinstance(value, Tensor))
+        for name, held in part.__dict__.items():
+            if name != "_modules":
+                yield from _tensors_in(held)
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _tensors_in(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _tensors_in(one)
 
 
 def _identity(model: nn.Module) -> list[Any]:
-    """What must not change for a twin to stay one: modules, hooks, plain attributes, and where the tensors lie."""
+    """What must not change for a twin to stay one: modules, hooks, attributes, and where the tensors lie. Of an object
+    of the caller's own, which object it is and what its attributes say."""
     found: list[Any] = []
     for part in model.modules():
         found.append(type(part))
-        for name, value in part.__dict__.items():
-            if isinstance(value, PLAIN) and name != "training":
-                found.append((name, value))
-            elif isinstance(value, OrderedDict) and value:  # hooks
-                found.append((name, *(id(hook) for hook in value.values())))
-    found += [(t.data_ptr(), t.shape, t.stride(), t.dtype, t.device) for t in _tensors(model)]
+        found += [(name, _told(held)) for name, held in part.__dict__.items() if name not in ("training", "_modules")]
     return found
+
+
+def _told(value: Any, depth: int = 0) -> Any:
+    """The value as something that compares equal while it stays the same."""
+    kind = type(value)
+    if kind in PLAIN:
+        return value
+    if isinstance(value, Tensor):
+        return value.data_ptr(), value.shape, value.stride(), value.dtype, value.device
+    if kind in (list, tuple, set, frozenset):
+        return kind, *(_told(one, depth + 1) for one in value)
+    if isinstance(value, dict):
+        return kind, *((name, _told(one, depth + 1)) for name, one in value.items())
+    inside = {} if depth > 3 or isinstance(value, (type, nn.Module, FunctionType, MethodType)) else _attributes(value)
+    return _Same(value), _told(inside, depth + 1) if inside else None
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """An object's attributes, if it has any."""
+    held: dict[str, Any] = getattr(value, "__dict__", {})
+    return held
+
+
+class _Same:
+    """Equal to another of the same object, which it does not keep alive: it may lead back to the model."""
+
+    def __init__(self, value: object) -> None:
+        self.value: Any
+        try:
+            self.value = weakref.ref(value)
+        except TypeError:
+            self.value = lambda: value  # what cannot be referred to weakly holds nothing, or little
+
+    def __eq__(self, other: object) -> bool:
+        held = self.value()
+        return isinstance(other, _Same) and held is not None and held is other.value()
+
+    __hash__ = None  # type: ignore[assignment]

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -27,9 +28,10 @@ FLAGS = (
 def library() -> ctypes.CDLL | None:
     """The compiled steps, built once per processor and kept in the user's cache; None, with a warning, where that
     cannot be done."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    found = (shutil.which(name) for name in ("c++", "g++", "clang++"))
+    compiler = shlex.split(os.environ.get("CXX", "")) or [path for path in found if path][:1]
     try:
-        if compiler is None:
+        if not compiler:
             raise OSError("there is no c++, g++ or clang++, and CXX names none")
         return ctypes.CDLL(str(_built(compiler)))
     except (OSError, subprocess.CalledProcessError) as error:
@@ -42,25 +44,30 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _built(compiler: str) -> Path:
+def _built(compiler: list[str]) -> Path:
     """The library's file, compiled if it is not there yet."""
     processor = Path("/proc/cpuinfo").read_bytes() if Path("/proc/cpuinfo").exists() else b""
     features = [line for line in processor.splitlines() if line.startswith((b"flags", b"Features"))][:1]
-    version = subprocess.run([compiler, "--version"], check=True, capture_output=True).stdout
+    version = subprocess.run([*compiler, "--version"], check=True, capture_output=True).stdout
     made_from = (SOURCE.read_bytes(), version, " ".join(FLAGS).encode(), *features)
     name = f"rows-{hashlib.sha256(b'|'.join(made_from)).hexdigest()[:16]}.so"
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mrt-robust"
     try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        home = Path(tempfile.gettempdir())
-    if not (home / name).exists():
-        with tempfile.TemporaryDirectory(dir=home) as folder:  # moved when complete: others may be building it too
-            made = Path(folder) / name
-            command = [compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mrt-robust"
+        return _in(home, name, compiler)
+    except (OSError, RuntimeError):  # there is no home, or nothing can be written there
+        return _in(Path(tempfile.mkdtemp()), name, compiler)
+
+
+def _in(folder: Path, name: str, compiler: list[str]) -> Path:
+    """The library of that name in the folder; moved there when complete, since others may be building it too."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / name).exists():
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            made = Path(aside) / name
+            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made)]
             subprocess.run(command, check=True, capture_output=True, text=True)
-            made.replace(home / name)
-    return home / name
+            made.replace(folder / name)
+    return folder / name
 
 
 def step_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,24 @@ from mrt.kernels.sizes import CHUNK, ON_CHIP, layout
 
 @functools.cache
 def has_triton() -> bool:
-    """Can GPU kernels be compiled here?"""
+    """Is Triton here?"""
     return importlib.util.find_spec("triton") is not None
+
+
+@functools.cache
+def _works() -> bool:
+    """Does it reach the GPU? It compiles its driver first, which needs a C compiler."""
+    if not has_triton():
+        return False
+    from triton.runtime import driver
+
+    try:
+        driver.active.get_current_target()
+    except Exception as error:
+        said = "attack steps on the GPU run without kernels, since Triton does not work here"
+        warnings.warn(f"{said}: {error}", RuntimeWarning, stacklevel=2)
+        return False
+    return True
 
 
 def takes(x: Tensor, compiled: bool) -> bool:
@@ -25,7 +42,7 @@ def takes(x: Tensor, compiled: bool) -> bool:
     be had (a warning says if not)?"""
     if x.dtype != torch.float32:
         return False
-    return has_triton() if x.is_cuda else compiled and x.device.type == "cpu" and native.library() is not None
+    return _works() if x.is_cuda else compiled and x.device.type == "cpu" and native.library() is not None
 
 
 @torch.library.custom_op("mrt::step_rows", mutates_args=())
@@ -33,16 +50,18 @@ def step_rows(
     x_adv: Tensor, grad: Tensor, x: Tensor, eps: Tensor, size: Tensor, keep: Tensor, kinds: Sequence[int]
 ) -> Tensor:
     """(C, N, ...): from x_adv (N, ...) the projected steepest step of each of C balls about x, in the layout of x.
+    float32 all.
 
     `kinds` are numbers of `sizes.KINDS`; eps and size are float32 (C, N), keep is int64 (N,): the entries that an l1
     step moves.
     """
     out = _empty(x, len(kinds))
     if out.numel():
-        format = memory_format(x)
-        grad, x_adv, x = (t.contiguous(memory_format=format) for t in (grad, x_adv, x))
+        layout = memory_format(x)
+        grad, x_adv, x = (t.expand_as(x).float().contiguous(memory_format=layout) for t in (grad, x_adv, x))
+        eps, size = (t.expand(len(kinds), len(x)).float().contiguous() for t in (eps, size))
         launch = launch_step if x.is_cuda else native.step_rows
-        launch(grad, x_adv, x, out, eps.contiguous(), size.contiguous(), keep, list(kinds))
+        launch(grad, x_adv, x, out, eps, size, keep.expand(len(x)).contiguous(), list(kinds))
     together: Tensor = out.unflatten(0, (len(kinds), len(x)))
     return together
 
@@ -126,10 +145,12 @@ def launch_gather(parts: Sequence[Tensor], winner: Tensor) -> Tensor:
     """The Triton kernel."""
     from mrt.kernels import winners
 
-    format = memory_format(parts[0])
+    layout = memory_format(parts[0])
     last = parts[-1]
-    a, b, c = (t.contiguous(memory_format=format) for t in [*parts, last, last][:3])
+    a, b, c = (t.contiguous(memory_format=layout) for t in [*parts, last, last][:3])
     out = _empty(a, 1)
+    if not a.numel():
+        return out
     d = a.numel() // len(a)
     chunk = 1024
     with torch.cuda.device_of(a):

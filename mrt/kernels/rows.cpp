@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -193,7 +194,13 @@ extern "C" void mrt_step_rows(const float *grad, const float *x_adv, const float
     };
     int64_t team = std::min<int64_t>(threads, std::max<int64_t>(rows * d / (1 << 16), 1));  // no thread for less work
     std::vector<std::thread> others;
-    for (int64_t t = 1; t < team; t++) others.emplace_back(some, rows * t / team, rows * (t + 1) / team);
+    int64_t shared = rows / team;
+    try {
+        for (int64_t t = 1; t < team; t++, shared = rows * t / team)
+            others.emplace_back(some, rows * t / team, rows * (t + 1) / team);
+    } catch (const std::system_error &) {  // no more threads are to be had
+        some(shared, rows);
+    }
     some(0, rows / team);
     for (auto &other : others) other.join();
 }

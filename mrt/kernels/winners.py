@@ -45,6 +45,7 @@ def pick_rows(
         loss = tl.where(larger, other, loss)
     old_loss = tl.load(best_loss_ptr + row)
     old_reached = tl.load(best_reached_ptr + row) != 0
+    tl.debug_barrier()  # all have read what one of them is about to write
     better = loss > old_loss
     if REACHED_FIRST:
         better = (reached & (old_reached == 0)) | ((reached == old_reached) & better)

@@ -66,10 +66,7 @@ class TRADES:
         call = (model, x, y, None, step.seeds, near)
         size = default_step(self.step_size, ball.eps, self.steps)
         with open_task(ball, lambda z, *_: divergence(clean, z), call, bn=self.bn, fast=step.fast) as task:
-
-            def many(number: int) -> Tensor:
-                return sparsity.drawn(0.99 if self.keep is None else self.keep, x[0].numel(), task.noise(number))
-
+            many = sparsity.of_steps(0.99 if self.keep is None else self.keep, task, self.steps)
             return ascend(task, task.begin(False), self.steps, size, "last", many).point
 
 

@@ -7,54 +7,27 @@ a graph it holds the addresses of the tensors that it met, and as a constant wha
 from __future__ import annotations
 
 import copy
-import gc
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import mrt
 from mrt import kernels
-from mrt.attacks import captured, reuse
+from mrt.attacks import captured
 from mrt.attacks import gradient as gradients
 from mrt.attacks import twin as twins
 from mrt.attacks.losses import LOSSES, Goal
-from mrt.attacks.task import Task
+from mrt.attacks.task import Checked, Task
 from mrt.kernels import native
-from tests.support import UNION, images, operations
+from tests.attacks.fast import Net, batch, fast, same
+from tests.support import UNION
 
 LINF, L2, L1 = UNION
 COMPILER = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler here")
-
-
-class Net(nn.Module):
-    """Convolutions, BatchNorm with statistics of its own, in-place and smooth activations, pooling, dropout."""
-
-    body: Any
-
-    def __init__(self, seed: int = 0) -> None:
-        super().__init__()
-        torch.manual_seed(seed)
-        self.body = nn.Sequential(
-            nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-            nn.Conv2d(6, 6, 3, padding=1), nn.Softplus(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(96, 5),
-        )  # fmt: skip
-        nn.init.normal_(self.body[1].running_mean, std=0.2)
-        nn.init.uniform_(self.body[1].running_var, 0.5, 2)
-        self.sharpness = 3.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.body(x * 2 - 1) * self.sharpness
-        return out
-
-
-def batch(n: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
-    return images((2, 8, 8), n, seed), torch.arange(n) % 5
 
 
 ATTACKS: tuple[Any, ...] = (
@@ -72,11 +45,6 @@ ATTACKS: tuple[Any, ...] = (
     mrt.AffineAttack(mrt.Affine((LINF, L1)), steps=3, restarts=1),
 )
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: repr(a)[:60])
-
-
-def fast(attack: Any, **how: Any) -> Any:
-    """The attack with those options, where it has any."""
-    return replace(attack, fast=mrt.Fast(**how))
 
 
 class Traces:
@@ -110,12 +78,6 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Traces:
     for module in ("threats.projections", "threats.balls", "attacks.task", "attacks.gradient", "attacks.reuse"):
         monkeypatch.setattr(f"mrt.{module}.blind", lambda tensor: True)
     return traces
-
-
-def same(found: Tensor, expected: Tensor, x: Tensor, share: float = 0.99) -> None:
-    """Equal but for a rounding that turned a step elsewhere."""
-    assert ((found - expected).abs() < 1e-5).float().mean() >= share
-    assert ((found - x).abs() > 1e-6).any()
 
 
 @COMPILER
@@ -164,14 +126,88 @@ def test_smaller_batches_fill_a_recording_up(graphs: Traces) -> None:
         assert graphs.made == made and (graphs.replayed > replayed) == (n != 3)
 
 
+def test_a_filled_up_batch_leaves_its_statistics_alone(graphs: Traces) -> None:
+    """With BatchNorm over the batch, only a batch of a recording's own size replays it."""
+    attack, net = mrt.PGD(L2, steps=3, bn="batch"), Net()
+    for n, made in ((6, 1), (4, 1), (6, 1)):
+        x, y = batch(n, seed=n)
+        same(fast(attack, graph=True, compile=True)(net, x, y), attack(net, x, y), x)
+        assert graphs.made == made
+
+
+CHANGES: tuple[tuple[Any, Any], ...] = (
+    (mrt.PGD(L1, steps=5), mrt.SLIDE(L1, steps=5, step_size=1.0)),  # without and with a count of entries
+    (mrt.PGD(LINF, steps=5, step_size=0.1), mrt.PGD(mrt.Linf(0.3), steps=5, step_size=0.1)),
+    (mrt.PGD(LINF, steps=5), mrt.PGD(LINF, steps=5, loss="margin")),
+    (mrt.PGD(L2, steps=5, best="last"), mrt.PGD(L2, steps=5, best="loss")),
+    (mrt.PGD(L2, steps=5, best="loss"), mrt.PGD(L2, steps=5, best="broken")),
+    (mrt.PGD(L2, steps=5, step_size=0.1), mrt.PGD(L2, steps=5, step_size=0.5)),
+    (mrt.MSD(UNION, steps=5, step_size=(0.1, 0.2, 0.3)), mrt.MSD(UNION, steps=5, step_size=(0.01, 0.9, 0.3))),
+    (mrt.MSD(UNION, steps=5, best="loss"), mrt.MSD(UNION, steps=5, best="broken")),
+    (mrt.MSD(UNION, steps=4), mrt.MSD(UNION[::-1], steps=4)),
+)
+
+
+@pytest.mark.parametrize(("one", "other"), CHANGES, ids=lambda a: repr(a)[:40])
+def test_another_attack_is_another_recording(one: Any, other: Any, graphs: Traces) -> None:
+    net, (x, y) = Net(), batch(8)
+    for attack in (one, other, one):
+        found = fast(attack, graph=True, compile=True)(net, x, y, rng=torch.arange(8))
+        same(found, attack(net, x, y, rng=torch.arange(8)), x)
+    assert graphs.made == 2
+
+
+def test_another_layout_is_another_recording(graphs: Traces) -> None:
+    attack, net, (x, y) = mrt.MSD(UNION, steps=3), Net(), batch(8)
+    for layout in (x, x.contiguous(memory_format=torch.channels_last), x.mT.contiguous().mT):
+        found = fast(attack, graph=True, compile=True)(net, layout, y, rng=torch.arange(8))
+        same(found, attack(net, x, y, rng=torch.arange(8)), x)
+    assert graphs.made == 2, "rows of an odd order are put into the plain one"
+
+
+def test_results_do_not_change_with_the_next_replay(graphs: Traces) -> None:
+    net, quick = (
+        Net(),
+        [fast(a, graph=True, compile=True) for a in (mrt.PGD(L2, steps=3, best="last"), mrt.MSD(UNION, steps=3))],
+    )
+    for attack in quick:
+        first = attack(net, *batch(6, seed=0))
+        kept = first.clone()
+        attack(net, *batch(6, seed=1))
+        assert torch.equal(first, kept)
+
+
+def test_labels_are_checked_before_a_replay(graphs: Traces) -> None:
+    attack, net, (x, y) = fast(mrt.PGD(L2, steps=3, best="last"), graph=True, compile=True), Net(), batch(6)
+    attack(net, x, y)
+    with pytest.raises(ValueError, match="class numbers from 0 to 4.*got 5"):
+        attack(net, x, torch.full_like(y, 5))
+
+
+def test_a_step_that_cannot_be_recorded_runs_as_it_is(graphs: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried once, and said once."""
+
+    def refuses(body: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        graphs.made += 1
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(captured, "capture", refuses)
+    attack, net, (x, y) = mrt.PGD(L2, steps=3), Net(), batch(6)
+    with pytest.warns(UserWarning, match="cannot be recorded.*not permitted"):
+        same(fast(attack, graph=True, compile=True)(net, x, y), attack(net, x, y), x)
+    same(fast(attack, graph=True, compile=True)(net, x, y), attack(net, x, y), x)
+    assert graphs.made == 1
+
+
 def test_only_the_latest_recordings_are_kept(graphs: Traces) -> None:
     net, (x, y) = Net(), batch()
     for step in range(captured.KEPT + 3):
         fast(mrt.PGD(LINF, steps=2, step_size=0.01 * (1 + step)), graph=True)(net, x, y)
     held = twins.twin_of(net, "eval", mrt.Fast(graph=True)).captured
     assert len(held) == captured.KEPT and graphs.made == captured.KEPT + 3
-    fast(mrt.PGD(LINF, steps=2, step_size=0.01 * graphs.made), graph=True)(net, x, y)
-    assert graphs.made == captured.KEPT + 3
+    for step in (captured.KEPT + 2, 3, captured.KEPT + 9, 3):  # the latest; the oldest; a new one; what was the oldest
+        fast(mrt.PGD(LINF, steps=2, step_size=0.01 * (1 + step)), graph=True)(net, x, y)
+    assert graphs.made == captured.KEPT + 4
 
 
 def test_what_cannot_be_recorded_runs_as_it_is(graphs: Traces) -> None:
@@ -185,145 +221,10 @@ def test_what_cannot_be_recorded_runs_as_it_is(graphs: Traces) -> None:
         fast(mrt.PGD(LINF), graph=True)(lambda z: net(z), x, y, rng=seeds), mrt.PGD(LINF)(net, x, y, rng=seeds)
     )
     with gradients.crafting(net, fast=mrt.Fast(graph=True)) as seen:
-        task = Task(seen, LINF, x, Goal(LOSSES["ce"], y), seeds, fast=mrt.Fast(graph=True), seen=seen)
+        task = Task(Checked(seen, x, y), LINF, x, Goal(LOSSES["ce"], y), seeds, fast=mrt.Fast(graph=True), seen=seen)
         assert captured._capturable(task)
         assert not captured._capturable(replace(task, goal=Goal(lambda z, *_: z[:, 0], y)))
     assert graphs.made == 0
-
-
-def test_a_twin_is_the_model_of_this_moment() -> None:
-    """Weights, buffers, plain attributes, hooks and parts may change between calls."""
-    net, (x, y) = Net(), batch()
-    attack = mrt.PGD(L2, steps=3)
-    quick = fast(attack, graph=True)
-
-    def check() -> Tensor:
-        expected = attack(copy.deepcopy(net), x, y)
-        assert torch.equal(quick(net, x, y), expected)
-        return expected
-
-    seen = [check()]
-    with torch.no_grad():
-        net.body[0].weight.neg_()
-    seen.append(check())
-    net.body[1].running_mean += 1.0
-    seen.append(check())
-    net.sharpness = -1.0
-    seen.append(check())
-    net.body[8] = nn.Linear(96, 5)
-    seen.append(check())
-    net.body[8].weight.data = net.body[8].weight.data.neg()
-    seen.append(check())
-    handle = net.register_forward_hook(lambda module, inputs, out: -out)
-    seen.append(check())
-    handle.remove()
-    seen.append(check())
-    assert not any(torch.equal(a, b) for a, b in zip(seen, seen[1:], strict=False))
-
-
-def test_a_twin_is_made_once_and_goes_with_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = []
-    plain = twins.Twin.__init__
-
-    def counted(self: Any, *given: Any) -> None:
-        made.append(weakref.ref(self))
-        plain(self, *given)
-
-    monkeypatch.setattr(twins.Twin, "__init__", counted)
-    net, (x, y) = Net(), batch()
-    for _ in range(3):
-        fast(mrt.PGD(L2, steps=2), graph=True)(net, x, y)
-        net.train()
-    assert len(made) == 1 and net.training
-    fast(mrt.PGD(L2, steps=2, bn="batch"), graph=True)(net, x, y)
-    assert len(made) == 2
-    del net
-    gc.collect()
-    assert [r() for r in made] == [None, None]
-
-
-def test_bfloat16_weights_are_a_copy_of_this_moment() -> None:
-    """All heavy layers but the first, taken anew at every call; nothing else is copied, and the model keeps its own."""
-    net = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 5))
-    how = mrt.Fast("bfloat16")
-    module: Any = twins.twin_of(net, "eval", how).call
-    kinds = [p.dtype for p in module.parameters()]
-    low, full = torch.bfloat16, torch.float32
-    assert kinds == [full, full, full, full, low, low, low, low]
-    shared = [a.data_ptr() == b.data_ptr() for a, b in zip(net.parameters(), module.parameters(), strict=True)]
-    assert shared == [True] * 4 + [False] * 4
-    with torch.no_grad():
-        weights = [p for p in net.parameters() if p.ndim == 2]
-        weights[2].data.fill_(0.5)  # which leaves no trace in the version
-        weights[0].fill_(0.25)
-    again: Any = twins.twin_of(net, "eval", how).call
-    assert again is module and (module[5].weight == 0.5).all() and (module[1].weight == 0.25).all()
-    assert all(p.dtype == full for p in net.parameters())
-    assert not any(p.requires_grad for p in module.parameters()) and not module.training
-
-
-def test_batchnorm_in_a_twin_is_as_asked() -> None:
-    x, y = batch(8)
-    modes: tuple[Any, ...] = ("eval", "batch")
-    for bn in modes:
-        attack = mrt.PGD(L2, steps=3, bn=bn)
-        net = Net()
-        before = copy.deepcopy(net.state_dict())
-        assert torch.equal(fast(attack, graph=True)(net, x, y), attack(net, x, y))
-        assert all(torch.equal(a, b) for a, b in zip(before.values(), net.state_dict().values(), strict=True))
-
-
-@pytest.mark.parametrize("candidates", [2, 3, 4])
-def test_reuse_is_exact(candidates: int) -> None:
-    """The gradient of each winner is the plain one, to the bit."""
-    x, y = batch(11)
-    points = torch.rand(candidates, *x.shape)
-    net = Net().eval().requires_grad_(False)
-    goal = Goal(LOSSES["ce"], y)
-    winner = torch.arange(11) * 3 % candidates
-    passes = reuse.Passes(net, points, goal)
-    mixed = points[winner, torch.arange(11)]
-    plain, logits, _ = gradients.input_grad(net, mixed, goal)
-    assert torch.equal(passes.grad(winner), plain)
-    torch.testing.assert_close(passes.logits[winner, torch.arange(11)], logits)
-
-
-def test_reuse_saves_a_pass_of_every_step() -> None:
-    net = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, 5))
-    x, y = batch(4)
-    attack = fast(mrt.MSD(UNION, steps=5), reuse=True)
-    attack(net, x, y)  # compares itself with the plain gradient once
-
-    assert operations(lambda: attack(net, x, y)) == 21 * operations(lambda: net(x))  # F + B, 5 x 3F, 4 x B
-
-
-def test_reuse_refuses_models_whose_examples_see_each_other() -> None:
-    x, y = batch()
-
-    class Mixing(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x * x.mean(0, keepdim=True))
-
-    class Flat(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x.reshape(2 * len(x), 1, 8, 8).sigmoid().reshape(x.shape))
-
-    for net in (Mixing(), Flat()):
-        with pytest.raises(ValueError, match=r"reuse=True.*keeps examples apart"):
-            fast(mrt.MSD(UNION, steps=2), reuse=True)(net, x, y)
-    with pytest.raises(ValueError, match="bn='batch'"):
-        mrt.MSD(UNION, bn="batch", fast=mrt.Fast(reuse=True))
-
-
-def test_a_copy_that_cannot_be_made_is_explained() -> None:
-    class Locked(Net):
-        def __init__(self) -> None:
-            super().__init__()
-            self.lock: Any = (i for i in range(3))
-
-    x, y = batch()
-    with pytest.raises(ValueError, match=r"Fast\(.*copy of the model"):
-        fast(mrt.PGD(LINF, steps=2), graph=True)(Locked(), x, y)
 
 
 def test_training_may_be_fast() -> None:
