@@ -21,7 +21,7 @@ from tests.support import UNION, operations
 def test_passes_are_freed_with_their_last_user() -> None:
     x, y = batch()
     net = Net().eval().requires_grad_(False)
-    gone = []
+    gone: list[weakref.ref[object]] = []
     for used in (True, False):
         passes = reuse.Passes(net, torch.rand(3, *x.shape), Goal(LOSSES["ce"], y))
         if used:
