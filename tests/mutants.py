@@ -384,7 +384,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ("kernels/ops.py", "x.is_contiguous(memory_format=torch.channels_last)", "False", NATIVE),
     ("threats/fused.py", "radii([b.eps for b in balls]), sizes(size)", "radii([b.eps for b in balls]), sizes(size[:1] * len(size))", FASTER),
     ("threats/fused.py", "plain != self.last or", "", FASTER),
-    ("attacks/twin.py", "for m in heavy[1:] for", "for m in heavy for", TWINS),
     ("attacks/twin.py", "        low -= first\n", "", TWINS),
     ("attacks/twin.py", "    twins[key].refresh()\n", "", TWINS),
     ("attacks/twin.py", "or twins[key].made_of != _identity(model)", "", TWINS),

@@ -34,7 +34,7 @@ class Twin:
         self.proven: dict[Any, int] = {}
         heavy = [m for m in model.modules() if isinstance(m, HEAVY)] if fast.precision == "bfloat16" else []
         first = {id(t) for m in heavy[:1] for t in m._parameters.values()}  # which a later layer may share
-        low = {id(t) for m in heavy[1:] for t in m._parameters.values() if t is not None and t.dtype == torch.float32}
+        low = {id(t) for m in heavy for t in m._parameters.values() if t is not None and t.dtype == torch.float32}
         low -= first
         memo: dict[int, Any] = {}
         self.pairs: list[tuple[Tensor, Tensor]] = []  # bfloat16 weight, the model's own

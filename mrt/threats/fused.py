@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrt import kernels
 from mrt.protocols import Ball, Mover
+from mrt.threats.projections import blind
 
 Proposer = Callable[[Tensor, Tensor, Sequence[float | Tensor], Tensor | None], Tensor]
 """(x_adv, grad, a size for each ball, keep) -> (C, N, ...): what each ball's mover returns, made together."""
@@ -20,6 +21,8 @@ def proposer(balls: Sequence[Ball], x: Tensor, compiled: bool = False) -> Propos
     names = [getattr(ball, "kernel", None) for ball in balls]
     if any(name not in kernels.KINDS for name in names) or not kernels.takes(x, compiled):
         return None
+    if names == ["linf"] and not blind(x):
+        return None  # torch's three passes are as fast as a call
     kinds = [kernels.KINDS[str(name)] for name in names]
     radii, one = _Rows(x), torch.ones(len(x), dtype=torch.int64, device=x.device)
     sizes = _Rows(x)

@@ -75,7 +75,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Traces:
 
     monkeypatch.setattr(captured, "capture", capture)
     monkeypatch.setattr(captured, "ready", lambda x: kernels.takes(x, True))
-    for module in ("threats.projections", "threats.balls", "attacks.task", "attacks.gradient", "attacks.reuse"):
+    looking = ("threats.fused", "threats.projections", "threats.balls", "attacks.task", "attacks.gradient")
+    for module in (*looking, "attacks.reuse"):
         monkeypatch.setattr(f"mrt.{module}.blind", lambda tensor: True)
     return traces
 

@@ -58,6 +58,14 @@ def test_a_mover_is_its_plain_one(case: Case, ball: Any, scale: float) -> None:
         assert float((quick - plain).abs().max()) <= 1e-5
 
 
+def test_a_mover_may_step_by_another_size_each_time() -> None:
+    rows = rows_of(784, seed=0, start="l1")
+    plain, quick = mrt.L2(1.0).mover(rows.x), fused.mover(mrt.L2(1.0), rows.x, compiled=True)
+    for size in (0.1, 0.4, 0.1):
+        want = plain(rows.x_adv, rows.grad, size, None)
+        torch.testing.assert_close(quick(rows.x_adv, rows.grad, size, None), want, atol=1e-5, rtol=0)
+
+
 def test_several_threads_find_what_one_does() -> None:
     rows = [rows_of(20000, seed=s, start="l1") for s in range(3)]
     plain = {name: torch.cat([getattr(r, name) for r in rows]) for name in ("x", "x_adv", "grad", "keep")}
@@ -103,6 +111,7 @@ def test_other_images_keep_to_plain_torch() -> None:
     assert fused.proposer((mrt.L2(1.0),), x.double(), compiled=True) is None
     assert fused.proposer((Own(1.0),), x, compiled=True) is None
     assert fused.proposer((mrt.L2(1.0),), x) is None
+    assert fused.proposer((mrt.Linf(1.0),), x, compiled=True) is None, "three passes of torch's are as fast"
     assert fused.proposer((mrt.L2(1.0),), x, compiled=True) is not None
 
 
