@@ -2,10 +2,10 @@
 
     python -m benchmarks.gpu_check [--device cuda] [--compile] [--out FILE.json]
 
-Every kernel beside its float64 twin, attacks replayed from CUDA graphs beside plain ones, the error of bfloat16, and a
-short training run with every fast option beside a plain one. It needs torch, triton and scikit-learn and installs
-nothing. A failed check is named with its figure, the others go on, and the exit status is 1. On a CPU (--device cpu) the
-same checks meet the compiled steps; there are no graphs and no bfloat16 there, and the table says so.
+Every kernel beside its float64 twin, attacks replayed from CUDA graphs beside plain ones, the error of bfloat16, and
+a short training run with every fast option beside a plain one. It needs torch, triton and scikit-learn and installs
+nothing. A failed check is named with its figure, the others go on, and the exit status is 1. On a CPU (--device cpu)
+the same checks meet the compiled steps; there are no graphs and no bfloat16 there, and the table says so.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     python -m benchmarks.published_runs mnist --run msd --data data --out benchmarks/results/FILE.json
     python -m benchmarks.published_runs cifar10 --run sat --data data/cifar10-jpeg.npz --seconds 540
 
-One run a command, complete in itself: `mnist` trains Madry's CNN for 15 epochs (MSD of 100 steps with the authors'
+One run a command, complete in itself: `mnist` trains Madry's CNN for 15 epochs (MSD of 100 steps, the authors'
 lengths), `cifar10` PreActResNet-18 at (8/255, 0.5, 12) for as many epochs, 50 at most, as a few timed updates say there
-is time for. The judge, on so many test images: AutoAttack's parts (mnist), APGD-CE and its targeted form (cifar10); with
---battery also the MSD paper's own on 200. Every fast option is on where there is a GPU; --plain turns them off.
+is time for. The judge, on so many test images: AutoAttack's parts (mnist), APGD-CE and its targeted form (cifar10);
+with --battery also the MSD paper's own on 200. Every fast option is on where there is a GPU; --plain turns them off.
 """
 
 from __future__ import annotations
@@ -147,11 +147,12 @@ def main() -> None:
         print(report, flush=True)
         judged[battery] = {"n": report.n, "clean": report.clean, **report.threats, "union": report.union}
     table, names = setup.rows
-    published = dict(zip(PUBLISHED[table].columns, dict(PUBLISHED[table].rows).get(names.get(args.run, ""), ())))  # noqa: B905
+    row = dict(PUBLISHED[table].rows).get(names.get(args.run, ""))
+    published = None if row is None else dict(zip(PUBLISHED[table].columns, row, strict=True))
     result = {
         "environment": environment(), "data": args.data_set, "run": args.run, "fast": repr(fast), "seed": args.seed,
-        "epochs": epochs, "of": setup.epochs, "steps": setup.steps, "training images": len(train_set), "seconds": took, "judged": judged,
-        "published": published or "no such row",
+        "epochs": epochs, "of": setup.epochs, "steps": setup.steps, "training images": len(train_set), "seconds": took,
+        "judged": judged, "published": published or "no such row",
     }  # fmt: skip
     print(json.dumps({k: v for k, v in result.items() if k != "environment"}, indent=1))
     if args.out:

@@ -120,10 +120,10 @@ class Fast:
     precision="bfloat16" runs the model under autocast, which it must not leave; attacks use bfloat16 copies of its
     weights, taken at every call, but for the first layer that it registers. compile: attacks run the model through
     torch.compile on a GPU, and their steps through compiled C++ on a CPU. graph: on a GPU, PGD, SLIDE and MSD replay
-    each step as one CUDA graph; what cannot be captured (other attacks, a model that is no nn.Module or looks at
-    values, radii by example, few examples) runs as it would without. reuse: MSD goes back through the winner's own
-    forward pass instead of repeating it, 4 passes a step for 5; it needs examples that do not see each other (no
-    bn="batch").
+    each step as one CUDA graph; what cannot be captured runs as it would without: other attacks, a model that is no
+    nn.Module or looks at values, radii by example, few examples, all inside `evaluate`, which counts passes. reuse:
+    MSD goes back through the winner's own forward pass instead of repeating it, 4 passes a step for 5; it needs
+    examples that do not see each other (no bn="batch").
 
     Attacks then run a copy of the model that shares its tensors: a hook runs as the copy's, and not in a replay.
     """

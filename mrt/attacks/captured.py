@@ -56,7 +56,7 @@ def _capturable(task: Task[Any]) -> bool:
     the images: what torch code computes once per batch would be recorded as a constant."""
     members = task.threat.threats if isinstance(task.threat, AnyOf) else (task.threat,)
     plain = not any(isinstance(getattr(t, "eps", None), Tensor) for t in members)
-    twin = task.seen is not None and task.seen.twin is not None
+    twin = task.seen is not None and task.seen.twin is not None and not task.seen.watched  # a replay shows nobody
     return task.fast.graph and twin and plain and task.goal.loss in LOSSES.values() and ready(task.x)
 
 

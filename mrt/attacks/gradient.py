@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +66,12 @@ class Seen:
     def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
         self.precision, self.call, self.bn = fast.precision, model, bn
         self.twin: Twin | None = None
-        if isinstance(model, nn.Module) and fast != Fast() and (fast != Fast(compile=True) or _on_gpu(model)):
-            self.twin = twin_of(model, bn, fast)
-            self.call = self.twin.call
+        around = getattr(model, "around", None)  # of a module that only watches `model.model`: the evaluator's
+        self.watched = around is not None
+        inner: Any = getattr(model, "model", None) if self.watched else model
+        if isinstance(inner, nn.Module) and fast != Fast() and (fast != Fast(compile=True) or _on_gpu(inner)):
+            self.twin = twin_of(inner, bn, fast)
+            self.call = around(self.twin.call) if around is not None else self.twin.call
 
     def __call__(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):

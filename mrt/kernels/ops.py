@@ -61,7 +61,7 @@ def step_rows(
         grad, x_adv, x = (t.expand_as(x).float().contiguous(memory_format=layout) for t in (grad, x_adv, x))
         eps, size = (t.expand(len(kinds), len(x)).float().contiguous() for t in (eps, size))
         launch = launch_step if x.is_cuda else native.step_rows
-        launch(grad, x_adv, x, out, eps, size, keep.expand(len(x)).contiguous(), list(kinds))
+        launch(grad, x_adv, x, out, eps, size, keep.expand(len(x)).long().contiguous(), list(kinds))
     together: Tensor = out.unflatten(0, (len(kinds), len(x)))
     return together
 

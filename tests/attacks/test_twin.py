@@ -181,3 +181,17 @@ def test_a_copy_that_cannot_be_made_is_explained() -> None:
     x, y = batch()
     with pytest.raises(ValueError, match=r"Fast\(.*copy of the model"):
         fast(mrt.PGD(LINF, steps=2), graph=True)(Locked(), x, y)
+
+
+@pytest.mark.parametrize("how", [{"reuse": True}, {"graph": True}, {"compile": True, "reuse": True}], ids=str)
+def test_the_evaluator_watches_a_twin_as_it_does_the_model(how: dict[str, bool]) -> None:
+    """Passes are counted, and progress is shown, through one twin for all batches."""
+    x, y = batch(10)
+    net, attack = Net().eval(), mrt.MSD(UNION, steps=3)
+    reports = []
+    for given in (attack, fast(attack, **how)):
+        battery = (mrt.Entry("msd", given, attack.threat),)
+        reports.append(mrt.evaluate(net, (x, y), battery, batch_size=5, progress=True))
+    plain, quick = (report.info["attacks"]["msd-any"] for report in reports)
+    assert torch.equal(reports[0].masks["msd-any"], reports[1].masks["msd-any"])
+    assert quick["forward"] >= plain["forward"] > 0 and quick["backward"] > 0
