@@ -34,7 +34,7 @@ def stepped(rows: Rows, kinds: list[str]) -> Tensor:
 
 @pytest.mark.parametrize(
     ("entries", "start"),
-    [*((d, start) for d in (49, 784, 3072, 12288) for start in ("linf", "l1-exact")), (20000, "l1-exact")],
+    [*((d, "l1-exact") for d in (49, 784, 3072, 12288, 20000)), (49, "linf"), (3072, "linf")],
 )
 def test_every_step_is_its_twins(entries: int, start: str) -> None:
     """Seven rows: dense, tied, zero, constant, sparse, tiny and huge gradients, each with radii and a count of its
@@ -59,7 +59,7 @@ def test_a_ball_may_come_twice_and_in_any_order() -> None:
         assert torch.equal(got, once[kind])
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6), entries=st.integers(1, 100), start=st.sampled_from(list(BALLS)))
 def test_short_rows_of_any_length(seed: int, entries: int, start: str) -> None:
     rows = rows_of(entries, seed=seed, start=start, only=(seed % 7,))

@@ -35,7 +35,7 @@ def test_what_is_wrong_fails(wrong: float, monkeypatch: pytest.MonkeyPatch, caps
         return out
 
     monkeypatch.setattr(kernels, "step_rows", broken)
-    rows = gpu_check.run(CHECKS[1])
+    rows = gpu_check.run(CHECKS[0])
     assert rows and not any(row["passed"] for row in rows)
     assert "FAILED" in capsys.readouterr().out
 

@@ -452,7 +452,8 @@ def test_data_as_people_have_them() -> None:
 
 
 def test_bfloat16_and_channels_last() -> None:
-    """The training passes run in bfloat16, weights and losses stay in float32; the batch is channels last."""
+    """The training passes run in bfloat16, an attack's too but for the first layer; weights and losses stay in float32;
+    the batch is channels last."""
     kinds: set[Any] = set()
 
     class Net(nn.Module):
@@ -463,14 +464,15 @@ def test_bfloat16_and_channels_last() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             h = self.conv(x)
-            kinds.add((h.dtype, x.is_contiguous(memory_format=torch.channels_last), self.training))
             answer: Tensor = self.out(h.mean((2, 3)))
+            last = x.is_contiguous(memory_format=torch.channels_last)
+            kinds.add((h.dtype, answer.dtype, last, self.training))
             return answer
 
     net, fast = Net(), mrt.Fast("bfloat16")
     strategy = mrt.Average((LINF, L2), steps=2, how="sequential")
     run = fit(net, strategy, toy(shape=(3, 8, 8)), epochs=2, fast=fast, channels_last=True)
-    assert kinds == {(torch.bfloat16, True, True), (torch.bfloat16, True, False)}
+    assert kinds == {(torch.bfloat16, torch.bfloat16, True, True), (torch.float32, torch.bfloat16, True, False)}
     assert net.conv.weight.is_contiguous()  # as it was
     assert {p.dtype for p in net.parameters()} == {torch.float32}
     broken = Net()
@@ -479,7 +481,8 @@ def test_bfloat16_and_channels_last() -> None:
     assert broken.conv.weight.is_contiguous() and not broken.training  # after an error, too
     kinds.clear()
     wide = fit(Net(), strategy, toy(shape=(3, 8, 8)), epochs=2, channels_last=False)
-    assert kinds == {(torch.float32, False, True), (torch.float32, False, False)}
+    full = torch.float32
+    assert kinds == {(full, full, False, True), (full, full, False, False)}
     last = Net().to(memory_format=torch.channels_last)
     ema = fit(last, strategy, toy(shape=(3, 8, 8)), epochs=1, ema=0.5).ema
     assert last.conv.weight.is_contiguous(memory_format=torch.channels_last) and ema is not None
