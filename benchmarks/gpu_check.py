@@ -72,18 +72,18 @@ def steps(device: str, lengths: tuple[int, ...] = LENGTHS) -> Check:
             yield f"steps from {start}, {entries} entries: error", max(gaps), 1e-5
 
 
-def layouts(device: str) -> Check:
+def layouts(device: str, n: int = 1500) -> Check:
     """channels_last images, and a batch larger than the GPU runs at a time."""
     g = torch.Generator().manual_seed(0)
-    x, x_adv, grad = (torch.rand(1500, 3, 32, 32, generator=g).to(device) for _ in range(3))
+    x, x_adv, grad = (torch.rand(n, 3, 32, 32, generator=g).to(device) for _ in range(3))
     for name, layout in (("plain", torch.contiguous_format), ("channels_last", torch.channels_last)):
         given = [t.contiguous(memory_format=layout) for t in (x, x_adv, grad)]
         for ball in (mrt.Linf(0.03), mrt.L2(0.5), mrt.L1(12.0)):
             number = [kernels.KINDS[ball.kernel]]
-            eps, keep = torch.full((1, 1500), ball.eps, device=device), torch.full((1500,), 31, device=device)
+            eps, keep = torch.full((1, n), ball.eps, device=device), torch.full((n,), 31, device=device)
             got = kernels.step_rows(given[1], given[2], given[0], eps, 0.2 * eps, keep, number)[0]
             want = ball.mover(x.double())(x_adv.double(), grad.double(), 0.2 * ball.eps, keep)
-            yield f"1500 x 3072, {name}, {ball.name}: error", float((got - want).abs().max()), 1e-5
+            yield f"{n} x 3072, {name}, {ball.name}: error", float((got - want).abs().max()), 1e-5
 
 
 def choice(device: str) -> Check:

@@ -15,7 +15,7 @@ from mrt import kernels
 from mrt.kernels import native
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler here")
-CHECKS = (lambda: gpu_check.steps("cpu", (1, 784)), lambda: gpu_check.layouts("cpu"))
+CHECKS = (lambda: gpu_check.steps("cpu", (1, 784)), lambda: gpu_check.layouts("cpu", 60))
 
 
 def test_what_is_right_passes(capsys: pytest.CaptureFixture[str]) -> None:
