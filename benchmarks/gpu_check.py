@@ -216,6 +216,8 @@ def main() -> None:
         sys.exit("there is no GPU here, or this torch has no CUDA; --device cpu checks what a CPU can")
     if not kernels.takes(torch.empty(1, device=device), compiled=True):
         sys.exit("there are no kernels here: a GPU needs Triton, a CPU a C++ compiler")
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
     print(json.dumps(environment(), indent=1))
     checks = (
         lambda: steps(device),

@@ -114,7 +114,7 @@ class Spatial(Attack, Protocol):
 
 @dataclass(frozen=True)
 class Fast:
-    """How attacks and training run the model. Off by default. No option changes a result beyond rounding, and
+    """How attacks and training run the model. Off by default. No option changes a step beyond rounding, and
     perturbations, their gradients and losses stay in float32 throughout.
 
     precision="bfloat16" runs the model under autocast, which it must not leave; attacks use bfloat16 copies of its

@@ -117,7 +117,8 @@ def prove(task: Task[Any], points: Tensor | list[Tensor]) -> None:
     allowed = 1e-3 if task.fast.precision == "float32" else 1e-2
     if not gap <= allowed:
         raise ValueError(
-            "Fast(reuse=True) needs a model that keeps examples apart: its gradient for a batch of winners is off by "
+            "Fast(reuse=True) needs a model that keeps examples apart, in what its layers save for the backward pass, "
+            "too (InstanceNorm and LSTM do not): its gradient for a batch of winners is off by "
             f"{gap:.1e} of its length, more than {allowed:g}"
         )
     if twin is not None and not bool((plain != 0).any(1).all()):

@@ -160,8 +160,9 @@ class Best:
 
 
 def answers(f: Model, points: Tensor | list[Tensor], apart: bool) -> Tensor | list[Tensor]:
-    """The logits of several batches: in one pass where they lie together, unless each is to be a batch of its own."""
-    if apart or not isinstance(points, Tensor):
+    """The logits of several batches: in one pass where they lie together, unless each is to be a batch of its own; not
+    on a CPU, whose caches hold smaller ones."""
+    if apart or not isinstance(points, Tensor) or not blind(points):
         return [f(point) for point in points]
     together: Tensor = f(points.flatten(0, 1)).unflatten(0, points.shape[:2])
     return together

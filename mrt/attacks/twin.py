@@ -33,6 +33,7 @@ class Twin:
         self.captured: OrderedDict[Any, Any] = OrderedDict()
         self.proven: dict[Any, int] = {}
         heavy = [m for m in model.modules() if isinstance(m, HEAVY)] if fast.precision == "bfloat16" else []
+        heavy = [m for m in heavy if m._parameters.keys() <= {"weight", "bias"}]  # those are not made from others
         first = {id(t) for m in heavy[:1] for t in m._parameters.values()}  # which a later layer may share
         low = {id(t) for m in heavy for t in m._parameters.values() if t is not None and t.dtype == torch.float32}
         low -= first
@@ -58,7 +59,11 @@ class Twin:
             if isinstance(part, _BatchNorm) and bn == "batch":
                 part.training, part.track_running_stats = True, False
         stem = next((m for m in module.modules() if isinstance(m, HEAVY)), None)
-        if stem is not None and fast.precision == "bfloat16":
+        if (
+            stem is not None
+            and fast.precision == "bfloat16"
+            and all(p.dtype == torch.float32 for p in stem.parameters())
+        ):
             _in_float32(stem)
         compiled = fast.compile and any(p.is_cuda for p in module.parameters())
         self.call = torch.compile(module, mode="max-autotune-no-cudagraphs") if compiled else module

@@ -33,7 +33,12 @@ def library() -> ctypes.CDLL | None:
     try:
         if not compiler:
             raise OSError("there is no c++, g++ or clang++, and CXX names none")
-        return ctypes.CDLL(str(_built(compiler)))
+        built = _built(compiler)
+        try:
+            return ctypes.CDLL(str(built))
+        except OSError:  # what was kept is broken
+            built.unlink()
+            return ctypes.CDLL(str(_built(compiler)))
     except (OSError, subprocess.CalledProcessError) as error:
         said = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         warnings.warn(

@@ -195,3 +195,28 @@ def test_the_evaluator_watches_a_twin_as_it_does_the_model(how: dict[str, bool])
     plain, quick = (report.info["attacks"]["msd-any"] for report in reports)
     assert torch.equal(reports[0].masks["msd-any"], reports[1].masks["msd-any"])
     assert quick["forward"] >= plain["forward"] > 0 and quick["backward"] > 0
+
+
+def test_bfloat16_leaves_weights_alone_that_are_made_from_others() -> None:
+    """Old spectral and weight norm: their layers make the weight anew from parameters of other names."""
+    warnings.simplefilter("ignore", FutureWarning)
+    net = nn.Sequential(
+        nn.Flatten(), nn.Linear(128, 4), nn.utils.spectral_norm(nn.Linear(4, 4)), nn.utils.weight_norm(nn.Linear(4, 5))
+    )
+    x, y = batch()
+    found = fast(mrt.PGD(L2, steps=2), precision="bfloat16")(net.eval(), x, y)
+    assert ((found - mrt.PGD(L2, steps=2)(net, x, y)).abs() < 0.05).float().mean() > 0.9
+
+
+def test_bfloat16_models_of_their_own_kind_are_left_so() -> None:
+    class Low(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(128, 5).bfloat16()
+
+        def forward(self, x: Tensor) -> Tensor:
+            answer: Tensor = self.out(x.flatten(1).bfloat16())
+            return answer
+
+    x, y = batch(2)
+    assert fast(mrt.PGD(L2, steps=2), precision="bfloat16")(Low(), x, y).shape == x.shape

@@ -170,3 +170,5 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
         assert made.suffix == ".so"
         times.append(made.stat().st_mtime_ns)
     assert times[0] == times[1]
+    made.write_bytes(b"cut off")
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, env=environment, check=True)

@@ -470,6 +470,7 @@ PLATEAU = torch.optim.lr_scheduler.ReduceLROnPlateau(OWNED, mode="max")
         ({"iterations": 1.5}, "iterations.*1.5"),
         ({"epochs": 1, "batch_size": 0}, "batch_size.*0"),
         ({"epochs": 1, "ema": 1.0}, "ema.*1"),
+        ({"epochs": 1, "fast": True}, "fast must be a Fast.*True"),
         ({"epochs": 1, "ema": -0.1}, "ema.*-0.1"),
         ({"epochs": 1, "clip": 0}, "clip.*0"),
         ({"epochs": 1, "seed": -1}, "seed.*-1"),
