@@ -83,7 +83,7 @@ def chosen(
         raise ValueError(f"model must be an nn.Module, whose weights can be trained; got {type(model).__name__}")
     if isinstance(strategy, type) or not (callable(strategy) or isinstance(strategy, Stateful)):
         raise ValueError(f"strategy must be one such as Adversarial(Linf(0.3)), or a function; got {strategy!r}")
-    if not isinstance(given["fast"], Fast):
+    if not isinstance(given.get("fast", Fast()), Fast):
         raise ValueError(f"fast must be a Fast(...); got {given['fast']!r}")
     batch = _batch(data, count, given)
     per_epoch = -(-len(data) // batch) if isinstance(data, Stream) else len(data) // batch
