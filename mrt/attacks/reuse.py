@@ -104,9 +104,8 @@ def prove(task: Task[Any], points: Tensor | list[Tensor]) -> None:
     twin, count, n = task.seen.twin if task.seen is not None else None, len(points), len(task.x)
     form = (points[0].shape, count)
     seen = 0 if twin is None else twin.proven.get(form, 0)
-    if twin is not None:
+    if twin is not None and seen % EVERY:
         twin.proven[form] = seen + 1
-    if seen % EVERY:
         return
     rows = torch.arange(n, device=task.x.device)
     winner = (rows + 1) % count  # never the first for an example alone
@@ -121,5 +120,5 @@ def prove(task: Task[Any], points: Tensor | list[Tensor]) -> None:
             "too (InstanceNorm and LSTM do not): its gradient for a batch of winners is off by "
             f"{gap:.1e} of its length, more than {allowed:g}"
         )
-    if twin is not None and not bool((plain != 0).any(1).all()):
-        twin.proven[form] = 0  # a gradient of zero proves nothing
+    if twin is not None and bool((plain != 0).any(1).all()):  # a gradient of zero proves nothing
+        twin.proven[form] = seen + 1
