@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
+import warnings
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -46,13 +50,14 @@ def images(name: str, x: Any) -> None:
         raise ValueError(f"{name} must be a torch.float32 tensor with values in [0, 1]; got {given}")
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"{name} must be a non-empty batch (N, C, H, W); got shape {tuple(x.shape)}")
-    low, high = (float(v) for v in torch.aminmax(x.detach()))
+    low, high = extent(x)
     if not (low >= 0 and high <= 1):  # NaN fails the comparison
         raise ValueError(f"{name} must lie in [0, 1] without NaN; got values from {low:g} to {high:g}")
 
 
-def labels(name: str, y: Any, x: Tensor) -> None:
-    """y is int64 (N,) on x's device, with no negative entry. The upper end is known once the model has answered."""
+def labels(name: str, y: Any, x: Tensor) -> int:
+    """The highest of the labels y, which are int64 (N,) on x's device with no negative entry. What they may be at most
+    is known once the model has answered."""
     if not isinstance(y, Tensor) or y.dtype != torch.int64:
         given = f"a {y.dtype} tensor" if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(f"{name} must be a torch.int64 tensor of class numbers; got {given}")
@@ -63,8 +68,42 @@ def labels(name: str, y: Any, x: Tensor) -> None:
         )
     if y.device != x.device:
         raise ValueError(f"{name} must be on the images' device {x.device}; got {y.device}")
-    if int(y.min()) < 0:
-        raise ValueError(f"{name} must hold class numbers of at least 0; got {int(y.min())}")
+    lowest, highest = (int(v) for v in extent(y))
+    if lowest < 0:
+        raise ValueError(f"{name} must hold class numbers of at least 0; got {lowest}")
+    return highest
+
+
+def vouch(tensor: Tensor, low: float, high: float) -> Tensor:
+    """The tensor, whose values are known to lie in [low, high] and will be watched for NaN: while nobody writes to it,
+    nobody needs to wait for a GPU to look at them."""
+    tensor._mrt_extent = tensor._version, low, high  # type: ignore[attr-defined]
+    return tensor
+
+
+def vouched(tensor: Tensor) -> bool:
+    """Was it `vouch`ed for, and not written to since?"""
+    known = getattr(tensor, "_mrt_extent", None)
+    return known is not None and known[0] == tensor._version
+
+
+def extent(tensor: Tensor) -> tuple[float, float]:
+    """The smallest and the largest value, both NaN if any is; or bounds of them where somebody vouches for these."""
+    if vouched(tensor):
+        _, low, high = tensor._mrt_extent  # type: ignore[attr-defined]
+        return low, high
+    low, high = torch.stack(torch.aminmax(tensor.detach())).tolist()
+    return low, high
+
+
+def warn(text: str) -> None:
+    """A UserWarning on the caller's line, outside this package; shown each time it is given."""
+    frame: FrameType | None = sys._getframe(1)
+    home = str(Path(__file__).parent)
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(home):
+        frame = frame.f_back
+    assert frame is not None
+    warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno)
 
 
 def logits(out: Any, x: Tensor) -> Tensor:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mrt import checks
+from mrt.attacks.captured import State, Step, walked
 from mrt.attacks.gradient import input_grad
 from mrt.attacks.iterative import Iterative
 from mrt.attacks.losses import Goal, margin, named
-from mrt.attacks.task import Best, Policy, Task, open_task, restarted
+from mrt.attacks.task import Best, Task, open_task, restarted
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import L1
 
@@ -65,8 +67,15 @@ class APGD(Iterative):
         sparse = isinstance(ball, L1)
         first = self.step_size if self.step_size is not None else ball.eps * (1 if sparse else 2)
         size = torch.as_tensor(first, dtype=task.x.dtype, device=task.x.device).expand(rows)
-        walk = _Walk(task, task.begin(self.random_start), self.best)
-        return _sparse(walk, size, self.steps, self.share) if sparse else _smooth(walk, size, self.steps)
+        x_adv = task.begin(self.random_start)
+        best = Best(self.best).begin(x_adv)
+        grad, loss = _look(task, x_adv, best)
+        walk = _Walk(x_adv, grad, loss, x_adv, grad, loss)
+        if sparse:
+            _sparse(task, walk, best, size, self.steps, self.share)
+        else:
+            _smooth(task, walk, best, size, self.steps)
+        return best
 
     def _each_target(self, task: Task[Ball]) -> Best:
         """A run towards each target in turn. Losses towards different classes are not comparable, so the points that
@@ -89,76 +98,98 @@ class APGD(Iterative):
         return best
 
 
-class _Walk:
-    """Where one run stands: the current point, the point of largest loss so far (`top`), and the best to return."""
+class _Walk(NamedTuple):
+    """Where one run stands: the current point and the point of largest loss so far (`top`)."""
 
-    def __init__(self, task: Task[Ball], x_adv: Tensor, policy: Policy) -> None:
-        self.task, self.best = task, Best(policy)
-        self.here = x_adv
-        self.grad, self.loss = self._look(x_adv)
-        self.top, self.top_grad, self.top_loss = self.here, self.grad, self.loss
+    here: Tensor
+    grad: Tensor
+    loss: Tensor
+    top: Tensor
+    top_grad: Tensor
+    top_loss: Tensor
 
-    def go(self, x_adv: Tensor) -> Tensor:
-        """Move there; bool (N,), has the loss risen?"""
-        grad, loss = self._look(x_adv)
-        rose, higher = loss > self.loss, loss > self.top_loss
-        self.here, self.grad, self.loss = x_adv, grad, loss
-        self.top, self.top_grad = _where(higher, x_adv, self.top), _where(higher, grad, self.top_grad)
-        self.top_loss = torch.where(higher, loss, self.top_loss)
-        return rose
-
-    def back(self, rows: Tensor) -> None:
-        """Return to the point of largest loss, in those examples."""
-        self.here, self.grad = _where(rows, self.top, self.here), _where(rows, self.top_grad, self.grad)
-        self.loss = torch.where(rows, self.top_loss, self.loss)
-
-    def _look(self, x_adv: Tensor) -> tuple[Tensor, Tensor]:
-        grad, logits, loss = input_grad(self.task.f, x_adv, self.task.goal)
-        self.best.offer(x_adv, loss, self.task.goal.reached(logits))
-        return grad, loss
+    def back(self, rows: Tensor) -> _Walk:
+        """Returned to the point of largest loss, in those examples."""
+        here, grad = _where(rows, self.top, self.here), _where(rows, self.top_grad, self.grad)
+        return self._replace(here=here, grad=grad, loss=torch.where(rows, self.top_loss, self.loss))
 
 
-def _smooth(walk: _Walk, size: Tensor, steps: int) -> Best:
+def _look(task: Task[Ball], x_adv: Tensor, best: Best) -> tuple[Tensor, Tensor]:
+    """The gradient and the loss there; the point is offered to `best`."""
+    grad, logits, loss = input_grad(task.f, x_adv, task.goal)
+    best.offer(x_adv, loss, task.goal.reached(logits))
+    return grad, loss
+
+
+def _gone(task: Task[Ball], walk: _Walk, x_adv: Tensor, best: Best) -> tuple[_Walk, Tensor]:
+    """Moved there; bool (N,), has the loss risen?"""
+    grad, loss = _look(task, x_adv, best)
+    higher = loss > walk.top_loss
+    top, top_grad = _where(higher, x_adv, walk.top), _where(higher, grad, walk.top_grad)
+    return _Walk(x_adv, grad, loss, top, top_grad, torch.where(higher, loss, walk.top_loss)), loss > walk.loss
+
+
+def _smooth(task: Task[Ball], walk: _Walk, best: Best, size: Tensor, steps: int) -> None:
     """linf and l2: momentum; at each checkpoint the step halves, and the walk returns to its top, where the loss rose
     in too few steps, or where neither the top nor the step has changed since the last checkpoint."""
-    x, ball = walk.task.x, walk.task.threat
-    move = walk.task.mover(ball)
-    period, since = max(int(FIRST_CHECK * steps), 1), 0
-    previous, rises = walk.here, torch.zeros_like(size)
-    halved, top_then = torch.ones_like(size, dtype=torch.bool), walk.top_loss
-    for step in range(steps):
-        here, share = walk.here, MOMENTUM if step else 1.0
-        ahead = move(here, walk.grad, size, None)
-        aim = here + share * (ahead - here) + (1 - share) * (here - previous)
-        rises = rises + walk.go(ball.apply(x, ball.project(aim - x, x)))
-        previous, since = here, since + 1
-        if since == period:
+
+    def make(task: Task[Ball], share: float = MOMENTUM) -> Step:
+        x, ball, move = task.x, task.threat, task.mover(task.threat)
+
+        def step(state: State, best: Best, many: Tensor | None) -> State:
+            walk, (previous, rises, size) = _Walk(*state[:6]), state[6:]
+            here = walk.here
+            ahead = move(here, walk.grad, size, None)
+            aim = here + share * (ahead - here) + (1 - share) * (here - previous)
+            walk, rose = _gone(task, walk, ball.apply(x, ball.project(aim - x, x)), best)
+            return *walk, here, rises + rose, size
+
+        return step
+
+    period, done, rises = max(int(FIRST_CHECK * steps), 1), 0, torch.zeros_like(size)
+    halved, top_then, previous = torch.ones_like(size, dtype=torch.bool), walk.top_loss, walk.here
+    while done < steps:
+        count, state = min(period, steps - done), (*walk, previous, rises, size)
+        if not done:  # the first step has no momentum
+            state = make(task, share=1.0)(state, best, None)
+        state = walked(make, ("apgd",), task, state, best, [None] * (count - (not done)))
+        walk, (previous, rises, size), done = _Walk(*state[:6]), state[6:], done + count
+        if count == period:
             stalled = (rises <= RISES * period) | (~halved & (walk.top_loss <= top_then))
             size = torch.where(stalled, size / 2, size)
-            walk.back(stalled)
-            halved, top_then, rises, since = stalled, walk.top_loss, torch.zeros_like(size), 0
+            walk = walk.back(stalled)
+            halved, top_then, rises = stalled, walk.top_loss, torch.zeros_like(size)
             period = max(period - max(int(CHECK_SHRINKS * steps), 1), max(int(LEAST_CHECK * steps), 1))
-    return walk.best
 
 
-def _sparse(walk: _Walk, first: Tensor, steps: int, share: float) -> Best:
+def _sparse(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps: int, share: float) -> None:
     """l1: the share of entries that move follows the sparsity of the top; where that has just fallen the walk starts
     again from there with the first step, elsewhere the step shrinks."""
-    x, entries = walk.task.x, walk.task.x[0].numel()
-    move, size = walk.task.mover(walk.task.threat), first
-    support = torch.full_like(walk.task.goal.y, entries)
-    keep = (share * support).long().clamp(min=1)
-    period = max(int(L1_PERIOD * steps), 1)
-    for step in range(steps):
-        walk.go(move(walk.here, walk.grad, size, keep))
-        if (step + 1) % period == 0:
-            now = (walk.top != x).flatten(1).sum(1)
+
+    def make(task: Task[Ball]) -> Step:
+        move = task.mover(task.threat)
+
+        def step(state: State, best: Best, many: Tensor | None) -> State:
+            walk, (size, keep) = _Walk(*state[:6]), state[6:]
+            walk, _ = _gone(task, walk, move(walk.here, walk.grad, size, keep), best)
+            return *walk, size, keep
+
+        return step
+
+    support = torch.full_like(task.goal.y, task.x[0].numel())
+    size, keep = first, (share * support).long().clamp(min=1)
+    period, done = max(int(L1_PERIOD * steps), 1), 0
+    while done < steps:
+        count = min(period, steps - done)
+        state = walked(make, ("apgd",), task, (*walk, size, keep), best, [None] * count)
+        walk, done = _Walk(*state[:6]), done + count
+        if count == period:
+            now = (walk.top != task.x).flatten(1).sum(1)
             tighter = now < L1_STALLED * support
             size = torch.where(tighter, first, torch.maximum(size / L1_TIGHTER, L1_LEAST_STEP * first))
             keep = (now / L1_TIGHTER).long().clamp(min=1)
             support = now
-            walk.back(tighter)
-    return walk.best
+            walk = walk.back(tighter)
 
 
 def _where(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -1,33 +1,34 @@
 """The steps of an attack's loop: run one after the other, or recorded once as a CUDA graph and replayed.
 
 A recorded step reads and writes tensors that stay where they are, so a recording is kept with the model's twin and
-serves every later batch of its shape, and smaller ones, filled up.
+serves every later batch of about its size; a smaller one is filled up.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mrt import kernels
+from mrt import checks, kernels
+from mrt.attacks.gradient import PassCount
+from mrt.attacks.graphs import Turns, capture
 from mrt.attacks.losses import LOSSES
 from mrt.attacks.task import Best, Task
+from mrt.attacks.twin import Twin, twins_of
 from mrt.threats import AnyOf
 
 State = tuple[Tensor, ...]
 Step = Callable[[State, Best, Tensor | None], State]
 """(where the search stands, the best so far, entries an l1 step moves) -> where it stands next."""
-KEPT = 8  # recordings of one model
-AT_LEAST = 0.5  # of a recording's batch must be filled
+KEPT = 8  # recordings of one twin
+PAUSE = 100  # calls that run without a recording after the memory was too short for one
 
-_pools: dict[torch.device, Any] = {}
-_lock = threading.RLock()  # recordings share memory: one replays at a time
+_lock = threading.RLock()  # a recording serves one caller at a time
 
 
 def walked(
@@ -51,12 +52,17 @@ def walked(
     return state
 
 
+def recordings_of(model: nn.Module) -> int:
+    """How many steps are recorded of that model at this moment; one that was refused is none."""
+    return sum(isinstance(held, Recording) for twin in twins_of(model) for held in twin.captured.values())
+
+
 def _capturable(task: Task[Any]) -> bool:
     """Can its steps be recorded? The loss must be one that reads nothing but its arguments, and the kernels must take
     the images: what torch code computes once per batch would be recorded as a constant."""
     members = task.threat.threats if isinstance(task.threat, AnyOf) else (task.threat,)
     plain = not any(isinstance(getattr(t, "eps", None), Tensor) for t in members)
-    twin = task.seen is not None and task.seen.twin is not None and not task.seen.watched  # a replay shows nobody
+    twin = task.seen is not None and task.seen.twin is not None and task.seen.replayable
     return task.fast.graph and twin and plain and task.goal.loss in LOSSES.values() and ready(task.x)
 
 
@@ -73,26 +79,48 @@ def _recording(
     best: Best,
     keep: Tensor | None,
 ) -> Recording | None:
-    """One that fits, made if there is none; None if all that is there is too large, or the step cannot be recorded."""
+    """One that fits, made if there is none; None where the step cannot be recorded."""
     assert task.seen is not None and task.seen.twin is not None
-    held, rows = task.seen.twin.captured, len(task.x)
-    form = (task.x.shape[1:], task.x.stride(), task.x.device, task.goal.target is None, task.goal.any_wrong)
+    twin, rows = task.seen.twin, len(task.x)
+    # Sizes up to the same power of two share a recording, so that at least half of it is filled; with BatchNorm's
+    # statistics over the batch what fills it up would count, so that there every size has its own.
+    size = rows if task.seen.bn == "batch" else (rows - 1).bit_length()
+    form = (size, task.x.shape[1:], task.x.stride(), task.x.device, task.goal.target is None, task.goal.any_wrong)
     key = (settings, keep is None, task.threat, task.goal.loss, best.policy, form)
-    found: Recording | None = held.get(key)
-    least = 1.0 if task.seen.bn == "batch" else AT_LEAST  # examples that fill up would be in the batch's statistics
-    if found is None and key in held or found is not None and rows < least * found.size:
+    found: Recording | Refused | None = twin.captured.get(key)
+    if isinstance(found, Refused) and found.calls_left:
+        found.calls_left -= 1
         return None
-    if found is None or rows > found.size:
-        try:
-            found = held[key] = Recording(make, task, state, best, keep)
-        except RuntimeError as error:
-            held[key] = None
-            warnings.warn(f"this model's attack steps cannot be recorded and run without: {error}", stacklevel=2)
-            return None
-    held.move_to_end(key)
-    while len(held) > KEPT:
-        held.popitem(last=False)
-    return found
+    if not isinstance(found, Recording) or rows > found.size:
+        found = _record(make, task, state, best, keep, twin)
+    twin.captured[key] = found
+    twin.captured.move_to_end(key)
+    while len(twin.captured) > KEPT:
+        twin.captured.popitem(last=False)
+    return found if isinstance(found, Recording) else None
+
+
+def _record(
+    make: Callable[[Task[Any]], Step], task: Task[Any], state: State, best: Best, keep: Tensor | None, twin: Twin
+) -> Recording | Refused:
+    """A recording, or the fact that none can be had, which the first time is said on the caller's line."""
+    try:
+        return Recording(make, task, state, best, keep)
+    except RuntimeError as error:
+        short = isinstance(error, torch.cuda.OutOfMemoryError)
+        if not twin.complained:
+            twin.complained = True
+            said = "the memory is too short to record this model's attack steps, which run without for a while"
+            said = said if short else "this model's attack steps cannot be recorded and run without"
+            checks.warn(f"{said}: {(str(error).strip().splitlines() or [repr(error)])[0]}")
+        return Refused(PAUSE if short else -1)
+
+
+class Refused:
+    """A step that could not be recorded. `calls_left`: how many calls will not try again; negative for all."""
+
+    def __init__(self, calls_left: int) -> None:
+        self.calls_left = calls_left
 
 
 class Recording:
@@ -103,42 +131,58 @@ class Recording:
     ) -> None:
         goal, self.size = task.goal, len(task.x)
         target = None if goal.target is None else goal.target.clone()
-        # Nothing here leads back to the twin that holds this: both would wait for the garbage collector.
-        self.task = replace(
-            task, f=task.f.alone(), seen=None, x=task.x.clone(), goal=replace(goal, y=goal.y.clone(), target=target)
-        )
+        # Nothing here leads back to the twin that holds this, nor from the step to this recording: both would wait for
+        # the garbage collector, which could then destroy a graph at any moment.
+        passes = PassCount()
+        goal = replace(goal, y=goal.y.clone(), target=target)
+        self.task = replace(task, f=task.f.alone(passes), seen=None, x=task.x.clone(), goal=goal)
         self.state = tuple(t.clone() for t in state)
         self.best = Best(best.policy).begin(task.x)
         self.keep = None if keep is None else keep.clone()
-        step = make(self.task)
-
-        def body() -> None:
-            held = self.best.held
-            state = step(self.state, self.best, self.keep)
-            for old, new in zip((*self.state, *held), (*state, *self.best.held), strict=True):
-                if new is not old:
-                    old.copy_(new)
-            self.best.held = held
-
-        self.body = body  # and with it whatever its memory is
-        self.replay = capture(body, task.x.device)
+        self.body = _in_place(make(self.task), self.state, self.best, self.keep)  # and with it whatever its memory is
+        self.body()
+        self.passes = passes.stopped()  # of one step: a replay does them unseen
+        self.turns = Turns(task.x.device)
+        self.replay = capture(self.body, task.x.device)
 
     def run(self, task: Task[Any], state: State, best: Best, keeps: Sequence[Tensor | None]) -> State:
         """The state after a replay for each of `keeps`, the best in `best`."""
         task.f.check_labels(self.task.f.classes)  # which a replay would not look at
-        _load(self.task.x, task.x)
-        _load(self.task.goal.y, task.goal.y)
-        if self.task.goal.target is not None and task.goal.target is not None:
-            _load(self.task.goal.target, task.goal.target)
-        for mine, given in zip((*self.state, *self.best.held), (*state, *best.held), strict=True):
-            _load(mine, given)
-        for keep in keeps:
-            if self.keep is not None and keep is not None:
-                _load(self.keep, keep)
-            self.replay()
-        rows = len(task.x)
-        best.held = tuple(t[:rows].clone() for t in self.best.held)  # type: ignore[assignment]
-        return tuple(t[:rows].clone() for t in self.state)
+        with self.turns.next():
+            _load(self.task.x, task.x)
+            _load(self.task.goal.y, task.goal.y)
+            if self.task.goal.target is not None and task.goal.target is not None:
+                _load(self.task.goal.target, task.goal.target)
+            for mine, given in zip((*self.state, *self.best.held), (*state, *best.held), strict=True):
+                _load(mine, given)
+            for keep in keeps:
+                if self.keep is not None and keep is not None:
+                    _load(self.keep, keep)
+                self.replay()
+            rows = len(task.x)
+            best.held = tuple(t[:rows].clone() for t in self.best.held)  # type: ignore[assignment]
+            found = tuple(t[:rows].clone() for t in self.state)
+        if task.seen is not None:
+            task.seen.replayed(*(count * len(keeps) * rows // self.size for count in self.passes))
+        return found
+
+
+def _in_place(step: Step, state: State, best: Best, keep: Tensor | None) -> Callable[[], None]:
+    """The step as something that reads and writes those tensors where they are."""
+
+    def body() -> None:
+        held = (*state, *best.held)
+        best_held = best.held
+        after = (*step(state, best, keep), *best.held)
+        places = {t.data_ptr() for t in held}
+        # What a step hands on from one place to another must not be overwritten before it is read there.
+        pairs = [(old, new) for old, new in zip(held, after, strict=True) if new is not old]
+        pairs = [(old, new.clone() if new.data_ptr() in places else new) for old, new in pairs]
+        for old, new in pairs:
+            old.copy_(new)
+        best.held = best_held
+
+    return body
 
 
 def _load(to: Tensor, values: Tensor) -> None:
@@ -146,20 +190,3 @@ def _load(to: Tensor, values: Tensor) -> None:
     to[: len(values)].copy_(values)
     if len(values) < len(to):
         to[len(values) :].copy_(values[:1].expand_as(to[len(values) :]))
-
-
-def capture(body: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """A CUDA graph of it, after three runs on the side: these compile what is to be compiled."""
-    with torch.cuda.device(device):
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                body()
-        torch.cuda.current_stream().wait_stream(aside)
-        pool = _pools.setdefault(device, torch.cuda.graph_pool_handle())  # one for all: no two replay at the same time
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            body()
-    replay: Callable[[], None] = graph.replay
-    return replay

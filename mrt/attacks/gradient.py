@@ -64,24 +64,67 @@ class Seen:
     """The model as attacks call it, in the precision they ask for: itself, or its `twin` where there is one."""
 
     def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
-        self.precision, self.call, self.bn = fast.precision, model, bn
+        self.precision, self.bare, self.bn = fast.precision, model, bn
         self.twin: Twin | None = None
-        around = getattr(model, "around", None)  # of a module that only watches `model.model`: the evaluator's
-        self.watched = around is not None
-        inner: Any = getattr(model, "model", None) if self.watched else model
-        if isinstance(inner, nn.Module) and fast != Fast() and (fast != Fast(compile=True) or _on_gpu(inner)):
+        # A module that only watches `model.model` (the evaluator's) says how with `around`.
+        self.watcher: Any = model if hasattr(model, "around") else None
+        inner: Any = getattr(model, "model", None) if self.watcher is not None else model
+        self.call = model
+        if isinstance(inner, nn.Module) and fast != Fast() and (fast != Fast(compile=fast.compile) or _on_gpu(inner)):
             self.twin = twin_of(inner, bn, fast)
-            self.call = around(self.twin.call) if around is not None else self.twin.call
+            self.bare = self.twin.call
+            self.call = self.bare if self.watcher is None else self.watcher.around(self.bare)
 
     def __call__(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
             return self.call(x)
 
-    def alone(self) -> Seen:
-        """The same without its twin."""
+    @property
+    def replayable(self) -> bool:
+        """Can what it does be repeated unseen? A watcher must be able to take the count of passes afterwards."""
+        return self.watcher is None or bool(self.watcher.takes_counts)
+
+    def replayed(self, forward: int, backward: int) -> None:
+        """So many images passed through the twin, and so many gradients came back, in a replay."""
+        if self.watcher is not None:
+            self.watcher.count(forward, backward)
+
+    def alone(self, passes: PassCount) -> Seen:
+        """The same with no way to its twin or to who watches, but counted."""
         seen = copy.copy(self)
-        seen.twin = None
+        seen.twin = seen.watcher = None
+        seen.call = passes.around(self.bare)
         return seen
+
+
+class PassCount:
+    """How many images pass through a model, and how many gradients come back, until it is stopped."""
+
+    def __init__(self) -> None:
+        self.forward = self.backward = 0
+        self.on = True
+
+    def around(self, f: Model) -> Model:
+        """The model, counted."""
+
+        def seen(x: Tensor) -> Tensor:
+            if not self.on:
+                return f(x)
+            self.forward += len(x)
+            if x.requires_grad:
+                x = x.view_as(x)
+                x.register_hook(self._came_back)
+            return f(x)
+
+        return seen
+
+    def stopped(self) -> tuple[int, int]:
+        """What was counted; nothing is from now on."""
+        self.on = False
+        return self.forward, self.backward
+
+    def _came_back(self, grad: Tensor) -> None:
+        self.backward += len(grad)
 
 
 def _on_gpu(model: nn.Module) -> bool:

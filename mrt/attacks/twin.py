@@ -4,9 +4,10 @@ good, may hold its weights in bfloat16, and may be compiled; what a CUDA graph h
 from __future__ import annotations
 
 import copy
+import functools
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +20,8 @@ from mrt.protocols import Fast
 
 HEAVY = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 """Layers whose weights bfloat16 autocast would convert at every call."""
+COMPILE_MODES = {True: "default", "max-autotune": "max-autotune-no-cudagraphs"}
+DICTIONARIES = frozenset((dict, OrderedDict))
 PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 
 _TWINS: WeakKeyDictionary[nn.Module, dict[tuple[str, str, bool], Twin]] = WeakKeyDictionary()
@@ -31,6 +34,7 @@ class Twin:
     def __init__(self, model: nn.Module, bn: str, fast: Fast) -> None:
         self.made_of = _identity(model)
         self.captured: OrderedDict[Any, Any] = OrderedDict()
+        self.complained = False  # that a step cannot be recorded
         self.proven: dict[Any, int] = {}
         heavy = [m for m in model.modules() if isinstance(m, HEAVY)] if fast.precision == "bfloat16" else []
         heavy = [m for m in heavy if m._parameters.keys() <= {"weight", "bias"}]  # those are not made from others
@@ -58,15 +62,14 @@ class Twin:
             part.training = False
             if isinstance(part, _BatchNorm) and bn == "batch":
                 part.training, part.track_running_stats = True, False
-        stem = next((m for m in module.modules() if isinstance(m, HEAVY)), None)
-        if (
-            stem is not None
-            and fast.precision == "bfloat16"
-            and all(p.dtype == torch.float32 for p in stem.parameters())
-        ):
-            _in_float32(stem)
-        compiled = fast.compile and any(p.is_cuda for p in module.parameters())
-        self.call = torch.compile(module, mode="max-autotune-no-cudagraphs") if compiled else module
+        if fast.precision == "bfloat16":
+            layers = [m for m in module.modules() if isinstance(m, HEAVY)]
+            if layers and all(p.dtype == torch.float32 for p in layers[0].parameters()):
+                # Its answer is rounded, unless it is the model's own: all that follows would else stay in float32.
+                _sees_pixels(layers[0], torch.float32 if len(layers) == 1 else torch.bfloat16)
+        self.call = module
+        if fast.compile and any(p.is_cuda for p in module.parameters()):
+            self.call = torch.compile(module, mode=COMPILE_MODES[fast.compile], dynamic=False)
 
     def refresh(self) -> None:
         """Take over the model's weights of this moment."""
@@ -87,16 +90,35 @@ def twin_of(model: nn.Module, bn: str, fast: Fast) -> Twin:
     return twins[key]
 
 
-def _in_float32(stem: nn.Module) -> None:
-    """The first layer sees the pixels: in bfloat16 a perturbation would be rounded by up to half of 1/255."""
-    forward = stem.forward
+def twins_of(model: nn.Module) -> list[Twin]:
+    """Those that there are at this moment."""
+    return list(_TWINS.get(model, {}).values())
 
-    def precise(x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            out: Tensor = forward(x.float())
-            return out
 
-    stem.forward = precise
+def _sees_pixels(stem: nn.Module, answer: torch.dtype) -> None:
+    """The first layer computes in float32, since bfloat16 would round a pixel's perturbation by up to half of 1/255;
+    what it answers is in `answer`."""
+    if "forward" in vars(stem):  # somebody's own, which a class's would not replace
+        own = stem.forward
+        stem.forward = lambda x: _in_float32(own, x, answer)
+    else:
+        # Another class, not a function that hangs on the layer and holds it: that waits for the garbage collector.
+        stem.__class__ = _precise(type(stem), answer)
+
+
+@functools.cache
+def _precise(kind: type[nn.Module], answer: torch.dtype) -> type[nn.Module]:
+    """Layers of that kind, but such."""
+
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        return _in_float32(functools.partial(kind.forward, self), x, answer)
+
+    return type(kind.__name__, (kind,), {"forward": forward})
+
+
+def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor, answer: torch.dtype) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        return forward(x.float()).to(answer)
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -120,12 +142,29 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
 
 def _identity(model: nn.Module) -> list[Any]:
     """What must not change for a twin to stay one: modules, hooks, attributes, and where the tensors lie. Of an object
-    of the caller's own, which object it is and what its attributes say."""
+    of the caller's own, which object it is and what its attributes say. This is looked at in every call of an attack,
+    so what there is most of, empty dictionaries of hooks, plain values and tensors, comes first."""
     found: list[Any] = []
     for part in model.modules():
         found.append(type(part))
-        found += [(name, _told(held)) for name, held in part.__dict__.items() if name not in ("training", "_modules")]
+        for name, held in part.__dict__.items():
+            kind = type(held)
+            if kind in PLAIN:
+                if name != "training":
+                    found += (name, held)
+            elif kind in DICTIONARIES:
+                if held and name != "_modules":
+                    found.append(name)
+                    for key, value in held.items():
+                        found += (key, _place(value) if isinstance(value, Tensor) else _told(value, 1))
+            else:
+                found += (name, _told(held))
     return found
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Where a tensor lies, and how."""
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device
 
 
 def _told(value: Any, depth: int = 0) -> Any:
@@ -134,7 +173,7 @@ def _told(value: Any, depth: int = 0) -> Any:
     if kind in PLAIN:
         return value
     if isinstance(value, Tensor):
-        return value.data_ptr(), value.shape, value.stride(), value.dtype, value.device
+        return _place(value)
     if kind in (list, tuple, set, frozenset):
         return kind, *(_told(one, depth + 1) for one in value)
     if isinstance(value, dict):

@@ -152,7 +152,9 @@ class L1(_Pixels):
         """Gaussian noise from far outside, projected: a few entries, changed a lot. (A Laplace direction of length eps,
         the papers' start, changes every entry by next to nothing and is a weaker one where a model thresholds its
         input.)"""
-        return self.project(noise.normal(noise.seeds(rng, x), *x.shape[1:]), x)
+        far = noise.normal(noise.seeds(rng, x), *x.shape[1:])
+        found = fused.projected(self, far, x)
+        return self.project(far, x) if found is None else found
 
     @torch.no_grad()
     def project(self, delta: Tensor, x: Tensor) -> Tensor:

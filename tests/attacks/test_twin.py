@@ -162,14 +162,30 @@ def test_a_weight_shared_with_the_first_layer_stays_whole() -> None:
     assert kinds == [torch.float32, torch.float32, torch.bfloat16, torch.bfloat16, torch.bfloat16]
 
 
-def test_the_first_layer_sees_float32_pixels() -> None:
-    """Also where autocast, or the caller, would have it otherwise."""
+@pytest.mark.parametrize("own_forward", [False, True])
+def test_the_first_layer_computes_in_float32_and_answers_in_bfloat16(own_forward: bool) -> None:
+    """Also where autocast, or the caller, would have it otherwise. A float32 answer would keep all that follows, up to
+    the next convolution and through every residual connection, in float32."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.Linear(5, 5))
+    if own_forward:
+        plain = net[1].forward
+        net[1].forward = lambda x: plain(x)  # type: ignore[method-assign, assignment]
     module: Any = twins.twin_of(net, "eval", mrt.Fast("bfloat16")).call
     x = torch.rand(3, 2, 8, 8)
+    expected = net[1](x.flatten(1)).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        assert module[1](x.flatten(1)).dtype == torch.float32
-        assert module[1](x.flatten(1).bfloat16()).dtype == torch.float32
+        assert torch.equal(module[1](x.flatten(1)), expected)
+        assert module[1](x.flatten(1).bfloat16()).dtype == torch.bfloat16
+    assert isinstance(module[1], nn.Linear)
+
+
+def test_a_model_of_one_layer_answers_in_float32() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(128, 5))
+    module: Any = twins.twin_of(net, "eval", mrt.Fast("bfloat16")).call
+    x = torch.rand(3, 2, 8, 8)
+    plain = net(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(module(x), plain) and module(x).dtype == torch.float32
 
 
 def test_a_copy_that_cannot_be_made_is_explained() -> None:

@@ -1,0 +1,150 @@
+"""A graph that cannot be recorded, or is dropped, harms no other. On a pretended CUDA device."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from mrt.attacks import graphs
+from tests.pretend import Gpu, pretending
+
+CUDA = torch.device("cuda:0")
+
+
+@pytest.fixture
+def gpu() -> Iterator[Gpu]:
+    with pretending() as device:
+        yield device
+
+
+def adding(number: Tensor) -> Callable[[], None]:
+    return lambda: number.add_(1).mul_(1).sub_(0)
+
+
+class Breaking:
+    """A body that is harmless until it is recorded, and then waits for the device."""
+
+    def __init__(self, gpu: Gpu, number: Tensor) -> None:
+        self.gpu, self.number = gpu, number
+
+    def __call__(self) -> None:
+        self.number.add_(1)
+        if self.gpu.tape is not None:
+            torch.cuda.current_stream().synchronize()
+
+
+def test_a_replay_does_what_the_body_did(gpu: Gpu) -> None:
+    number = torch.zeros(2, device="cuda")
+    replay = graphs.capture(adding(number), CUDA)
+    warm = float(number[0])
+    assert warm == graphs.WARM_UPS + 1, "a pretended recording computes, too"
+    replay()
+    assert float(number[0]) == warm + 1 and gpu.counts.recorded == 1
+
+
+def test_the_warm_up_runs_on_the_graphs_own_stream(gpu: Gpu) -> None:
+    """So that a stream's workspaces are born outside the graph's memory; afterwards the caller's stream is back."""
+    before, seen = gpu.stream, []
+    graphs.capture(lambda: seen.append(gpu.stream) or torch.zeros(1, device="cuda").add_(1), CUDA)  # type: ignore[func-returns-value, arg-type]
+    assert len(seen) == graphs.WARM_UPS + 1 and len(set(seen)) == 1 and seen[0] is not before
+    assert gpu.stream is before
+
+
+def test_live_graphs_share_no_stream(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dropping one would free the workspaces of its stream under the others; when all are taken nothing is recorded,
+    until one has gone."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # which takes a second for all of these
+    number, replays = torch.zeros(1, device="cuda"), list[Any]()
+    with pytest.raises(RuntimeError, match="as many as there are streams"):
+        while True:
+            replays.append(graphs.capture(adding(number), CUDA))
+    streams = [replay.__self__.recorded_on.cuda_stream for replay in replays]
+    assert len(set(streams)) == len(streams) >= graphs.STREAMS
+    freed = replays.pop(5).__self__.recorded_on.cuda_stream
+    again: Any = graphs.capture(adding(number), CUDA)
+    assert again.__self__.recorded_on.cuda_stream == freed
+
+
+def test_a_body_that_looks_at_a_value_is_refused_before_a_recording_begins(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, begun = torch.zeros(1, device="cuda"), []
+    plain = torch.cuda.graph
+    monkeypatch.setattr(torch.cuda, "graph", lambda *given, **how: begun.append(gpu.sync_debug) or plain(*given, **how))
+
+    def looking() -> None:
+        number.add_(number.sum().item())
+
+    with pytest.raises(RuntimeError):
+        graphs.capture(looking, CUDA)
+    assert len(begun) == 1, "only what releases the generator"
+    assert gpu.sync_debug == 0 and float(number[0]) == 0
+    graphs.capture(adding(number), CUDA)()
+
+
+def test_a_recording_that_breaks_off_leaves_nothing_behind(gpu: Gpu) -> None:
+    """The stream is the caller's, a recording that succeeds has released the generator, others go on, and a new one can
+    be made."""
+    number, before = torch.zeros(1, device="cuda"), gpu.stream
+    first = graphs.capture(adding(number), CUDA)
+    recorded = gpu.counts.recorded
+    with pytest.raises(RuntimeError):
+        graphs.capture(Breaking(gpu, number), CUDA)
+    assert gpu.stream is before and gpu.tape is None and gc.isenabled()
+    assert gpu.counts.recorded == recorded + 1
+    number.zero_()
+    first()
+    graphs.capture(adding(number), CUDA)()
+    assert float(number[0]) == 2 + graphs.WARM_UPS + 1
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_comes_before_a_recording_and_not_during_it(gpu: Gpu, enabled: bool) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.own = self
+
+    found: list[tuple[bool, bool]] = []
+    if not enabled:
+        gc.disable()
+    try:
+        gone, number = weakref.ref(Cycle()), torch.zeros(1, device="cuda")
+
+        def body() -> None:
+            number.add_(1)
+            found.append((gone() is None, gc.isenabled()))
+
+        graphs.capture(body, CUDA)
+        assert set(found) == {(True, False)} and gc.isenabled() == enabled
+    finally:
+        gc.enable()
+
+
+def test_streams_take_turns(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits for what the one before was given last, also where that failed half way."""
+    stream: Any = torch.cuda.Stream
+    one, other, waited = stream(), stream(), []
+    for who in (one, other):
+        monkeypatch.setattr(who, "wait_event", lambda event, who=who: waited.append((who, event)), raising=False)
+    turns = graphs.Turns(CUDA)
+    with torch.cuda.stream(one), turns.next():
+        assert not waited
+    first = turns.last
+    with pytest.raises(KeyError), torch.cuda.stream(other), turns.next():
+        assert waited == [(other, first)]
+        raise KeyError
+    with torch.cuda.stream(one), turns.next():
+        assert [who for who, _ in waited] == [other, one] and waited[1][1] is turns.last
+
+
+def test_on_a_cpu_there_are_no_turns_to_take() -> None:
+    turns = graphs.Turns(torch.device("cpu"))
+    with turns.next():
+        pass
+    assert turns.last is None
