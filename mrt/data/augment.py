@@ -30,7 +30,12 @@ def crop_flip(x: Tensor, offsets: Tensor, flips: Tensor, *, pad: int = 4, mode: 
         got = f"{tuple(offsets.shape)} and {flips.dtype} {tuple(flips.shape)}"
         raise ValueError(f"for {len(x)} images offsets must be ({len(x)}, 2) and flips bool ({len(x)},), got {got}")
     require_below("offsets", offsets, 2 * pad + 1)
-    offsets, flips = offsets.to(x.device), flips.to(x.device)
+    return _cut(x, offsets.to(x.device), flips.to(x.device), pad, mode)
+
+
+def _cut(x: Tensor, offsets: Tensor, flips: Tensor, pad: int, mode: Mode) -> Tensor:
+    """`crop_flip` of what is known to be right and on the device of x."""
+    height, width = x.shape[-2:]
     column = torch.arange(width, device=x.device)
     column = torch.where(flips[:, None], width - 1 - column, column)
     columns = (offsets[:, 1:] - pad + column)[:, None, None, :]
@@ -58,16 +63,20 @@ class CropFlip:
         _require_padding(self.pad, self.mode)
 
     def draw(self, index: Tensor, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """(offsets, flips) of the examples `index`, on the host: uniform corners, a fair coin (or no flip at all)."""
-        seeds = noise.of_index(index.cpu(), seed, epoch, CROP)
+        """(offsets, flips) of the examples `index`: uniform corners, a fair coin (or no flip at all)."""
+        seeds = noise.of_index(index, seed, epoch, CROP)
         corners = [noise.integers(noise.fold(seeds, axis), 0, 2 * self.pad) for axis in (0, 1)]
         flips = (noise.uniform(noise.fold(seeds, 2), 1)[:, 0] < 0.5) & self.flip
         return torch.stack(corners, 1), flips
 
     def __call__(self, x: Tensor, index: Tensor, *, seed: int, epoch: int) -> Tensor:
         """The images `x`, which are the examples `index`, augmented."""
-        offsets, flips = self.draw(index, seed=seed, epoch=epoch)
-        return crop_flip(x, offsets, flips, pad=self.pad, mode=self.mode)
+        return self.apply(x, *self.draw(index, seed=seed, epoch=epoch))
+
+    def apply(self, x: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
+        """The images `x`, augmented by what `draw` has drawn for them."""
+        _require_padding(self.pad, self.mode, *x.shape[-2:])
+        return _cut(x, offsets.to(x.device), flips.to(x.device), self.pad, self.mode)
 
 
 def _require_padding(pad: int, mode: Mode, *sides: int) -> None:

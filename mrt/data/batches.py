@@ -90,9 +90,11 @@ def gather(
     seed: int,
     epoch: int,
     crop: CropFlip = MSD_CROP,
+    drawn: tuple[Tensor, Tensor] | None = None,
     device: torch.device | str | None = None,
 ) -> Batch:
-    """The examples `index` (int64, best on the host) as a batch, augmented as `data.augment` says.
+    """The examples `index` (int64, best where `data.x` is) as a batch, augmented as `data.augment` says: by what `crop`
+    draws for them, or has `drawn` before.
 
     An example's augmentation depends on (seed, epoch, its index) alone, so a batch may be cut into shards, or an epoch
     entered in the middle, and every example is what it would have been. `device` is where the batch goes, None for
@@ -100,7 +102,9 @@ def gather(
     """
     target = data.device if device is None else torch.device(device)
     x_raw = data.float(index).to(target)
-    x = crop(x_raw, index, seed=seed, epoch=epoch) if data.augment == "crop-flip" else x_raw
+    x = x_raw
+    if data.augment == "crop-flip":
+        x = crop.apply(x_raw, *(crop.draw(index, seed=seed, epoch=epoch) if drawn is None else drawn))
     here = index.to(data.device)
     return Batch(x, data.y[here].to(target), here.to(target), x_raw)
 

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from mrt.training import checkpoint
 from mrt.training.board import Board
 from mrt.training.distributed import Together
 from mrt.training.folder import RunFolder
-from mrt.training.observers import average, counted, seed_everything
+from mrt.training.observers import LateNumbers, average, counted, seed_everything
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
 from mrt.training.validation import judged
@@ -44,9 +45,12 @@ class Loop:
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
-        self.visits: tuple[int, Tensor] | None = None
+        self.visits: Visits | None = None
+        self.late = LateNumbers()
         self.index, self.rows, self.best = 0, list[dict[str, float]](), -1.0
         self.best_weights: dict[str, Tensor] = {}
+        self.highest = -1 if isinstance(data, Stream) else int(data.y.max())  # of the labels
+        self.loss = math.nan  # of the latest update that is known
         self.sums = {"loss": 0.0, "updates": 0, "forward": 0, "backward": 0, "seconds": 0.0}
         self.strategy: Any = settings.strategy
         if isinstance(self.strategy, Stateful):
@@ -60,22 +64,24 @@ class Loop:
         with counted(self.model, self.sums):
             while self.index < self.settings.total:
                 began = time.perf_counter()
-                loss = self.update()
-                self.sums["seconds"] += time.perf_counter() - began
+                self.update()
                 self.index += 1
                 done = self.index == self.settings.total
-                bar.update(self.index / self.settings.per_epoch, loss)
                 ended = done or self.index % self.settings.per_epoch == 0
+                saved = self.folder is not None and (ended or self.index % self.settings.checkpoint_every == 0)
+                self.add_losses(self.late.all() if ended or saved else self.late.arrived())
+                self.sums["seconds"] += time.perf_counter() - began
+                bar.update(self.index / self.settings.per_epoch, self.loss)
                 if ended:
                     row = self.end_epoch(bar, done)
                     bar.epoch(row)
                     board.epoch(row)
-                if self.folder is not None and (ended or self.index % self.settings.checkpoint_every == 0):
+                if self.folder is not None and saved:
                     self.check_weights()
                     self.folder.save(checkpoint.of(self))
 
-    def update(self) -> float:
-        """One batch: the strategy's loss or losses, a step of the optimizer after each; their mean."""
+    def update(self) -> None:
+        """One batch: the strategy's loss or losses, and a step of the optimizer after each."""
         seed_everything(self.settings.seed, self.index + 1, self.team.rank)
         schedule = self.settings.schedule
         if schedule is not None and not isinstance(schedule, LRScheduler):
@@ -87,40 +93,62 @@ class Loop:
         try:
             values = [self.descend(loss) for loss in self.losses(batch, self.step(batch))]
         except checks.NoNumbers as error:  # an attack noticed first
-            raise FloatingPointError(self.diverged("the model answers NaN")) from error
+            raise FloatingPointError(self.diverged("the model answers NaN", self.index)) from error
         if not values:
             raise ValueError("the strategy returned no loss at all; it must return a scalar, or an iterator of scalars")
         if isinstance(self.scheduler, BY_UPDATE):
             self.scheduler.step()
         if self.ema is not None:
             average(self.ema, self.model, min(self.settings.ema or 0.0, (1 + self.index) / (10 + self.index)))
-        self.sums["loss"] += sum(values) / len(values)
-        self.sums["updates"] += 1
-        return sum(values) / len(values)
+        self.late.put(self.index, values)
+
+    def add_losses(self, found: list[tuple[int, list[float]]]) -> None:
+        """The losses of earlier updates, by their numbers: into the sums, if they are numbers."""
+        for index, values in found:
+            for value in values:
+                if not math.isfinite(value):
+                    raise FloatingPointError(self.diverged(f"the loss is {value}", index))
+            self.loss = sum(values) / len(values)
+            self.sums["loss"] += self.loss
+            self.sums["updates"] += 1
 
     def batch(self) -> Batch:
         """This process's part of the next batch."""
         s = self.settings
         if isinstance(self.data, Stream):
-            return _laid(self.data.batch(self.index), s.channels_last)
+            return _laid(self.data.batch(self.index), s.channels_last, self.highest)
         epoch, number = divmod(self.index, s.per_epoch)
-        if self.visits is None or self.visits[0] != epoch:
-            self.visits = epoch, self.visits_of(epoch, self.data)
-        index = self.visits[1][number * s.batch_size :][: s.batch_size]
-        batch = gather(self.data, index[self.team.rank :: self.team.count], seed=s.seed, epoch=self.visit, crop=s.crop)
-        return _laid(batch, s.channels_last)
+        if self.visits is None or self.visits.epoch != epoch:
+            self.visits = self.visits_of(epoch, self.data)
+        rows = slice(number * s.batch_size + self.team.rank, (number + 1) * s.batch_size, self.team.count)
+        index, drawn = self.visits.index[rows], self.visits.crops
+        crops = None if drawn is None else (drawn[0][rows], drawn[1][rows])
+        batch = gather(self.data, index, seed=s.seed, epoch=self.visit, crop=s.crop, drawn=crops)
+        return _laid(batch, s.channels_last, self.highest)
 
-    def visits_of(self, epoch: int, data: Images) -> Tensor:
-        """The examples in the order in which that epoch visits them."""
-        s = self.settings
-        if s.labelled is None:
-            return order(len(data), seed=s.seed, epoch=epoch)
-        return balanced_order(data.pseudo, s.batch_size, s.labelled, seed=s.seed, epoch=epoch)
+    def visits_of(self, epoch: int, data: Images) -> Visits:
+        """How that epoch visits its examples. What is drawn for them is drawn at once, where the images are: on a GPU a
+        few launches an epoch, and nothing to send there in an update."""
+        s, where = self.settings, data.x.device
+        if s.labelled is not None:
+            balanced = balanced_order(data.pseudo, s.batch_size, s.labelled, seed=s.seed, epoch=epoch)
+            return Visits(epoch, balanced.to(where), None, None)
+        index = order(len(data), seed=s.seed, epoch=epoch).to(where)
+        crops = s.crop.draw(index, seed=s.seed, epoch=epoch) if data.augment == "crop-flip" else None
+        return Visits(epoch, index, crops, noise.of_index(index.to(data.device), s.seed, epoch, ATTACK))
 
     @property
     def visit(self) -> int:
         """Tells this visit of an example from its others: the epoch, or the update where an epoch repeats examples."""
         return self.index // self.settings.per_epoch if self.settings.labelled is None else self.index
+
+    def seeds(self, batch: Batch) -> Tensor:
+        """Of the attacks, one for each example of this update's batch."""
+        s, visits = self.settings, self.visits
+        if visits is None or visits.seeds is None:
+            return noise.of_index(batch.index, s.seed, self.visit, ATTACK)
+        start = self.index % s.per_epoch * s.batch_size
+        return visits.seeds[start + self.team.rank : start + s.batch_size : self.team.count]
 
     def step(self, batch: Batch) -> Step:
         """What the strategy is told."""
@@ -131,7 +159,7 @@ class Loop:
             epoch=self.index / s.per_epoch,
             lr=float(self.optimizer.param_groups[0]["lr"]),
             x_raw=batch.x_raw,
-            seeds=noise.of_index(batch.index, s.seed, self.visit, ATTACK),
+            seeds=self.seeds(batch),
             shared_seed=int(noise.of_index(here, s.seed, 0, SHARED)),
             fast=s.fast,
             mean=self.together.mean,
@@ -155,26 +183,28 @@ class Loop:
                 raise ValueError(f"a strategy must return a scalar that depends on the weights; got {given}{detached}")
             yield loss
 
-    def descend(self, loss: Tensor) -> float:
-        """One step down; FloatingPointError before the weights change if there is no number to descend."""
+    def descend(self, loss: Tensor) -> float | Tensor:
+        """One step down. FloatingPointError before the weights change if there is no number to descend; on a GPU, which
+        is not waited for, with the next update (no checkpoint is written before)."""
         self.model.zero_grad(set_to_none=True)  # also what the optimizer does not train
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        value = float(self.together.average(self.model, self.trained, loss))
-        if not math.isfinite(value):
-            raise FloatingPointError(self.diverged(f"the loss is {value}"))
+        shared = self.together.average(self.model, self.trained, loss)
+        value = shared if shared.is_cuda else float(shared)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise FloatingPointError(self.diverged(f"the loss is {value}", self.index))
         if self.settings.clip is not None:
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
         return value
 
-    def diverged(self, what: str) -> str:
+    def diverged(self, what: str, index: int) -> str:
         """An error's text."""
         rate, kept = self.optimizer.param_groups[0]["lr"], ""
         if self.folder is not None and self.folder.load() is not None:
             kept = f"; the last good checkpoint is in {self.folder.path}"
         return (
-            f"{what} at update {self.index} (epoch {self.index / self.settings.per_epoch:.2f}, lr {rate:.3g}): "
+            f"{what} at update {index} (epoch {index / self.settings.per_epoch:.2f}, lr {rate:.3g}): "
             f"look at the strategy and the model; a lower rate, a warm-up or clip= may help{kept}"
         )
 
@@ -228,12 +258,27 @@ class Loop:
         """FloatingPointError if they are no numbers any more."""
         held = (t for t in self.model.state_dict().values() if isinstance(t, Tensor) and t.is_floating_point())
         if not all(bool(t.isfinite().all()) for t in held):
-            raise FloatingPointError(self.diverged("the weights are no finite numbers any more"))
+            raise FloatingPointError(self.diverged("the weights are no finite numbers any more", self.index))
 
 
-def _laid(batch: Batch, channels_last: bool) -> Batch:
-    """The batch as it lies in memory while it trains."""
-    if not channels_last:
-        return batch
-    x, x_raw = (t.contiguous(memory_format=torch.channels_last) for t in (batch.x, batch.x_raw))
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """The examples in the order in which an epoch visits them; for all of them what augmentation and attacks draw from,
+    None where that changes with the update."""
+
+    epoch: int
+    index: Tensor
+    crops: tuple[Tensor, Tensor] | None
+    seeds: Tensor | None
+
+
+def _laid(batch: Batch, channels_last: bool, highest: int) -> Batch:
+    """The batch as it lies in memory while it trains. Attacks need not look at its values again, which are checked, nor
+    look for NaN, which the loop does."""
+    x, x_raw = batch.x, batch.x_raw
+    if channels_last:
+        x, x_raw = (t.contiguous(memory_format=torch.channels_last) for t in (x, x_raw))
+    if x.is_cuda:
+        checks.vouch(x, 0, 1)
+        checks.vouch(batch.y, 0, highest)
     return Batch(x, batch.y, batch.index, x_raw)

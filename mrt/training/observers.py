@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,6 +37,43 @@ def generators_restored() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(arrays)
+
+
+class LateNumbers:
+    """Numbers by update, read once they have arrived from the GPU: to ask for one at once would wait for all that is
+    under way there, and leave it idle while the next update is prepared. Python's own numbers are there at once."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[int, list[float | Tensor], torch.cuda.Event | None]] = deque()
+
+    def put(self, update: int, values: Sequence[float | Tensor]) -> None:
+        """The values of that update, which begin to travel."""
+        sent, event = [], None
+        for value in values:
+            if isinstance(value, Tensor):
+                host = torch.empty((), dtype=torch.float32, pin_memory=True)
+                value = host.copy_(value.detach(), non_blocking=True)
+            sent.append(value)
+        if any(isinstance(value, Tensor) for value in values):
+            event = torch.cuda.current_stream().record_event()
+        self.waiting.append((update, sent, event))
+
+    def arrived(self) -> list[tuple[int, list[float]]]:
+        """(update, values) of those that nothing is left to wait for: on a GPU all but the latest."""
+        return self._first(len(self.waiting) - (self.waiting[-1][2] is not None)) if self.waiting else []
+
+    def all(self) -> list[tuple[int, list[float]]]:
+        """The others, too, for which this waits."""
+        return self._first(len(self.waiting))
+
+    def _first(self, count: int) -> list[tuple[int, list[float]]]:
+        found = []
+        for _ in range(count):
+            update, values, event = self.waiting.popleft()
+            if event is not None:
+                event.synchronize()
+            found.append((update, [float(value) for value in values]))
+        return found
 
 
 def average(mean: nn.Module, model: nn.Module, decay: float) -> None:

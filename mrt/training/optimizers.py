@@ -36,7 +36,8 @@ class SGD:
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
         """For the model's parameters."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
-        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+        how = {"momentum": self.momentum, "nesterov": self.nesterov, "fused": on_gpu(model)}
+        return torch.optim.SGD(groups, lr=self.lr, **how)
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,13 @@ class Adam:
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
         """For the model's parameters."""
         kind = torch.optim.AdamW if self.decoupled else torch.optim.Adam
-        return kind(parameter_groups(model, self.weight_decay, self.decay), lr=self.lr, betas=self.betas)
+        groups = parameter_groups(model, self.weight_decay, self.decay)
+        return kind(groups, lr=self.lr, betas=self.betas, fused=on_gpu(model))
+
+
+def on_gpu(model: nn.Module) -> bool | None:
+    """True if all is on a GPU, where a step then is one launch and not hundreds; else what torch thinks best."""
+    return all(p.is_cuda for p in model.parameters()) or None
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay: Decayed) -> list[dict[str, object]]:

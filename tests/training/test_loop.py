@@ -452,8 +452,8 @@ def test_data_as_people_have_them() -> None:
 
 
 def test_bfloat16_and_channels_last() -> None:
-    """The training passes run in bfloat16, an attack's too but for the first layer; weights and losses stay in float32;
-    the batch is channels last."""
+    """The training passes run in bfloat16, an attack's too (its first layer has tests of its own); weights and losses
+    stay in float32; the batch is channels last."""
     kinds: set[Any] = set()
 
     class Net(nn.Module):
@@ -472,7 +472,7 @@ def test_bfloat16_and_channels_last() -> None:
     net, fast = Net(), mrt.Fast("bfloat16")
     strategy = mrt.Average((LINF, L2), steps=2, how="sequential")
     run = fit(net, strategy, toy(shape=(3, 8, 8)), epochs=2, fast=fast, channels_last=True)
-    assert kinds == {(torch.bfloat16, torch.bfloat16, True, True), (torch.float32, torch.bfloat16, True, False)}
+    assert kinds == {(torch.bfloat16, torch.bfloat16, True, True), (torch.bfloat16, torch.bfloat16, True, False)}
     assert net.conv.weight.is_contiguous()  # as it was
     assert {p.dtype for p in net.parameters()} == {torch.float32}
     broken = Net()
