@@ -4,17 +4,21 @@
 #   PIP_ARGS  more arguments for pip, say CPU wheels    make test PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   NPROC     test processes, the cores up to 4         make test NPROC=1
 #   MATRIX    the versions of test-matrix, else all     make test-matrix MATRIX="3.11 3.12"
-#   GPU_ARGS  arguments of gpu-check                    make gpu-check GPU_ARGS="--compile --out check.json"
+#   GPU_ARGS  arguments of gpu-check and gpu-ladder     make gpu-check GPU_ARGS="--compile --out check.json"
+#   DATA      the folder of data sets for gpu-pack      make gpu-pack DATA=data
+#   TRITON    gpu-pack's interpreter with Triton 3.6    make gpu-pack DATA=data TRITON=python3.12
 
 PYTHON ?= python3
 PIP_ARGS ?=
 NPROC ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 MATRIX ?=
 GPU_ARGS ?=
+DATA ?=
 
 BIN := .venv/bin
 STAMP := .venv/.stamp
 OLDER := .venv-triton-3.6
+TRITON ?= $(OLDER)/bin/python
 ALONE = OMP_NUM_THREADS=1 PYTHONPATH=.:adapters $(OLDER)/bin/python -m pytest -q -p no:cacheprovider
 TYPED := $(wildcard mrt adapters tests examples)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(NPROC)
@@ -27,7 +31,7 @@ export PIP_ARGS MATRIX
 timed = @start=$$(date +%s); { $(2); }; status=$$?; echo "== $(1): $$(($$(date +%s) - start)) s"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-kernels test-matrix gpu-check lint types bench clean
+.PHONY: help demo test test-slow test-kernels test-matrix gpu-check gpu-pack gpu-ladder data-named lint types bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +53,15 @@ test-kernels: $(OLDER)/.stamp ## the GPU kernels, interpreted and compiled, with
 
 gpu-check: ## on a GPU: kernels, CUDA graphs, bfloat16 and a short training run, with the Python and packages at hand
 	PYTHONPATH=.:adapters $(PYTHON) -m benchmarks.gpu_check $(GPU_ARGS)
+
+gpu-pack: data-named $(STAMP) $(if $(filter $(OLDER)/%,$(TRITON)),$(OLDER)/.stamp) ## what a GPU machine needs besides the tree, into .gpu/
+	PYTHONPATH=.:adapters $(BIN)/python -m benchmarks.gpu_pack --data "$(DATA)" --triton "$(TRITON)"
+
+data-named:
+	@test -n "$(DATA)" || { echo "name the folder that holds MNIST and CIFAR-10-JPEG: make gpu-pack DATA=FOLDER"; exit 1; }
+
+gpu-ladder: ## on a GPU: checks, figures and trainings, rung by rung, with what gpu-pack packed
+	PYTHONPATH=.:adapters $(PYTHON) -m benchmarks.gpu_ladder $(GPU_ARGS)
 
 test-matrix: ## the wheel in an empty environment of every Python 3.10 to 3.13 at hand (several GB each)
 	@$(PYTHON) tests/matrix_smoke.py

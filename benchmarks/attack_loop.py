@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -33,15 +32,17 @@ import mrt
 from benchmarks import baselines
 from benchmarks.baselines import Run
 from benchmarks.baselines import published_msd as plain
-from benchmarks.environment import Row, default_device, environment, matmul_peak, measured, seconds
+from benchmarks.environment import Row, beside, default_device, environment, matmul_peak, measured, seconds, strict
+from benchmarks.ladder.speeds import Table, show, told
 from benchmarks.step_cost import counted
+from mrt.attacks.captured import recordings_of
 from mrt.attacks.gradient import crafting, input_grad
 from mrt.models import MadryCNN, PreActResNet18, WideResNet
 from mrt.protocols import Fast
 
 MNIST = (mrt.Linf(0.3), mrt.L2(2.0), mrt.L1(10.0))
 CIFAR = (mrt.Linf(8 / 255), mrt.L2(0.5), mrt.L1(12.0))
-MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int], plain.Union]] = {
+MODELS: dict[str, tuple[Callable[..., nn.Module], tuple[int, int, int], plain.Union]] = {
     "mnist": (MadryCNN, (1, 28, 28), MNIST),
     "preact": (PreActResNet18, (3, 32, 32), CIFAR),
     "wrn": (WideResNet, (3, 32, 32), CIFAR),
@@ -52,7 +53,6 @@ ATTACKS = {
 }
 PLAIN = ("float32", "float32 compile", "float32 graph", "bf16", "bf16 graph", "bf16 graph compile")
 REUSE = ("float32 reuse", "float32 reuse compile", "bf16 graph reuse", "bf16 graph reuse compile")
-Table = dict[str, dict[str, Any] | str]
 OURS = ("float32", "bf16")
 PAIRS = [  # rows whose speed is compared; with reuse an MSD step has 4 passes, without 5
     *(("float32 graph", "float32"), ("bf16 graph", "bf16"), ("bf16 graph compile", "bf16 graph")),
@@ -64,7 +64,8 @@ PAIRS = [  # rows whose speed is compared; with reuse an MSD step has 4 passes, 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """An attack on a network. `labels` are the network's own answers."""
+    """An attack on a network. `labels` are the network's own answers; `recorded` says by row whether its first run left
+    a recording."""
 
     kind: str
     steps: int
@@ -72,6 +73,7 @@ class Case:
     model: nn.Module
     x: Tensor
     labels: Tensor
+    recorded: dict[str, bool] = field(default_factory=dict)
 
     def ours(self, fast: Fast) -> Run:
         """Our attack of that kind."""
@@ -121,11 +123,11 @@ def named(row: str) -> Fast:
     return Fast("bfloat16" if "bf16" in row else "float32", graph=graph, compile=compile, reuse=reuse)
 
 
-def opened(name: str, device: torch.device, layout: torch.memory_format) -> nn.Module:
-    """The network, BatchNorm's statistics being those of 64 images of noise."""
+def opened(name: str, device: torch.device, layout: torch.memory_format, **how: Any) -> nn.Module:
+    """The network, BatchNorm's statistics being those of 64 images of noise; `how` is it made, say with which width."""
     torch.manual_seed(0)
     make, shape, _ = MODELS[name]
-    model: nn.Module = make().to(device).to(memory_format=layout)
+    model: nn.Module = make(**how).to(device).to(memory_format=layout)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for momentum in (1.0, 0.1):
         for norm in norms:
@@ -147,9 +149,12 @@ def opened_case(model: nn.Module, name: str, attack: str, batch: int, layout: to
 def rows(case: Case, without: list[str]) -> dict[str, Row]:
     """All that is to be measured: seconds of an attack."""
 
-    def row(run: Run) -> Row:
+    def row(run: Run, name: str = "") -> Row:
         def made() -> Callable[[], float]:
+            before = recordings_of(case.model)
             run()
+            if "graph" in name.split():
+                case.recorded[name] = recordings_of(case.model) > before
             return partial(seconds, run, case.x.device)
 
         return made
@@ -159,31 +164,13 @@ def rows(case: Case, without: list[str]) -> dict[str, Row]:
         fast = named(name)
         if not case.x.is_cuda and (fast.graph or fast.precision == "bfloat16"):
             found[name] = "left out on a CPU: no CUDA graphs, no tensor cores"
-        elif fast.graph and case.kind == "apgd":
-            found[name] = "left out: APGD's loop is not recorded"
         else:
-            found[name] = row(case.ours(fast))
+            found[name] = row(case.ours(fast), name)
     found["plain loop"] = "not written for apgd" if case.kind == "apgd" else row(case.by_hand)
     ball = case.union[2 if case.kind == "slide" else 0]
     for host, run in baselines.peers(case.kind, ball, case.model, case.x, case.labels, case.steps).items():
         found[host] = run if isinstance(run, str) else row(run)
     return {name: "left out by --without" if any(w in name for w in without) else r for name, r in found.items()}
-
-
-def told(times: dict[str, list[float] | str], images: int, gflop: Mapping[str, float], peak: float | None) -> Table:
-    """From seconds, by row: images a second, and where GFLOP an image are given TFLOP/s and their share of the peak."""
-    found: Table = {}
-    for name, values in times.items():
-        if isinstance(values, str):
-            found[name] = values
-            continue
-        speed, spread = images / statistics.median(values), [1000 * min(values), 1000 * max(values)]
-        held: dict[str, Any] = {"images/s": speed, "ms": 1000 * images / speed, "range": spread}
-        if name in gflop:
-            held |= {"GFLOP an image": gflop[name], "TFLOP/s": speed * gflop[name] / 1e3}
-            held |= {"share of peak": speed * gflop[name] / 1e3 / peak} if peak else {}
-        found[name] = held
-    return found
 
 
 def ratios(case: str, found: Table, on_gpu: bool) -> dict[str, float]:
@@ -193,18 +180,6 @@ def ratios(case: str, found: Table, on_gpu: bool) -> dict[str, float]:
     asked = {"foolbox": " (at least 10)"} if on_gpu and " slide" in case else {}
     known = [(a, b) for a, b in PAIRS if a in speed and b in speed]
     return {f"{case}: {a} / {b}{asked.get(b, '')}": speed[a] / speed[b] for a, b in known}
-
-
-def show(title: str, found: Table) -> None:
-    """Such a table."""
-    print(title)
-    for name, row in found.items():
-        if isinstance(row, str):
-            print(f"  {name:26s} {row}")
-            continue
-        done = f"{row['GFLOP an image']:9.3g} GFLOP each {row['TFLOP/s']:8.3f} TFLOP/s" if "TFLOP/s" in row else ""
-        share = f"{100 * row['share of peak']:6.1f}% of peak" if "share of peak" in row else ""
-        print(f"  {name:26s} {row['images/s']:11.1f} images/s {row['ms']:10.2f} ms {done} {share}")
 
 
 def main() -> None:
@@ -220,6 +195,7 @@ def main() -> None:
     parser.add_argument("--peak", type=float, help="TFLOP/s")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    strict()
     on_gpu, layout = args.device.type == "cuda", getattr(torch, args.layout)
     torch.backends.cudnn.benchmark = args.cudnn_benchmark
     torch.set_num_threads(torch.get_num_threads() if on_gpu else 1)
@@ -229,16 +205,17 @@ def main() -> None:
     print(json.dumps(report, indent=1))
     report |= {"cases": {}, "ratios": {}}
     for name in args.models or (list(MODELS) if on_gpu else ["mnist"]):
-        model = opened(name, args.device, layout)
         for batch, attack in product(args.batch or [128 if on_gpu else 32], args.attacks or ATTACKS[args.device.type]):
-            case, title = opened_case(model, name, attack, batch, layout), f"{name} {attack} x {batch}"
+            model, title = opened(name, args.device, layout), f"{name} {attack} x {batch}"  # no other case's recordings
+            case = opened_case(model, name, attack, batch, layout)
             gflop, times = case.gflop(), measured(rows(case, args.without), args.rounds, title)
             each = {
                 row: gflop["attack, reuse" if "reuse" in row else "attack"] for row in times if row.startswith(OURS)
             }
-            found = told(times, batch, gflop | each, args.peak or matmul)
+            found = told(times, batch, gflop | each, args.peak or matmul, case.recorded)
             report["cases"][title] = {"GFLOP an image": gflop, "rows": found}
             report["ratios"] |= ratios(title, found, on_gpu)
+            beside(args.out, case=title, **report["cases"][title])
             show(f"{title}   GFLOP an image: F {gflop['F']:.3g}, F + B_in {gflop['F + B_in']:.3g}", found)
     for name, value in report["ratios"].items():
         print(f"{name:60s} {value:7.2f}")

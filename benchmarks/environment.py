@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +33,39 @@ Row = Callable[[], Meter] | str
 """A meter, made and warmed up when it is needed; or why there is none."""
 COMMIT = "MRT_COMMIT"
 """Where a copy of the tree without its history is told which commit it is."""
+
+
+NOT_OURS = (  # (message, category, module) of warnings that are not ours to mend
+    ("", DeprecationWarning, r"(foolbox|eagerpy|art|pyautoattack|git)\b"),
+    ("invalid escape sequence|.is(?: not)?. with", SyntaxWarning, ""),  # in a host's file, at its first import
+    ("Synchronization debug mode is a prototype", UserWarning, ""),  # said whenever it is switched on
+    ("", UserWarning, r"torch\._(inductor|dynamo|functorch)\b"),
+)
+
+
+def strict() -> None:
+    """From here on a warning is an error: what runs by another way than its name says must not end in a table."""
+    warnings.simplefilter("error")
+    for message, category, module in NOT_OURS:
+        warnings.filterwarnings("ignore", message, category, module)
+
+
+def noted(path: Path, figure: Mapping[str, Any]) -> None:
+    """Append it to that file as a line of JSON that is on the disk when this returns."""
+    line = (json.dumps(figure) + "\n").encode()
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(file, line)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def beside(out: Path | None, **figure: Any) -> None:
+    """`noted` in FILE.jsonl beside --out FILE.json, which is written at the end only; nothing without one."""
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        noted(out.with_suffix(".jsonl"), figure)
 
 
 def environment() -> dict[str, object]:
@@ -164,6 +201,7 @@ def _gpu() -> dict[str, object]:
     """What else tells two GPU machines apart, and the settings that the speed of a model's passes depends on."""
     held = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {
+        "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "gpu memory GiB": round(held.total_memory / 2**30, 1),
         "gpu capability": f"{held.major}.{held.minor}",
         "cuda": torch.version.cuda,
@@ -182,8 +220,13 @@ def _version(name: str) -> str | None:
 
 def _git(*command: str) -> str | None:
     """What git says; None where there is no git or no repository."""
+    return _said("git", *command)
+
+
+def _said(*command: str) -> str | None:
+    """What a program says; None where there is none, or it fails."""
     try:
-        said = subprocess.run(["git", *command], capture_output=True, text=True, check=True)
+        said = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return said.stdout.strip()

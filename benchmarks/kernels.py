@@ -33,7 +33,7 @@ from torch import Tensor
 
 import mrt
 from benchmarks import baselines
-from benchmarks.environment import Row, copy_bandwidth, default_device, environment, measured, meter
+from benchmarks.environment import Row, beside, copy_bandwidth, default_device, environment, measured, meter, strict
 from mrt import kernels
 from mrt.attacks import keep as sparsity
 from mrt.attacks.losses import Goal, ce
@@ -224,6 +224,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile of the plain steps too: minutes (GPU)")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    strict()
     torch.set_num_threads(torch.get_num_threads() if args.device.type == "cuda" else 1)
     torch.manual_seed(0)
     bandwidth = copy_bandwidth(args.device)
@@ -235,13 +236,12 @@ def main() -> None:
         times = measure(rows, entries, args.device, args.rounds, args.compile)
         table = figures(times, rows, entries, bandwidth)
         report["us a step"][shape], report["by round"][shape] = table, times
+        beside(args.out, shape=shape, rounds=times)
         report["ratios"] |= ratios(table, shape, args.device.type == "cuda")
-        for case, row in table.items():
-            for name, value in row.items():
-                said = value if isinstance(value, str) else f"{value:10.1f} us   {value / rows:8.3f} us an example"
-                print(f"{shape:11s} {case:11s} {name:26s} {said}")
-    for name, value in report["ratios"].items():
-        print(f"{name:72s} {value:7.3f}")
+        for case, name, value in ((case, *each) for case, row in table.items() for each in row.items()):
+            said = value if isinstance(value, str) else f"{value:10.1f} us   {value / rows:8.3f} us an example"
+            print(f"{shape:11s} {case:11s} {name:26s} {said}")
+    print("\n".join(f"{name:72s} {value:7.3f}" for name, value in report["ratios"].items()))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 

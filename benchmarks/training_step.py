@@ -34,10 +34,12 @@ from torch.nn.functional import cross_entropy
 
 import mrt
 from benchmarks import baselines
-from benchmarks.attack_loop import MODELS, Table, opened, show, told
+from benchmarks.attack_loop import MODELS, opened
 from benchmarks.baselines import published_msd as plain
-from benchmarks.environment import Row, default_device, environment, matmul_peak, measured, progress, seconds
+from benchmarks.environment import Row, beside, default_device, environment, matmul_peak, measured, seconds, strict
+from benchmarks.ladder.speeds import Table, show, told
 from benchmarks.step_cost import counted, number_drawn
+from mrt.attacks.captured import recordings_of
 from mrt.models import MadryCNN
 from mrt.protocols import Fast, Step
 from mrt.threats import noise
@@ -49,6 +51,7 @@ GPU = {"": Fast(), ", fast": Fast("bfloat16", graph=True, reuse=True)}
 GPU[", fast, compile"] = Fast("bfloat16", graph=True, reuse=True, compile=True)
 ASKED = {"mnist": 5, "preact": 3}  # times the published scheme's speed, on a GPU
 Train = Callable[[nn.Module, Tensor, Tensor], None]
+Rows = tuple[dict[str, Row], dict[str, float], dict[str, bool]]
 
 
 def ours(model: nn.Module, x: Tensor, y: Tensor, channels_last: bool = True) -> None:
@@ -123,18 +126,18 @@ class Updates:
         return counted(self) / len(self.x) / len(self.shared) / 1e9
 
 
-def strategy_rows(name: str, batch: int, steps: int, device: torch.device) -> tuple[dict[str, Row], dict[str, float]]:
-    """Seconds of an update, and GFLOP of one an image where that is known."""
+def strategy_rows(name: str, batch: int, steps: int, device: torch.device) -> Rows:
+    """Seconds of an update; GFLOP of one an image where that is known; whether a graph, once made, is recorded."""
     union = MODELS[name][2]
     strategies = {"adversarial": mrt.Adversarial(union[0], steps=steps), "msd": mrt.MSDTraining(union, steps=steps)}
-    strategies |= {"sat": mrt.SAT(union, steps=steps), "max": mrt.Worst(union, steps=steps)}
-    strategies |= {"avg": mrt.Average(union, steps=steps)}
-    rows: dict[str, Row] = {}
-    gflop = {"published msd": 0.0}
+    strategies |= {k: of(union, steps=steps) for k, of in (("sat", mrt.SAT), ("max", mrt.Worst), ("avg", mrt.Average))}
+    rows, gflop, recorded = dict[str, Row](), {"published msd": 0.0}, dict[str, bool]()
 
-    def row(run: Callable[[], object], updates: int = 1) -> Row:
+    def row(run: Callable[[], object], updates: int = 1, name: str = "") -> Row:
         def made() -> Callable[[], float]:
             run()
+            if isinstance(run, Updates) and run.fast.graph:
+                recorded[name] = recordings_of(run.model) > 0
             return lambda: seconds(run, device) / updates
 
         return made
@@ -142,7 +145,7 @@ def strategy_rows(name: str, batch: int, steps: int, device: torch.device) -> tu
     for title, strategy in strategies.items():
         for label, fast in (GPU if device.type == "cuda" else CPU).items():
             each = Updates(name, strategy, fast, batch, device)
-            rows[f"{title}{label}"] = row(each, len(each.shared))
+            rows[f"{title}{label}"] = row(each, len(each.shared), f"{title}{label}")
             gflop[f"{title}{label}"] = Updates(name, strategy, Fast(reuse=fast.reuse), 4, device).gflop()
     each, few = (Updates(name, strategies["msd"], Fast(), n, device) for n in (batch, 4))
     rows["published msd"], x = row(each.published), each.x.contiguous()
@@ -151,7 +154,7 @@ def strategy_rows(name: str, batch: int, steps: int, device: torch.device) -> tu
         train = baselines.art_trainer(union[0], 2.5 * union[0].eps / steps, steps, batch, LR, attack_batch)
         network = opened(name, device, torch.contiguous_format).train()
         rows[label] = baselines.missing("art") or row(partial(train, network, x, each.y))
-    return rows, gflop
+    return rows, gflop, recorded
 
 
 def ratios(found: Table, name: str, on_gpu: bool) -> dict[str, float]:
@@ -174,14 +177,15 @@ def strategies(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {"device": str(args.device), "batch": batch, "steps": steps}
     report |= {"matmul TFLOP/s": matmul, "peak TFLOP/s": args.peak or matmul, "networks": {}, "ratios": {}}
     for name in args.models or (["mnist", "preact"] if on_gpu else ["mnist"]):
-        rows, gflop = strategy_rows(name, batch, steps, args.device)
+        rows, gflop, recorded = strategy_rows(name, batch, steps, args.device)
         rows = {n: "left out by --without" if any(w in n for w in args.without) else row for n, row in rows.items()}
         title = f"{name}, an update with {steps} steps on {batch} images"
-        found = report["networks"][name] = told(measured(rows, args.rounds, title), batch, gflop, args.peak or matmul)
+        times = measured(rows, args.rounds, title)
+        found = report["networks"][name] = told(times, batch, gflop, args.peak or matmul, recorded)
+        beside(args.out, network=name, rows=found)
         show(title, found)
         report["ratios"] |= ratios(found, name, on_gpu)
-    for name, value in report["ratios"].items():
-        print(f"{name:66s} {value:6.2f}")
+    print("\n".join(f"{name:66s} {value:6.2f}" for name, value in report["ratios"].items()))
     return report
 
 
@@ -204,17 +208,15 @@ def trainer(rounds: int, width: int) -> dict[str, Any]:
             began = time.process_time()
             ROWS[name](model, x, y)
             seconds[name].append(time.process_time() - began)
-        progress(f"round {number + 1} of {rounds}")
     result: dict[str, Any] = {"passes per step": passes} | ({"ART": none} if none else {})
     for name in names:
         ratios = [a / b for a, b in zip(seconds[name], seconds["mrt.fit"], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         each = 1000 * statistics.median(seconds[name]) / BATCHES
         result[name] = {"ms per step": each, "over mrt.fit": middle, "quartiles": [low, high]}
-        p = passes[name]
         print(
             f"{name:22s} {each:8.0f} ms a step   {middle:5.3f} times mrt.fit ({low:.3f} to {high:.3f})   "
-            f"passes {p['forward']:g} + {p['backward']:g}"
+            f"passes {passes[name]['forward']:g} + {passes[name]['backward']:g}"
         )
     return result
 
@@ -232,6 +234,7 @@ def main() -> None:
     parser.add_argument("--peak", type=float, help="TFLOP/s")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    strict()
     on_gpu = args.device.type == "cuda"
     torch.set_num_threads(torch.get_num_threads() if on_gpu else 1)
     result: dict[str, Any] = {"environment": environment(), "rounds": args.rounds}

@@ -1,0 +1,1 @@
+"""The rungs of `benchmarks.gpu_ladder`, and what climbs them."""

@@ -1,0 +1,123 @@
+"""`make gpu-ladder`, whole, on a CPU; and what a rung costs that is killed or hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import gpu_pack
+from benchmarks.ladder import pack
+from mrt.kernels import native
+
+ROOT = Path(__file__).parents[1]
+FILES = 8  # that a GPU machine gives back
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'adapters'}"}
+BROKEN = """
+import sys, tests.test_gpu_ladder as test
+test.climb_broken(sys.argv[1])
+"""
+
+
+def figures(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+def climb_broken(out: str) -> None:
+    """In a process of its own: rungs of which one kills itself, one hangs and one raises, and two of the real ones."""
+    from benchmarks import gpu_ladder
+    from benchmarks.ladder import climb, table
+    from benchmarks.ladder.context import Context
+
+    def fine(context: Context) -> None:
+        context.record(f"figure of rung {context.rung}", 1.0, "", goal=1, top=True)
+
+    def killed(context: Context) -> None:
+        fine(context)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def hangs(context: Context) -> None:
+        fine(context)
+        subprocess.Popen(["sleep", "77.25"])
+        time.sleep(60)
+
+    def raises(context: Context) -> None:
+        with context.attempt("half of it"):
+            raise ValueError("a part that fails")
+        fine(context)
+        raise RuntimeError("the rest")
+
+    runs = {"fine": fine, "killed": killed, "hangs": hangs, "raises": raises, "fine too": fine}
+    rungs = [climb.Rung(n, name, 2 if name == "hangs" else 20, run) for n, (name, run) in enumerate(runs.items(), 10)]
+    rungs += [climb.Rung(15, "too long", 500, fine), climb.Rung(16, "what is left", 500, fine, least=1)]
+    rungs += [rung for rung in gpu_ladder.rungs() if rung.number in (0, 9)]
+    outcomes = climb.climb(rungs, climb.Settings("cpu", True, Path(out), Path(out) / "data", 300))
+    found = table.figures_of(Path(out))
+    print("\n".join(table.shown(found, outcomes)))
+    print(json.dumps([outcome.status for outcome in outcomes]))
+
+
+@pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler here")
+def test_the_whole_ladder_on_a_cpu(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_ladder", "--device", "cpu", "--tiny"]
+    command += ["--out", str(tmp_path), "--pack", str(tmp_path / "none")]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    said = done.stdout.splitlines()
+    assert f"rungs: passed {' '.join(map(str, range(11)))}; failed -; killed -; skipped -" in said, done.stdout
+    found, files = figures(tmp_path), list(tmp_path.rglob("*"))
+    failed = [figure["what"] for figure in found if figure.get("passed") is False and "goal" not in figure]
+    assert not failed, (tmp_path / "log.txt").read_text()[-4000:]
+    assert {figure["rung"] for figure in found} >= {0, 1, *range(3, 11)}
+    assert not any(figure.get("recorded") for figure in found)  # there are no graphs here, and no row says so
+    assert len(files) <= FILES
+    assert {"mnist-msd.pt", "cifar-msd.pt", "log.txt", "results.jsonl"} <= {file.name for file in files}
+    table = said[said.index(next(line for line in said if line.startswith(" 0 card"))) :]
+    assert len(table) <= 31
+
+
+def test_packed_kernels_are_found_where_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton's lists of files hold absolute paths, which are another machine's."""
+    made, group = tmp_path / "made" / "KEY", "__grp__step.json"
+    made.mkdir(parents=True)
+    (made / "step.cubin").write_bytes(b"binary")
+    (made / group).write_text(json.dumps({"child_paths": {"step.cubin": str(made / "step.cubin")}}))
+    gpu_pack.packed(made.parent, tmp_path / pack.CACHE)
+    monkeypatch.setenv("TRITON_CACHE_DIR", "")
+    assert pack.software(tmp_path, tmp_path / "here") == [pack.CACHE]
+    here = Path(os.environ["TRITON_CACHE_DIR"]) / "KEY"
+    assert json.loads((here / group).read_text()) == {"child_paths": {"step.cubin": str(here / "step.cubin")}}
+    assert (here / "step.cubin").read_bytes() == b"binary"
+
+
+def test_a_pack_without_data_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="must hold MNIST/raw"):
+        gpu_pack.data_files(tmp_path)
+
+
+def test_a_rung_that_dies_or_hangs_costs_only_itself(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN, str(tmp_path)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert time.monotonic() - began < 120
+    statuses = json.loads(done.stdout.splitlines()[-1])
+    expected = ["passed", "failed", "killed", "failed", "passed", "skipped", "passed", "passed", "passed"]
+    assert statuses == expected, done.stdout
+    found = figures(tmp_path)
+    assert [f["rung"] for f in found if f["what"].startswith("figure")] == [10, 11, 12, 13, 14, 16]
+    assert {"card", "mnist-msd: union by APGD"} <= {f["what"] for f in found}
+    named = {f["what"]: f["error"] for f in found if f.get("passed") is False}
+    assert "a part that fails" in named["half of it"] and "the rest" in named["rung 13"]
+    ended = "rungs: passed 10 14 16 0 9; failed 11 13; killed 12; skipped 15"
+    for said in ("died of SIGKILL", "at its limit of 2 s", ended, "half of it"):
+        assert said in done.stdout
+    assert len(list(tmp_path.iterdir())) <= FILES
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert "sleep 77.25" not in left  # what a rung has started ends with it
