@@ -3,12 +3,13 @@ attacks can use of `Fast`.
 
     python -m benchmarks.evaluation [--images 497] [--budget 0.2] [--out benchmarks/results/FILE.json]
 
-DigitsCNN after a few epochs of SAT on the embedded digits, three balls, APGD-CE and targeted APGD in each. APGD is not
-recorded as a graph and has nothing to reuse, which leaves compiled steps on a CPU, and on a GPU bfloat16; --compile
-adds the compiled network there (evaluate wraps it anew for every batch, so every batch compiles). The union and the
-passes that evaluate counted are printed beside; it judges in float32 in any case. That the cascade changes no column is
-shown by `benchmarks.evaluation_cascade`. Rows run one after another in every round; figures are medians. CPU: one
-thread, process time. GPU: the clock.
+DigitsCNN after a few epochs of SAT on the embedded digits, three balls, APGD-CE and targeted APGD in each. APGD has
+nothing to reuse, which leaves compiled steps on a CPU, and on a GPU bfloat16, alone and with graphs; --compile adds the
+compiled network there. Every row says how many steps were recorded as graphs. The union and the
+passes that evaluate counted are printed beside; it judges in float32 without TF32 in any case. That the cascade changes
+no column is shown by `benchmarks.evaluation_cascade`. Rows run one after another in every round; figures are medians.
+CPU: one thread, process time. GPU: the clock. Every evaluation is a line of FILE.jsonl, beside --out FILE.json, as soon
+as it is done.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from torch import Tensor, nn
 import mrt
 from benchmarks import baselines
 from benchmarks.attack_loop import Table, show, told
-from benchmarks.environment import Meter, Row, default_device, environment, measured, seconds
+from benchmarks.environment import Meter, Row, beside, default_device, environment, measured, seconds, strict
 from benchmarks.evaluation_cascade import passes
+from mrt.attacks.captured import recordings_of
 from mrt.data import digits
 from mrt.models import DigitsCNN
 from mrt.protocols import Fast, Model, Rng
@@ -67,11 +68,10 @@ class Noise:
         return found
 
 
-def battery(budget: float, fast: Fast) -> mrt.evaluation.Battery:
-    """`quick`, its attacks run so. Where pyautoattack is missing noise joins: evaluate looks for gradient masking by
-    AutoAttack's Square unless a battery has an attack without gradients."""
-    entries: Any = mrt.batteries.quick(UNION, budget=budget)
-    quick = tuple(replace(entry, attack=replace(entry.attack, fast=fast)) for entry in entries)
+def battery(budget: float) -> mrt.evaluation.Battery:
+    """`quick`. Where pyautoattack is missing noise joins: evaluate looks for gradient masking by AutoAttack's Square
+    unless a battery has an attack without gradients."""
+    quick = mrt.batteries.quick(UNION, budget=budget)
     noise = tuple(mrt.Entry("noise", Noise(ball), ball) for ball in UNION)
     return (*quick, *noise) if baselines.missing("pyautoattack") else quick
 
@@ -81,18 +81,28 @@ def options(device: torch.device, compile: bool) -> dict[str, Fast]:
     if device.type == "cpu":
         return {"": Fast(), ", compiled steps": Fast(compile=True)}
     more = {", bf16, compile": Fast("bfloat16", compile=True)} if compile else {}
-    return {"": Fast(), ", bf16": Fast("bfloat16")} | more
+    return {"": Fast(), ", bf16": Fast("bfloat16"), ", bf16, graph": Fast("bfloat16", graph=True)} | more
 
 
-def row(name: str, reports: dict[str, mrt.Report], given: tuple[Any, ...], cascade: bool, device: torch.device) -> Row:
-    """Seconds of an evaluation, whose report is kept under that name."""
+def row(
+    name: str, reports: dict[str, mrt.Report], given: tuple[Any, ...], how: dict[str, Any], out: Path | None
+) -> Row:
+    """Seconds of an evaluation, whose report is kept under that name; each time is written down beside `out`."""
+    device = next(given[0].parameters()).device
 
     def run() -> None:
-        reports[name] = mrt.evaluate(*given, cascade=cascade, progress=False)
+        reports[name] = mrt.evaluate(*given, **how, progress=False)
+
+    def timed() -> float:
+        took = seconds(run, device)
+        report = reports[name]
+        report.info["recorded"] = recordings_of(given[0]) if how["fast"].graph else 0
+        beside(out, row=name, seconds=took, images=report.n, union=report.union, recorded=report.info["recorded"])
+        return took
 
     def made() -> Meter:
         run()
-        return partial(seconds, run, device)
+        return timed
 
     return made
 
@@ -103,9 +113,9 @@ def compared(found: Table, reports: dict[str, mrt.Report]) -> dict[str, float]:
     ratios = {}
     for name, report in reports.items():
         found[name] |= {"union": report.union, "passes": passes(report)}  # type: ignore[operator]
-        print(
-            f"  {name:26s} union {100 * report.union:5.1f}%, {passes(report) / len(report.robust):7.1f} passes an image"
-        )
+        found[name] |= {key: report.info[key] for key in ("fast", "recorded")}  # type: ignore[operator]
+        each, recorded = passes(report) / report.n, report.info["recorded"]
+        print(f"  {name:26s} union {100 * report.union:5.1f}%, {each:7.1f} passes an image, {recorded} steps recorded")
         if passes(report) and name != "no cascade":
             ratios[f"{name} / no cascade"] = speed[name] / speed["no cascade"]
         elif not passes(report):
@@ -124,7 +134,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(torch.get_num_threads() if args.device.type == "cuda" else 1)
-    warnings.simplefilter("ignore")  # doubts about the network, which is not the subject
+    strict()
+    warnings.filterwarnings("ignore", "gradient masking", UserWarning)  # of this network, which is not the subject
     result: dict[str, Any] = {"environment": environment(), "device": str(args.device), "n": args.images}
     battery_name = "quick" + (", and noise" if baselines.missing("pyautoattack") else "")
     result |= {"rounds": args.rounds, "budget": args.budget, "battery": battery_name}
@@ -134,8 +145,8 @@ def main() -> None:
     rows: dict[str, Row] = {}
     for option, fast in options(args.device, args.compile).items():
         for kind in ("cascade", "no cascade"):
-            name, given = f"{kind}{option}", (model, data, battery(args.budget, fast))
-            rows[name] = row(name, reports, given, kind == "cascade", args.device)
+            name, how = f"{kind}{option}", {"cascade": kind == "cascade", "fast": fast}
+            rows[name] = row(name, reports, (model, data, battery(args.budget)), how, args.out)
     found = told(measured(rows, args.rounds, "quick"), len(data), {}, None)
     show(f"{battery_name}, {len(data)} images, {UNION}", found)
     ratios = compared(found, reports)

@@ -205,6 +205,9 @@ class Gpu(TorchDispatchMode):
         if self.sync_debug == ERROR:
             raise Refused(f"{why} is a synchronisation, which are errors now, at {_place()}")
 
+    def set_sync_debug(self, mode: int | str) -> None:
+        self.sync_debug = mode if isinstance(mode, int) else ("default", "warn", "error").index(mode)
+
     def upload(self, values: Tensor, non_blocking: bool) -> Tensor:
         """A copy of what lies on the host."""
         here = GpuTensor(torch.empty_like(values), self)
@@ -410,9 +413,6 @@ def _runtime(gpu: Gpu) -> dict[str, Any]:
         finally:
             gpu.stream = before
 
-    def set_sync_debug_mode(mode: int | str) -> None:
-        gpu.sync_debug = mode if isinstance(mode, int) else ("default", "warn", "error").index(mode)
-
     return {
         "Stream": partial(Stream, gpu),
         "Event": partial(Event, gpu),
@@ -426,7 +426,7 @@ def _runtime(gpu: Gpu) -> dict[str, Any]:
         "device": lambda device: nullcontext(),
         "device_of": lambda tensor: nullcontext(),
         "synchronize": lambda device=None: gpu.wait("torch.cuda.synchronize"),
-        "set_sync_debug_mode": set_sync_debug_mode,
+        "set_sync_debug_mode": gpu.set_sync_debug,
         "get_sync_debug_mode": lambda: gpu.sync_debug,
         "mem_get_info": lambda device=None: (64 * 2**30, 80 * 2**30),
         "empty_cache": lambda: None,

@@ -15,7 +15,15 @@ import torch
 
 from benchmarks.environment import copy_bandwidth, matmul_peak, noted
 
+PREDICTED = Path(__file__).parents[1] / "results"
 RESULTS, LOG = "results.jsonl", "log.txt"
+
+
+def predicted(what: str, card: str) -> float | None:
+    """What `benchmarks.roofline` last said of that figure on such a card, if it has."""
+    files = sorted(PREDICTED.glob("*_predicted.json"))
+    by_card = json.loads(files[-1].read_text())["predicted"].get(what, {}) if files else {}
+    return next((value for kind, value in by_card.items() if kind in card), None)
 
 
 @dataclass
@@ -37,6 +45,11 @@ class Context:
     def place(self) -> torch.device:
         return torch.device(self.device)
 
+    @property
+    def narrow(self) -> dict[str, Any]:
+        """What makes a network small where the run is to be short."""
+        return {"width": 8} if self.tiny else {}
+
     def left(self) -> float:
         """Seconds until the rung is killed."""
         return self.deadline - time.monotonic()
@@ -47,6 +60,8 @@ class Context:
         figure: dict[str, Any] = {"rung": self.rung, "what": what, "value": value, "unit": unit, **more}
         if isinstance(value, (int, float)) and "passed" not in more and {"goal", "at most"} & set(more):
             figure["passed"] = more.get("goal", value) <= value <= more.get("at most", value)
+        expected = predicted(what, str(self.known("card"))) if self.on_gpu and what != "card" else None
+        figure |= {} if expected is None else {"predicted": expected}
         if more.get("recorded") is False and self.on_gpu:
             figure["passed"] = False  # its name says that it is a graph
         noted(self.out / RESULTS, figure)

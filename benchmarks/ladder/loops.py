@@ -8,10 +8,10 @@ import torch
 
 from benchmarks import attack_loop, baselines
 from benchmarks import kernels as alone
-from benchmarks.attack_loop import Case, opened, opened_case, ratios, rows, told
+from benchmarks.attack_loop import Case, opened, opened_case, ratios, rows
 from benchmarks.environment import Row, measured, seconds
 from benchmarks.ladder.context import Context
-from benchmarks.ladder.speeds import show
+from benchmarks.ladder.speeds import show, told
 from mrt import kernels
 from mrt.attacks.captured import recordings_of
 
@@ -39,7 +39,7 @@ def attacks(context: Context) -> None:
         if not context.enough(6 if not context.tiny else 1, title):
             continue
         with context.attempt(title):
-            model = opened(name, context.place, LAYOUT, **({"width": 8} if context.tiny else {}))
+            model = opened(name, context.place, LAYOUT, **context.narrow)
             case = opened_case(model, name, attack, batch, LAYOUT)
             measure(context, title, case, WITHOUT + (HOSTS if batch > 128 or context.tiny else []), peak)
 
@@ -75,7 +75,7 @@ def compiled(context: Context) -> None:
         if not context.enough(1 if context.tiny else 12, f"{title}, compiled"):
             continue
         with context.attempt(f"{title}, compiled"):
-            model = opened("preact", context.place, LAYOUT, **({"width": 8} if context.tiny else {}))
+            model = opened("preact", context.place, LAYOUT, **context.narrow)
             case, speed = opened_case(model, "preact", attack, batch, LAYOUT), dict[str, float]()
             for row in (how, f"{how} compile"):
                 run, before = case.ours(attack_loop.named(row)), recordings_of(model)

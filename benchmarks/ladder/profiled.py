@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 import mrt
@@ -27,15 +27,14 @@ SHARES = 5  # of the kernels, in the table at the end
 
 def run(context: Context) -> None:
     """Both networks."""
-    narrow = {"width": 8} if context.tiny else {}
     steps, batch = (2, 8) if context.tiny else (100, 100)
-    cases = (
+    cases: tuple[Any, ...] = (
         ("preact msd-10 x 128", PreActResNet18, (3, 32, 32), CIFAR, min(steps, 10), 8 if context.tiny else 128),
         ("mnist msd-100 x 100", MadryCNN, (1, 28, 28), MNIST, steps, batch),
     )
     for title, make, shape, union, many, size in cases:
         with context.attempt(f"profile of {title}"):
-            model: nn.Module = make(**narrow).to(context.place)
+            model: nn.Module = make(**context.narrow).to(context.place)
             strategy = mrt.MSDTraining(union, steps=many)
             seconds, events, recorded = watched_updates(context, model, strategy, noise_set(shape, size, context.place))
             told(context, title, seconds, events, recorded)
@@ -58,7 +57,7 @@ def watched_updates(context: Context, model: nn.Module, strategy: Any, data: Any
         recorded.append(recordings_of(model) > 0)
 
     fast = Fast("bfloat16", graph=True) if context.on_gpu else Fast()
-    before = {first: begin, first + UPDATES: end}
+    before: dict[int | None, Any] = {first: begin, first + UPDATES: end}
     how: dict[str, Any] = {"iterations": first + UPDATES + 1, "batch_size": len(data[1]) // 4, "progress": False}
     mrt.fit(model, Watched(strategy, before), data, fast=fast, device=context.device, **how)
     return times[1] - times[0], profiler.profiler.kineto_results.events(), recorded[0]  # type: ignore[union-attr]
@@ -66,7 +65,7 @@ def watched_updates(context: Context, model: nn.Module, strategy: Any, data: Any
 
 def told(context: Context, title: str, seconds: float, events: Any, recorded: bool) -> None:
     """The figures. Inside graphs the profiler may see less than there is; the busy share then says too little."""
-    cuda = torch.autograd.DeviceType.CUDA
+    cuda = DeviceType.CUDA
     on_device = [(e.name(), e.start_ns(), e.duration_ns()) for e in events if e.device_type() == cuda]
     calls = Counter(e.name() for e in events if e.device_type() != cuda)
     each = 1000 * seconds / UPDATES

@@ -67,5 +67,8 @@ def _line(figure: dict[str, Any]) -> str:
     said = f"{value:12.4g}" if isinstance(value, (int, float)) else str(value)
     asked = f"at least {figure['goal']:g}" if "goal" in figure else ""
     asked = f"at most {figure['at most']:g}" if "at most" in figure else asked
-    mark = {True: "ok", False: "MISSED"}.get(figure.get("passed"), "") if asked or "passed" in figure else ""
-    return f"{figure['rung']:2d} {figure['what'][:72]:72s} {said[:40]} {figure['unit']} {asked} {mark}".rstrip()
+    mark = {"True": "ok", "False": "MISSED"}.get(str(figure.get("passed")), "") if asked or "passed" in figure else ""
+    beside = f"(predicted {figure['predicted']:.4g})" if figure.get("predicted") is not None else ""
+    return (
+        f"{figure['rung']:2d} {figure['what'][:72]:72s} {said[:40]} {figure['unit']} {beside} {asked} {mark}".rstrip()
+    )

@@ -78,7 +78,7 @@ def run(context: Context) -> None:
 
 
 def network(context: Context, name: str, layout: torch.memory_format = torch.channels_last) -> nn.Module:
-    return opened(name, context.place, layout, **({"width": 8} if context.tiny else {})).train()
+    return opened(name, context.place, layout, **context.narrow).train()
 
 
 def ours(context: Context, case: Case, peak: float | None) -> Speeds:

@@ -149,7 +149,8 @@ def _smooth(task: Task[Ball], walk: _Walk, best: Best, size: Tensor, steps: int)
     period, done, rises = max(int(FIRST_CHECK * steps), 1), 0, torch.zeros_like(size)
     halved, top_then, previous = torch.ones_like(size, dtype=torch.bool), walk.top_loss, walk.here
     while done < steps:
-        count, state = min(period, steps - done), (*walk, previous, rises, size)
+        count = min(period, steps - done)
+        state: State = (*walk, previous, rises, size)
         if not done:  # the first step has no momentum
             state = make(task, share=1.0)(state, best, None)
         state = walked(make, ("apgd",), task, state, best, [None] * (count - (not done)))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from mrt import checks, kernels
+from mrt.attacks import graphs
 from mrt.attacks.gradient import PassCount
-from mrt.attacks.graphs import Turns, capture
 from mrt.attacks.losses import LOSSES
 from mrt.attacks.task import Best, Task
 from mrt.attacks.twin import Twin, twins_of
@@ -142,8 +142,8 @@ class Recording:
         self.body = _in_place(make(self.task), self.state, self.best, self.keep)  # and with it whatever its memory is
         self.body()
         self.passes = passes.stopped()  # of one step: a replay does them unseen
-        self.turns = Turns(task.x.device)
-        self.replay = capture(self.body, task.x.device)
+        self.turns = graphs.Turns(task.x.device)
+        self.replay = graphs.capture(self.body, task.x.device)
 
     def run(self, task: Task[Any], state: State, best: Best, keeps: Sequence[Tensor | None]) -> State:
         """The state after a replay for each of `keeps`, the best in `best`."""

@@ -57,7 +57,7 @@ class Task(Generic[T]):
 
     def proposer(self, balls: Sequence[Ball]) -> Callable[..., Tensor | list[Tensor]]:
         """(x_adv, grad, sizes, keep) -> the step of each ball, together if there is a kernel."""
-        together = fused.proposer(balls, self.x, self.fast.compile)
+        together = fused.proposer(balls, self.x, bool(self.fast.compile))
         if together is not None:
             return together
         movers = [self.mover(ball) for ball in balls]
@@ -69,7 +69,7 @@ class Task(Generic[T]):
 
     def mover(self, ball: Ball) -> Mover:
         """The ball's projected step about x, by the fastest way there is."""
-        return fused.mover(ball, self.x, self.fast.compile)
+        return fused.mover(ball, self.x, bool(self.fast.compile))
 
 
 class Best:

@@ -24,7 +24,7 @@ COMPILE_MODES = {True: "default", "max-autotune": "max-autotune-no-cudagraphs"}
 DICTIONARIES = frozenset((dict, OrderedDict))
 PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 
-_TWINS: WeakKeyDictionary[nn.Module, dict[tuple[str, str, bool], Twin]] = WeakKeyDictionary()
+_TWINS: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Twin]] = WeakKeyDictionary()
 
 
 class Twin:
@@ -67,7 +67,7 @@ class Twin:
             if layers and all(p.dtype == torch.float32 for p in layers[0].parameters()):
                 # Its answer is rounded, unless it is the model's own: all that follows would else stay in float32.
                 _sees_pixels(layers[0], torch.float32 if len(layers) == 1 else torch.bfloat16)
-        self.call = module
+        self.call: Callable[[Tensor], Tensor] = module
         if fast.compile and any(p.is_cuda for p in module.parameters()):
             self.call = torch.compile(module, mode=COMPILE_MODES[fast.compile], dynamic=False)
 
@@ -95,7 +95,7 @@ def twins_of(model: nn.Module) -> list[Twin]:
     return list(_TWINS.get(model, {}).values())
 
 
-def _sees_pixels(stem: nn.Module, answer: torch.dtype) -> None:
+def _sees_pixels(stem: Any, answer: torch.dtype) -> None:
     """The first layer computes in float32, since bfloat16 would round a pixel's perturbation by up to half of 1/255;
     what it answers is in `answer`."""
     if "forward" in vars(stem):  # somebody's own, which a class's would not replace
@@ -103,11 +103,12 @@ def _sees_pixels(stem: nn.Module, answer: torch.dtype) -> None:
         stem.forward = lambda x: _in_float32(own, x, answer)
     else:
         # Another class, not a function that hangs on the layer and holds it: that waits for the garbage collector.
-        stem.__class__ = _precise(type(stem), answer)
+        kind: Any = type(stem)
+        stem.__class__ = _precise(kind, answer)
 
 
 @functools.cache
-def _precise(kind: type[nn.Module], answer: torch.dtype) -> type[nn.Module]:
+def _precise(kind: Any, answer: torch.dtype) -> Any:
     """Layers of that kind, but such."""
 
     def forward(self: nn.Module, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ from mrt import checks
 from mrt.cli.parsing import SETS, known_data, load_data, threat
 from mrt.evaluation import Report, batteries, evaluate, load_model, read_battery
 from mrt.evaluation.battery import Battery
+from mrt.protocols import Fast
 from mrt.recipes import published
 
 
@@ -55,9 +56,18 @@ class Evaluate:
     seed: int = 0
     device: str | None = None
     """cpu or cuda; cuda if there is one."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the model in the battery's own attacks; every image is judged in float32."""
+    compile: bool = False
+    """These attacks run the model through torch.compile on a GPU, and their steps through compiled C++ on a CPU."""
+    graph: bool = False
+    """Replay their steps as CUDA graphs."""
+    reuse: bool = False
+    """MSD goes back through the winner's own forward pass."""
     progress: bool = True
 
     def run(self) -> None:
+        fast = Fast(self.precision, compile=self.compile, graph=self.graph, reuse=self.reuse)
         data = load_data(known_data(self.data), self.root, self.split)
         data = data if self.images is None else data.take(min(checks.count("images", self.images), len(data)))
         pool = None
@@ -77,6 +87,7 @@ class Evaluate:
             "cascade": self.cascade,
             "batch_size": self.batch_size,
             "seed": self.seed,
+            "fast": fast,
             "progress": self.progress,
         }
         how |= {"threats": given, "budget": self.budget, "out": self.out}

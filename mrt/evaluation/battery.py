@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from operator import is_
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,6 +19,7 @@ from mrt.protocols import Attack, Fast, Threat
 
 Host = Literal["foolbox", "art", "autoattack"]
 PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}
+PACKAGE = {"foolbox": "foolbox", "art": "adversarial-robustness-toolbox", "autoattack": "pyautoattack"}
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,44 @@ class Entry:
             return self.attack if pool is None or self.attack.pool is not None else replace(self.attack, pool=pool)
         if isinstance(self.attack, Attack):
             return self.attack
-        module = importlib.import_module(f"mrt_{self.attack.host}")
+        module = _adapter(self.attack.host)
         make = getattr(module, "resolve", None) or module.attack
         found: Attack = make(self.attack.name, self.threat, pool=pool, **dict(self.attack.settings))
         return found
 
 
 Battery = tuple[Entry, ...]
+
+
+def _adapter(host: Host) -> Any:
+    """The adapter's module; a ValueError of one line where its host is not installed."""
+    try:
+        return importlib.import_module(f"mrt_{host}")
+    except ModuleNotFoundError as error:
+        package = PACKAGE[host]
+        raise ValueError(f"{package} is not installed ({error}): pip install {package}") from error
+
+
+def sped(battery: Battery, fast: Fast) -> Battery:
+    """The battery with its attacks run as `fast` says, but for those that were told themselves, and for hosts'."""
+    if fast == Fast():
+        return battery
+    return tuple(replace(entry, attack=_sped(entry.attack, fast)) for entry in battery)
+
+
+def _sped(attack: Any, fast: Fast) -> Any:
+    """The attack, or the value of one of its fields, with `fast` wherever in it the default stands."""
+    if type(attack) in (tuple, list):
+        parts = [_sped(one, fast) for one in attack]
+        return attack if all(map(is_, parts, attack)) else type(attack)(parts)
+    if not isinstance(attack, Attack) or isinstance(attack, type) or not is_dataclass(attack):
+        return attack
+    # Where BatchNorm sees the batch, examples see each other, and then no forward pass can be used again.
+    own = replace(fast, reuse=False) if getattr(attack, "bn", "eval") == "batch" else fast
+    held = {f.name: getattr(attack, f.name) for f in fields(attack) if f.init}
+    told = {name: own if name == "fast" and value == Fast() else _sped(value, fast) for name, value in held.items()}
+    changed = {name: value for name, value in told.items() if value is not held[name]}
+    return replace(attack, **changed) if changed else attack
 
 
 def labels(battery: Battery) -> list[tuple[str, str]]:

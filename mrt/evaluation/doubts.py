@@ -13,7 +13,8 @@ from mrt.attacks.apgd import APGD
 from mrt.attacks.gradient import input_grad
 from mrt.attacks.losses import ce
 from mrt.data.images import Images
-from mrt.evaluation.battery import Entry, Foreign
+from mrt.evaluation.battery import Battery, Entry, Foreign
+from mrt.evaluation.exact import exact
 from mrt.evaluation.judge import answers, judge, perform, right
 from mrt.protocols import Model
 from mrt.threats import L1, L2, Linf, noise
@@ -26,6 +27,7 @@ FLAT = 1e-30  # a gradient below this is lost in rounding wherever it is used
 SHARE = 0.01  # of examples that may be flat, or newly broken without gradients, before it means anything
 LEAST = 3  # examples: fewer may be chance
 PROBED, QUERIES = 64, 300
+UNSEARCHED = "gradient masking was not looked for by a random search"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,7 @@ class Look:
     warnings: list[str]
 
 
+@exact()
 def look(model: Model, data: Images, batch_size: int) -> Look:
     """Every image once; the first batch twice more."""
     try:
@@ -92,6 +95,30 @@ def _gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tuple[list
     return [f"{text}, where attacks that follow it stand still"], True
 
 
+def unsearched(battery: Battery) -> list[str]:
+    """What can be said before an attack runs: a ball has none but gradient attacks of ours, and what would look for
+    masking there is not installed. Of others' attacks only a run shows whether they need gradients."""
+    threats = dict.fromkeys(entry.threat for entry in battery)
+    for threat in threats:
+        ours = all(_ours(entry.attack) for entry in battery if entry.threat == threat)
+        if isinstance(threat, (Linf, L2, L1)) and ours and (why := _no_square(threat)):
+            return [why]
+    return []
+
+
+def _ours(attack: object) -> bool:
+    return type(attack).__module__.startswith("mrt.attacks.")
+
+
+def _no_square(threat: Linf | L2 | L1) -> str:
+    """Why no random search can be made; empty where it can."""
+    try:
+        _square(threat).made(None)
+    except ValueError as error:
+        return f"{UNSEARCHED}: {error}"
+    return ""
+
+
 def of(report: Report, run: Run) -> list[str]:
     """What the results of a finished run say about themselves."""
     remarks = []
@@ -110,7 +137,7 @@ def of(report: Report, run: Run) -> list[str]:
 
 def _masking(report: Report, run: Run) -> list[str]:
     """Does an attack without gradients break what attacks with gradients left standing, in the same threat?"""
-    remarks = []
+    remarks: list[str] = []
     for threat in dict.fromkeys(entry.threat for entry in run.battery):
         mine = [label for (label, _), e in zip(run.labels, run.battery, strict=True) if e.threat == threat]
         work = {label: report.info["attacks"][label] for label in mine}
@@ -125,7 +152,9 @@ def _masking(report: Report, run: Run) -> list[str]:
             unseen |= report.ran[label] & ~report.masks[label] & ~torch.stack([report.ran[a] for a in seeing]).any(0)
         count, asked, who = int(newly.sum()), int(stood.sum()), " and ".join(blind)
         if isinstance(threat, (Linf, L2, L1)):
-            if not blind:
+            if not blind and (why := _no_square(threat)):
+                remarks += [why] if why not in [*report.warnings, *remarks] else []
+            elif not blind:
                 asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
                 count = _probed(run, _square(threat), stood)
             elif not count and unseen.any():  # a cascade that began without gradients: would they have done it?

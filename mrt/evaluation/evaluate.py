@@ -9,14 +9,14 @@ from mrt import checks
 from mrt.attacks.gradient import crafting
 from mrt.data.images import Data
 from mrt.evaluation import batteries, doubts
-from mrt.evaluation.battery import Battery, checked
+from mrt.evaluation.battery import Battery, checked, sped
 from mrt.evaluation.opening import as_model, device_of, pixels
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report
 from mrt.evaluation.run import Run
 from mrt.evaluation.store import Store
 from mrt.processes import processes
-from mrt.protocols import Model, Threat
+from mrt.protocols import Fast, Model, Threat
 
 
 def evaluate(
@@ -32,14 +32,16 @@ def evaluate(
     batch_size: int = 256,
     seed: int = 0,
     device: str | None = None,
+    fast: Fast = Fast(),  # noqa: B008
     progress: bool = True,
 ) -> Report:
     """How much of `data` the model still classifies correctly under each attack, each threat, and their union.
 
     `battery` is a name, with `threats` and a `budget` that scales its steps, or a tuple of Entry(...). Attacks see what
     the model classifies correctly; with `cascade` only what the earlier attacks on the same threat left standing.
-    `pool` (training images) gives walks from a misclassified point their start. Every returned image is checked and
-    classified again in float32, in eval mode.
+    `pool` (training images) gives walks from a misclassified point their start. Attacks of ours that were not told
+    themselves run as `fast` says. Every returned image is checked and classified again by the model as it is, in
+    float32 (TF32 off), in eval mode.
 
     With `out`, results are written as they are obtained: the same call goes on after a kill, and returns the report of
     a finished evaluation. Under torchrun the processes share the work and each returns the same report. What should
@@ -50,25 +52,38 @@ def evaluate(
         checks.flag(name, value)
     checks.count("batch_size", batch_size)
     checks.count("seed", seed, low=0)
-    if isinstance(battery, str):
-        batteries.named(battery, threats, budget=budget)  # refused, if at all, before the model runs
-    elif threats is not None or budget != 1:
-        raise ValueError("threats= and budget= belong to a battery given by name; an Entry(...) holds its own")
+    if not isinstance(fast, Fast):
+        raise ValueError(f"fast must be a Fast(...); got {fast!r}")
+    expected = _entries(battery, threats, budget, fast)
+    for entry in expected:
+        entry.made(pool)  # what is not installed, or misspelt, is refused before the model runs
+    early = doubts.unsearched(expected)
     f, remarks = as_model(model)
     images, clipped = pixels(data)
     images = images.to(device_of(f, device))
+    doubts.tell(early)
     with processes() as team, crafting(f), Progress(progress and team.first) as bar:
         first = team.gathered(doubts.look(f, images, batch_size))[0]
-        named = isinstance(battery, str)
-        entries = batteries.named(battery, threats, first.classes, budget) if named else checked(battery)  # type: ignore[arg-type]
+        entries = _entries(battery, threats, budget, fast, first.classes)
         attacks = [entry.made(pool) for entry in entries]
-        run = Run(f, images, entries, attacks, pool, first, team, Store(out), cascade, batch_size, seed, bar)
+        run = Run(f, images, entries, attacks, pool, first, team, Store(out), cascade, batch_size, seed, bar, fast)
         if team.gathered(run.store.open(run.config(), team.first))[0]:
             report = Report.load(run.store.folder)
         else:
-            report = run.report([*remarks, *clipped], battery if isinstance(battery, str) else None)
+            report = run.report([*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
             if team.first and out is not None:
                 report.save(out)
                 run.store.close()
-    doubts.tell(report.warnings)
+    doubts.tell([remark for remark in report.warnings if remark not in early])
     return report
+
+
+def _entries(
+    battery: str | Battery, threats: Sequence[Threat] | None, budget: float, fast: Fast, classes: int = 10
+) -> Battery:
+    """The battery that was asked for, its attacks run as `fast` says."""
+    if isinstance(battery, str):
+        return sped(batteries.named(battery, threats, classes, budget), fast)
+    if threats is not None or budget != 1:
+        raise ValueError("threats= and budget= belong to a battery given by name; an Entry(...) holds its own")
+    return sped(checked(battery), fast)

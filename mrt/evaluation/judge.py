@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mrt import checks
 from mrt.attacks.gradient import crafting
 from mrt.attacks.losses import ce
+from mrt.evaluation.exact import exact
 from mrt.evaluation.hosting import Attempt, Hosted
 from mrt.evaluation.motions import HostedSpatial
 from mrt.protocols import Attack, Model, Spatial, Threat
@@ -47,6 +48,18 @@ class Counted(nn.Module):
 
         return seen
 
+    @property
+    def takes_counts(self) -> bool:
+        """May passes be made unseen, and told afterwards? Not where this has to help out with gradients."""
+        return self.connected
+
+    def count(self, forwards: int, backwards: int) -> None:
+        """So many images passed through the model, and so many gradients came back."""
+        self.forwards += forwards
+        self.backwards += backwards
+        if self.watch is not None:
+            self.watch(forwards)
+
     def _count(self, grad: Tensor) -> None:
         self.backwards += len(grad)
 
@@ -65,7 +78,7 @@ class Verdict:
 
 @torch.no_grad()
 def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, delta: Tensor | None) -> Verdict:
-    """The verdict on x_adv, with the model as it is, in float32."""
+    """The verdict on x_adv, with the model as it is, in float32 without shortcuts."""
     if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
         given = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
         raise ValueError(f"an attack must return a tensor of the images' shape {tuple(x.shape)}; got {given}")
@@ -100,8 +113,8 @@ def perform(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -
 
 
 def answers(model: Model, x: Tensor) -> Tensor:
-    """Logits in float32."""
-    with torch.no_grad():
+    """Logits in float32, from arithmetic in float32."""
+    with torch.no_grad(), exact():
         return checks.logits(model(x), x)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,13 +12,14 @@ from torch import Tensor
 from mrt.data.images import Data, Images, as_images
 from mrt.evaluation import doubts
 from mrt.evaluation.battery import Battery, Entry, labels, radii
+from mrt.evaluation.exact import JUDGED_IN
 from mrt.evaluation.hosting import Attempt
 from mrt.evaluation.judge import Counted, Verdict, answers, judge, perform
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report, Samples, versions
 from mrt.evaluation.store import Outcome, Store, fingerprint, identity
 from mrt.processes import Processes
-from mrt.protocols import Attack, Model
+from mrt.protocols import Attack, Fast, Model
 from mrt.threats import noise
 
 FAULTS = ("nan", "black", "box", "outside")
@@ -41,6 +42,7 @@ class Run:
     batch_size: int
     seed: int
     bar: Progress
+    fast: Fast = field(default=Fast())
 
     def __post_init__(self) -> None:
         self.labels = labels(self.battery)
@@ -60,11 +62,13 @@ class Run:
             "cascade": self.cascade,
             "batch_size": self.batch_size,
             "seed": self.seed,
+            "fast": repr(self.fast),
         }
 
     def report(self, remarks: list[str], name: str | None) -> Report:
         """Every attack in turn. `remarks` are warnings from before, `name` is the battery's."""
-        report = Report(self.clean, self.worst, {"name": name} | self.config() | {"data set": repr(self.data)})
+        told = {"data set": repr(self.data), "judged in": JUDGED_IN}
+        report = Report(self.clean, self.worst, {"name": name} | self.config() | told, warnings=remarks)
         for number, (entry, (label, column)) in enumerate(zip(self.battery, self.labels, strict=True)):
             seen = self.standing[column] if self.cascade and not entry.distances else self.clean
             outcomes = self._all(number, seen.nonzero().squeeze(1))
@@ -86,7 +90,8 @@ class Run:
             report.info["radii"][column] = radii(entry.counts_for)
             self.standing[column] = self.standing[column] & ~broken
             self.bar.done(label, report.attacks[label])
-        report.warnings += [*remarks, *self.first.warnings, *doubts.of(report, self)]
+        report.warnings += self.first.warnings
+        report.warnings += doubts.of(report, self)
         return report
 
     def _all(self, number: int, rows: Tensor) -> list[Outcome]:

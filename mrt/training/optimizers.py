@@ -36,8 +36,8 @@ class SGD:
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
         """For the model's parameters."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
-        how = {"momentum": self.momentum, "nesterov": self.nesterov, "fused": on_gpu(model)}
-        return torch.optim.SGD(groups, lr=self.lr, **how)
+        fused = on_gpu(model)
+        return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ import mrt
 from mrt import kernels
 from mrt.attacks import captured
 from mrt.attacks import gradient as gradients
+from mrt.attacks import graphs as recording
 from mrt.attacks import twin as twins
 from mrt.attacks.losses import LOSSES, Goal
 from mrt.attacks.task import Best, Checked, Task
@@ -77,7 +78,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Traces:
 
         return replay
 
-    monkeypatch.setattr(captured, "capture", capture)
+    monkeypatch.setattr("mrt.attacks.graphs.capture", capture)
     monkeypatch.setattr(captured, "ready", lambda x: kernels.takes(x, True))
     looking = ("threats.fused", "threats.projections", "threats.balls", "attacks.task", "attacks.gradient")
     for module in (*looking, "attacks.reuse"):
@@ -198,7 +199,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, graphs: Traces, error: RuntimeError)
         graphs.made += 1
         raise error
 
-    monkeypatch.setattr(captured, "capture", refuses)
+    monkeypatch.setattr("mrt.attacks.graphs.capture", refuses)
 
 
 def test_a_step_that_cannot_be_recorded_runs_as_it_is(graphs: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,12 +217,12 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(graphs: Traces, monkeypatc
 
 
 def test_a_memory_too_short_is_not_for_ever(graphs: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = captured.capture
+    plain = recording.capture
     refuse(monkeypatch, graphs, torch.cuda.OutOfMemoryError("CUDA out of memory"))
     attack, net, (x, y) = fast(mrt.PGD(L2, steps=3), graph=True, compile=True), Net(), batch(6)
     with pytest.warns(UserWarning, match="memory is too short"):
         attack(net, x, y)
-    monkeypatch.setattr(captured, "capture", plain)
+    monkeypatch.setattr(recording, "capture", plain)
     for _ in range(captured.PAUSE):
         attack(net, x, y)
         assert captured.recordings_of(net) == 0 and graphs.made == 1

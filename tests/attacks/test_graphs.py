@@ -24,7 +24,10 @@ def gpu() -> Iterator[Gpu]:
 
 
 def adding(number: Tensor) -> Callable[[], None]:
-    return lambda: number.add_(1).mul_(1).sub_(0)
+    def body() -> None:
+        number.add_(1).mul_(1).sub_(0)
+
+    return body
 
 
 class Breaking:
@@ -50,8 +53,13 @@ def test_a_replay_does_what_the_body_did(gpu: Gpu) -> None:
 
 def test_the_warm_up_runs_on_the_graphs_own_stream(gpu: Gpu) -> None:
     """So that a stream's workspaces are born outside the graph's memory; afterwards the caller's stream is back."""
-    before, seen = gpu.stream, []
-    graphs.capture(lambda: seen.append(gpu.stream) or torch.zeros(1, device="cuda").add_(1), CUDA)  # type: ignore[func-returns-value, arg-type]
+    before, seen = gpu.stream, list[Any]()
+
+    def body() -> None:
+        seen.append(gpu.stream)
+        torch.zeros(1, device="cuda").add_(1)
+
+    graphs.capture(body, CUDA)
     assert len(seen) == graphs.WARM_UPS + 1 and len(set(seen)) == 1 and seen[0] is not before
     assert gpu.stream is before
 
@@ -74,9 +82,13 @@ def test_live_graphs_share_no_stream(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) 
 def test_a_body_that_looks_at_a_value_is_refused_before_a_recording_begins(
     gpu: Gpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number, begun = torch.zeros(1, device="cuda"), []
-    plain = torch.cuda.graph
-    monkeypatch.setattr(torch.cuda, "graph", lambda *given, **how: begun.append(gpu.sync_debug) or plain(*given, **how))
+    number, begun, plain = torch.zeros(1, device="cuda"), list[int](), torch.cuda.graph
+
+    def graph(*given: Any, **how: Any) -> Any:
+        begun.append(gpu.sync_debug)
+        return plain(*given, **how)
+
+    monkeypatch.setattr(torch.cuda, "graph", graph)
 
     def looking() -> None:
         number.add_(number.sum().item())

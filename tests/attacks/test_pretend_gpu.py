@@ -141,7 +141,7 @@ def test_a_recorded_step_is_one_replay_and_waits_for_nothing(net: str, name: str
     make, shape = NETS[net]
     model, fast = made(make).to("cuda"), mrt.Fast(precision, graph=True)
     x, y, seeds = (t.to("cuda") for t in batch(shape, 3))
-    step, _ = per_turn(gpu, lambda steps: RECORDED[name](steps, fast)(model, x, y, rng=seeds), 3, 5)
+    step, _ = per_turn(gpu, lambda steps: RECORDED[name](steps, fast)(model, x, y, rng=seeds), 2, 3)
     assert step.replays == 1 and step.waits == 0, step.places
     assert step.launches <= 2, "the number of entries that an l1 step moves, and the copy into the recording"
     assert step.replayed <= ROOM * NODES[net, name][precision == "bfloat16"], step.replayed

@@ -169,7 +169,7 @@ def test_the_first_layer_computes_in_float32_and_answers_in_bfloat16(own_forward
     net = nn.Sequential(nn.Flatten(), nn.Linear(128, 5), nn.Linear(5, 5))
     if own_forward:
         plain = net[1].forward
-        net[1].forward = lambda x: plain(x)  # type: ignore[method-assign, assignment]
+        net[1].forward = lambda x: plain(x)
     module: Any = twins.twin_of(net, "eval", mrt.Fast("bfloat16")).call
     x = torch.rand(3, 2, 8, 8)
     expected = net[1](x.flatten(1)).bfloat16()

@@ -8,12 +8,14 @@ The interpreter checks arithmetic and masks. It does not see races, nor limits o
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from triton.runtime import interpreter
 
 import mrt
 from mrt.attacks.losses import LOSSES, Goal
@@ -22,6 +24,21 @@ from mrt.kernels import KINDS, ops, sizes
 from tests.kernels.rows import BALLS, Rows, compared, rows_of
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "see the docstring"
+
+
+def _as_numbers() -> None:
+    """Let a loop's bounds be read from arrays of one entry, as Triton 3.6 does by int(), which numpy 2.5 refuses."""
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+        scope.set_attr(tensor, "__bool__", lambda self: self.handle.data.size != 1 or bool(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patched
+
+
+_as_numbers()
 
 
 def stepped(rows: Rows, kinds: list[str]) -> Tensor:

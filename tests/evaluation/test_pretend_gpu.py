@@ -1,0 +1,48 @@
+"""`evaluate` on a pretended CUDA device."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+import mrt
+from mrt.evaluation import doubts
+from mrt.kernels import native
+from tests.pretend import pretending
+from tests.support import digits_net
+
+pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels' twins need a C++ compiler")
+
+LINF, L2, L1 = (mrt.Linf(0.1), mrt.L2(0.5), mrt.L1(1.5))
+RT = mrt.RotationTranslation(10, 1)
+ATTACKS: dict[str, Any] = {
+    "apgd": mrt.APGD(LINF, steps=3),
+    "apgd-t": mrt.APGD(LINF, steps=2, loss="dlr", targets=2),
+    "apgd-l1": mrt.APGD(L1, steps=3),
+    "pgd": mrt.PGD(L2, steps=3, restarts=2),
+    "slide": mrt.SLIDE(L1, steps=3, restarts=2),
+    "msd": mrt.MSD((LINF, L2, L1), steps=2, best="broken"),
+    "greedy": mrt.GreedyL0(mrt.L0(2)),
+    "grid": mrt.RTGrid(RT, grid=(1, 1, 3)),
+    "affine": mrt.AffineAttack(mrt.Affine((RT, L2)), k=1, steps=2, restarts=1),
+}
+
+
+@pytest.mark.filterwarnings("ignore:gradient masking was not looked for")  # without AutoAttack
+def test_an_evaluation_there_reports_what_it_reports_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for gradient masking is left out: it is Foreign's, which a pretended device is too slow for."""
+    monkeypatch.setattr(doubts, "_masking", lambda *_: [])
+    battery = tuple(mrt.Entry(name, attack, attack.threat) for name, attack in ATTACKS.items())
+    data, net = mrt.data.digits("test").take(8), copy.deepcopy(digits_net())
+    how: dict[str, Any] = {"progress": False, "cascade": False, "batch_size": 8}
+    here = mrt.evaluate(net, data, battery, **how)
+    with pretending() as gpu:
+        there = mrt.evaluate(net.to("cuda"), data, battery, device="cuda", **how)
+        assert gpu.counts.launches > 0
+    assert here.masks.keys() == there.masks.keys() and len(here.masks) == len(battery)
+    for label, mask in here.masks.items():
+        assert torch.equal(mask, there.masks[label]), label
+    assert there.worst.device.type == "cpu"
