@@ -5,6 +5,7 @@
 #   NPROC     test processes, the cores up to 4         make test NPROC=1
 #   MATRIX    the versions of test-matrix, else all     make test-matrix MATRIX="3.11 3.12"
 #   GPU_ARGS  arguments of gpu-check and gpu-ladder     make gpu-check GPU_ARGS="--compile --out check.json"
+#   OLDER_PYTHON  of test-kernels, python3.12 if it is there    make test-kernels OLDER_PYTHON=python3.12
 #   DATA      the folder of data sets for gpu-pack      make gpu-pack DATA=data
 #   TRITON    gpu-pack's interpreter with Triton 3.6    make gpu-pack DATA=data TRITON=python3.12
 
@@ -18,8 +19,11 @@ DATA ?=
 BIN := .venv/bin
 STAMP := .venv/.stamp
 OLDER := .venv-triton-3.6
+OLDER_PYTHON ?= $(shell python3.12 -c '' 2>/dev/null && echo python3.12 || echo $(PYTHON))
 TRITON ?= $(OLDER)/bin/python
 ALONE = OMP_NUM_THREADS=1 PYTHONPATH=.:adapters $(OLDER)/bin/python -m pytest -q -p no:cacheprovider
+WITHOUT_HOSTS = tests/kernels/test_native.py tests/kernels/test_gpu_check.py tests/test_gpu_ladder.py \
+    $(addprefix tests/attacks/test_,fast.py twin.py reuse.py graphs.py pretend_gpu.py) tests/training/test_pretend_gpu.py
 TYPED := $(wildcard mrt adapters tests examples)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(NPROC)
 
@@ -47,9 +51,10 @@ test-slow: $(STAMP) ## the tests marked slow, then the mutants that the tests mu
 	$(call timed,slow tests,$(PYTEST) -m slow --durations=15)
 	$(call timed,mutants,$(BIN)/python -m tests.mutants)
 
-test-kernels: $(OLDER)/.stamp ## the GPU kernels, interpreted and compiled, with Triton 3.6 in an environment of its own
+test-kernels: $(OLDER)/.stamp ## kernels, fast attacks and training with a GPU machine's torch 2.11, Triton 3.6 and newest numpy
 	$(call timed,interpreter,TRITON_INTERPRET=1 $(ALONE) tests/kernels/in_interpreter.py -W "ignore:Conversion of an array")
 	$(call timed,compiler,$(ALONE) tests/kernels/ahead_of_time.py)
+	$(call timed,without the hosts,$(ALONE) $(WITHOUT_HOSTS))
 
 gpu-check: ## on a GPU: kernels, CUDA graphs, bfloat16 and a short training run, with the Python and packages at hand
 	PYTHONPATH=.:adapters $(PYTHON) -m benchmarks.gpu_check $(GPU_ARGS)
@@ -88,8 +93,9 @@ $(STAMP): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[test]'
 	@touch $@
 
-# Triton 3.6 came with torch 2.11; its interpreter fails on numpy 2.4.
+# What a GPU machine holds: torch 2.11 with its Triton 3.6, the numpy of Python 3.12, and neither Foolbox nor ART.
 $(OLDER)/.stamp:
-	$(PYTHON) -m venv --clear $(OLDER)
-	$(OLDER)/bin/python -m pip install $(PIP_ARGS) 'torch==2.11.*' 'triton==3.6.*' 'numpy<2.4' rich pytest hypothesis
+	$(OLDER_PYTHON) -m venv --clear $(OLDER)
+	$(OLDER)/bin/python -m pip install $(PIP_ARGS) 'torch==2.11.*' 'torchvision==0.26.*' 'triton==3.6.*' numpy \
+	    scikit-learn jinja2 rich pytest hypothesis
 	@touch $@

@@ -46,3 +46,21 @@ def test_an_evaluation_there_reports_what_it_reports_here(monkeypatch: pytest.Mo
     for label, mask in here.masks.items():
         assert torch.equal(mask, there.masks[label]), label
     assert there.worst.device.type == "cpu"
+
+
+@pytest.mark.filterwarnings("ignore:gradient masking was not looked for")  # without AutoAttack
+def test_passes_that_a_replay_makes_unseen_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doubts, "_masking", lambda *_: [])
+    names = ("apgd", "apgd-l1", "pgd", "msd")
+    battery = tuple(mrt.Entry(name, ATTACKS[name], ATTACKS[name].threat) for name in names)
+    data, work = mrt.data.digits("test").take(8), []
+    for fast in (mrt.Fast(), mrt.Fast(graph=True)):
+        with pretending() as gpu:
+            net = copy.deepcopy(digits_net()).to("cuda")
+            report = mrt.evaluate(net, data, battery, device="cuda", fast=fast, batch_size=8, progress=False)
+            assert (gpu.counts.replays > 0) == fast.graph
+        work.append({label: (told["forward"], told["backward"]) for label, told in report.info["attacks"].items()})
+        assert report.info["fast"] == repr(fast)
+    assert work[0].keys() == work[1].keys()
+    for label, plain in work[0].items():  # a recording's one more step is the evaluator's to know of, not to count
+        assert plain == work[1][label], label
