@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -35,7 +36,8 @@ class Progress:
     def update(self, epoch: float, loss: float) -> None:
         """An update is done."""
         if self.drawn:
-            self.bars.update(self.task, advance=1, description=f"epoch {epoch:.2f}, loss {loss:.4f}")
+            known = "" if math.isnan(loss) else f", loss {loss:.4f}"  # a GPU's first loss is still under way
+            self.bars.update(self.task, advance=1, description=f"epoch {epoch:.2f}{known}")
 
     def judging(self) -> None:
         """The held-out images are being attacked."""

@@ -28,6 +28,7 @@ from mrt.attacks import twin as twins
 from mrt.attacks.losses import LOSSES, Goal
 from mrt.attacks.task import Best, Checked, Task
 from mrt.kernels import native
+from mrt.threats import fused
 from tests.attacks.fast import Net, batch, fast, same
 from tests.support import UNION
 
@@ -84,6 +85,15 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Traces:
     for module in (*looking, "attacks.reuse"):
         monkeypatch.setattr(f"mrt.{module}.blind", lambda tensor: True)
     return traces
+
+
+@COMPILER
+@pytest.mark.parametrize("ball", UNION, ids=str)
+def test_a_fused_step_takes_another_length_each_time(ball: Any) -> None:
+    (x, _), grad = batch(4), torch.randn(4, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    move, plain = fused.mover(ball, x, True), ball.mover(x)
+    for size in (0.05, 0.4, 0.05):
+        torch.testing.assert_close(move(x, grad.clone(), size, None), plain(x, grad.clone(), size, None))
 
 
 @COMPILER

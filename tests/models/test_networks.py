@@ -26,6 +26,27 @@ from mrt.models import (
     WideResNet,
 )
 
+
+def published_madry(net: MadryCNN, x: Tensor) -> Tensor:
+    h = F.max_pool2d(F.relu(net.conv1(x)), 2)
+    h = F.max_pool2d(F.relu(net.conv2(h)), 2)
+    logits: Tensor = net.fc2(F.relu(net.fc1(h.flatten(1))))
+    return logits
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_relu_after_pooling_is_relu_before_it_to_the_bit(seed: int) -> None:
+    """In the answer and in every gradient, also where whole windows are negative or tied."""
+    torch.manual_seed(seed)
+    net = MadryCNN(width=4)
+    x, found = torch.rand(6, 1, 28, 28).mul(4).round().div(4), []  # ties
+    for run in (net, lambda z: published_madry(net, z)):
+        z = x.clone().requires_grad_()
+        out = run(z)
+        found.append([out, *torch.autograd.grad(out.logsumexp(1).sum(), [z, *net.parameters()])])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 Build = Callable[[], nn.Module]
 CIFAR = (3, 32, 32)
 # name -> (slim network with 7 classes, shape of its images)
