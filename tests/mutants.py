@@ -442,7 +442,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("attacks/captured.py", "or rows > found.size:", "or False:", FASTER),
     ("attacks/captured.py", "    twin.captured.move_to_end(key)\n", "", FASTER),
     ("attacks/captured.py", "        twin.captured.popitem(last=False)\n", "        twin.captured.popitem()\n", FASTER),
-    ("attacks/captured.py", "seen=None, x=task.x.clone()", "x=task.x.clone()", FASTER),
+    ("attacks/captured.py", "seen=None, x=task.x.clone()", "x=task.x.clone()", PRETENDED),
     ("attacks/captured.py", "return Refused(PAUSE if short else -1)", "return Refused(-1)", FASTER),
     ("attacks/captured.py", "        found.calls_left -= 1\n", "", FASTER),
     ("attacks/captured.py", "            twin.complained = True\n", "", FASTER),

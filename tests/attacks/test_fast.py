@@ -7,8 +7,6 @@ a graph it holds the addresses of the tensors that it met, and as a constant wha
 from __future__ import annotations
 
 import copy
-import gc
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -147,7 +145,7 @@ def test_smaller_batches_fill_a_recording_up(graphs: Traces) -> None:
 def test_a_filled_up_batch_leaves_its_statistics_alone(graphs: Traces) -> None:
     """With BatchNorm over the batch, only a batch of a recording's own size replays it."""
     attack, net = mrt.PGD(L2, steps=3, bn="batch"), Net()
-    for n, made in ((6, 1), (4, 2), (6, 2)):
+    for n, made in ((6, 1), (5, 2), (6, 2)):
         x, y = batch(n, seed=n)
         same(fast(attack, graph=True, compile=True)(net, x, y), attack(net, x, y), x)
         assert graphs.made == made
@@ -230,6 +228,7 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(graphs: Traces, monkeypatc
 
 def test_a_memory_too_short_is_not_for_ever(graphs: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = recording.capture
+    monkeypatch.setattr(captured, "PAUSE", 4)
     refuse(monkeypatch, graphs, torch.cuda.OutOfMemoryError("CUDA out of memory"))
     attack, net, (x, y) = fast(mrt.PGD(L2, steps=3), graph=True, compile=True), Net(), batch(6)
     with pytest.warns(UserWarning, match="memory is too short"):
@@ -240,24 +239,6 @@ def test_a_memory_too_short_is_not_for_ever(graphs: Traces, monkeypatch: pytest.
         assert captured.recordings_of(net) == 0 and graphs.made == 1
     attack(net, x, y)
     assert captured.recordings_of(net) == 1
-
-
-def test_a_recording_goes_with_its_model_at_once(graphs: Traces) -> None:
-    """And with its twin, without the garbage collector, which might come while another is being recorded."""
-    gc.collect()
-    gc.disable()
-    try:
-        for precision in ("float32", "bfloat16"):
-            net, (x, y) = Net(), batch(6)
-            fast(mrt.MSD(UNION, steps=3), graph=True, reuse=True, precision=precision)(net, x, y)
-            (twin,) = twins.twins_of(net)
-            gone = [weakref.ref(held) for held in twin.captured.values()]
-            gone += [weakref.ref(held.body) for held in twin.captured.values()]
-            assert gone and all(held() is not None for held in gone)
-            del net, twin
-            assert all(held() is None for held in gone)
-    finally:
-        gc.enable()
 
 
 def test_a_step_may_hand_a_tensor_from_one_place_to_another() -> None:

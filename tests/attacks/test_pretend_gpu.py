@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import mrt
+from mrt.attacks.twin import twins_of
 from mrt.kernels import native
 from mrt.models import DigitsCNN, MadryCNN, PreActResNet18
 from tests.attacks.fast import same
@@ -155,6 +158,24 @@ def test_a_recorded_step_is_one_replay_and_waits_for_nothing(net: str, name: str
     assert step.replays == 1 and step.waits == 0, step.places
     assert step.launches <= BESIDE.get(name, 2), step.launches
     assert step.replayed <= ROOM * NODES[net, name][precision == "bfloat16"], step.replayed
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_recording_goes_with_its_model_at_once(precision: Any, gpu: Gpu) -> None:
+    """And with it its graph, without the garbage collector, which might come while another is being recorded."""
+    net, (x, y, _) = made().to("cuda"), (t.to("cuda") for t in batch())
+    gc.collect()
+    gc.disable()
+    try:
+        for name in ("MSD reuse", "APGD l1"):
+            RECORDED[name](3, mrt.Fast(precision, graph=True))(net, x, y)
+        held: list[Any] = [recording for twin in twins_of(net) for recording in twin.captured.values()]
+        gone = [weakref.ref(part) for one in held for part in (one, one.body, one.replay.__self__)]
+        assert len(gone) == 6 and all(part() is not None for part in gone)
+        del net, held
+        assert all(part() is None for part in gone)
+    finally:
+        gc.enable()
 
 
 def test_a_model_that_looks_at_values_runs_unrecorded_and_harms_no_other(gpu: Gpu) -> None:

@@ -117,7 +117,8 @@ def test_a_twin_notices_what_is_changed_inside(change: str) -> None:
 
 def test_a_model_that_keeps_its_tensors_to_itself_is_refused() -> None:
     """A copy of a script would go on with the weights of its day."""
-    warnings.simplefilter("ignore", FutureWarning)  # scripts are going out
+    for kind in (FutureWarning, DeprecationWarning):  # scripts are going out
+        warnings.simplefilter("ignore", kind)
     script, (x, y) = torch.jit.trace(Net().eval(), batch()[0]), batch()
     with pytest.raises(ValueError, match="shares its tensors"):
         fast(mrt.PGD(L2, steps=2), graph=True)(script, x, y)
