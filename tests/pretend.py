@@ -28,6 +28,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
 
 from mrt import kernels
+from mrt.attacks import graphs
 
 DEVICE = torch.device("cuda:0")
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "bincount", "equal"}
@@ -136,6 +137,13 @@ class Gpu(TorchDispatchMode):
         self.stream = self.first = Stream(self)
         self.calls: list[bool] = []  # of torch, one in the other: has a tensor here been given to it?
         self.pinned: list[Tensor] = []
+        self.under_way: list[tuple[Tensor, Tensor]] = []  # pinned memory, and what has not arrived there yet
+        self.arrived = 0  # how many have
+        self.log: list[tuple[str, Any, Any]] = []  # which stream waited for what, in order
+        self.handles = 0  # of memory pools
+        self.open_pools: set[Any] = set()  # that the allocator records to
+        self.released: list[Any] = []
+        self.closes_pools = False  # where a recording breaks off, as torch 2.12 and later
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.run(func, args, kwargs or {})
@@ -199,6 +207,7 @@ class Gpu(TorchDispatchMode):
         """The host waits for all that the device has been given."""
         self.counts.waits += 1
         self.counts.places[f"{why} at {_place()}"] += 1
+        self.arrive()
         if self.tape is not None:
             self.broken = True
             raise Refused(f"{why} while a graph is recorded, at {_place()}")
@@ -235,8 +244,32 @@ class Gpu(TorchDispatchMode):
         if not (pinned and non_blocking):
             self.wait(f"{why}, {'blocking' if pinned else 'pageable'},")
         with _plain():
-            to.copy_(values)
+            if pinned and non_blocking and to is on_host:  # until an event is waited for there is nothing to be read
+                self.under_way.append((to, values.clone()))
+                to.fill_(torch.nan if to.is_floating_point() else -1)
+            else:
+                to.copy_(values)
         self.launched(Tensor.copy_, (to, values), {}, to)
+
+    def arrive(self, until: int | None = None) -> None:
+        """So many copies to pinned memory, or all, have come to their end."""
+        count = len(self.under_way) if until is None else max(until - self.arrived, 0)
+        with _plain():
+            for to, values in self.under_way[:count]:
+                to.copy_(values)
+        del self.under_way[:count]
+        self.arrived += count
+
+    def new_pool(self) -> tuple[int, int]:
+        """torch.cuda.graph_pool_handle."""
+        self.handles += 1
+        return 0, self.handles
+
+    def end_pool(self, device: int, pool: Any) -> None:
+        """torch._C._cuda_endAllocateToPool."""
+        if pool not in self.open_pools:
+            raise RuntimeError("not recording to that pool")
+        self.open_pools.discard(pool)
 
     def is_pinned(self, tensor: Tensor) -> bool:
         """Does it lie in memory that was pinned? Whatever was stays alive, so that no address is used again."""
@@ -290,9 +323,11 @@ class Stream:
         self.gpu, self.cuda_stream = gpu, gpu.streams and 1 + (gpu.streams - 1) % 32  # the first, then 32 in turn
         gpu.streams += 1
 
-    def wait_stream(self, other: Stream) -> None: ...
+    def wait_stream(self, other: Stream) -> None:
+        self.gpu.log.append(("stream", self, other))
 
-    def wait_event(self, event: Event) -> None: ...
+    def wait_event(self, event: Event) -> None:
+        self.gpu.log.append(("event", self, event.recorded_on))
 
     def record_event(self, event: Event | None = None) -> Event:
         event = event or Event(self.gpu)
@@ -310,10 +345,12 @@ class Event:
     """torch.cuda.Event. To wait for one keeps the device idle only if it has nothing else to do."""
 
     def __init__(self, gpu: Gpu, *args: Any, **kwargs: Any) -> None:
-        self.gpu, self.after = gpu, -1.0
+        self.gpu, self.after, self.until, self.recorded_on = gpu, -1.0, 0, gpu.stream
 
     def record(self, stream: Stream | None = None) -> None:
         self.after = self.gpu.counts.launches + self.gpu.counts.replays
+        self.until = self.gpu.arrived + len(self.gpu.under_way)
+        self.recorded_on = stream or self.gpu.stream
 
     def wait(self, stream: Stream | None = None) -> None: ...
 
@@ -323,6 +360,7 @@ class Event:
     def synchronize(self) -> None:
         if self.gpu.tape is not None or self.after == self.gpu.counts.launches + self.gpu.counts.replays:
             self.gpu.wait("event.synchronize")
+        self.gpu.arrive(self.until)
 
 
 class Graph:
@@ -330,17 +368,24 @@ class Graph:
 
     def __init__(self, gpu: Gpu, *args: Any, **kwargs: Any) -> None:
         self.gpu, self.tape, self.recorded_on = gpu, list[tuple[Any, Any, Any, list[Any]]](), gpu.first
+        self.pool: Any = None
+        self.how: dict[str, Any] = {}
 
-    def capture_begin(self, *args: Any, **kwargs: Any) -> None:
+    def capture_begin(self, pool: Any = None, **how: Any) -> None:
         if self.gpu.tape is not None or self.gpu.stream is self.gpu.first:
             raise RuntimeError("a graph is recorded on a stream of its own, one at a time")
         self.gpu.tape, self.gpu.broken, self.recorded_on = [], False, self.gpu.stream
+        self.pool, self.how = pool or self.gpu.new_pool(), how
+        self.gpu.open_pools.add(self.pool)
 
     def capture_end(self) -> None:
         found, self.gpu.tape = self.gpu.tape, None
-        if found is None or self.gpu.broken or self.gpu.stream is not self.recorded_on:
+        broken = found is None or self.gpu.broken or self.gpu.stream is not self.recorded_on
+        if not broken or self.gpu.closes_pools:
+            self.gpu.open_pools.discard(self.pool)
+        if broken:
             raise RuntimeError("the recording of this graph broke off")
-        self.tape = found
+        self.tape = found or []
         self.gpu.counts.recorded += 1
 
     def replay(self) -> None:
@@ -361,11 +406,12 @@ class _Recorded:
 
     def __init__(self, gpu: Gpu, graph: Graph, pool: Any = None, stream: Any = None, **how: Any) -> None:
         self.gpu, self.graph, self.stream, self.before = gpu, graph, stream or Stream(gpu), gpu.stream
+        self.pool, self.how = pool, how
 
     def __enter__(self) -> None:
         self.gpu.wait("torch.cuda.graph")
         self.before, self.gpu.stream = self.gpu.stream, self.stream
-        self.graph.capture_begin()
+        self.graph.capture_begin(self.pool, **self.how)
 
     def __exit__(self, *error: Any) -> None:
         self.graph.capture_end()
@@ -390,6 +436,9 @@ def pretending() -> Iterator[Gpu]:
             patch.setattr(where, "autocast", _HostAutocast)
         optimizer: Any = importlib.import_module("torch.optim.optimizer")  # which torch.optim does not keep
         patch.setattr(optimizer, "_foreach_supported_types", [*optimizer._foreach_supported_types, GpuTensor])
+        patch.setattr(torch._C, "_cuda_endAllocateToPool", gpu.end_pool, raising=False)
+        patch.setattr(torch._C, "_cuda_releasePool", lambda device, pool: gpu.released.append(pool), raising=False)
+        patch.setattr(graphs, "_streams", {})
         patch.setattr(kernels.ops, "_works", lambda: True)
         for module in (kernels, kernels.ops):
             patch.setattr(module, "has_triton", lambda: True)
@@ -421,7 +470,7 @@ def _runtime(gpu: Gpu) -> dict[str, Any]:
         "stream": stream,
         "current_stream": lambda device=None: gpu.stream,
         "default_stream": lambda device=None: gpu.first,
-        "graph_pool_handle": lambda: (0, 1),
+        "graph_pool_handle": gpu.new_pool,
         "is_current_stream_capturing": lambda: gpu.tape is not None,
         "device": lambda device: nullcontext(),
         "device_of": lambda tensor: nullcontext(),

@@ -26,7 +26,7 @@ State = tuple[Tensor, ...]
 Step = Callable[[State, Best, Tensor | None], State]
 """(where the search stands, the best so far, entries an l1 step moves) -> where it stands next."""
 KEPT = 8  # recordings of one twin
-PAUSE = 100  # calls that run without a recording after the memory was too short for one
+PAUSE = 100  # calls that run without a recording after there was too little memory, or no stream, for one
 
 _lock = threading.RLock()  # a recording serves one caller at a time
 
@@ -91,8 +91,10 @@ def _recording(
     if isinstance(found, Refused) and found.calls_left:
         found.calls_left -= 1
         return None
-    if not isinstance(found, Recording) or rows > found.size:
-        found = _record(make, task, state, best, keep, twin)
+    if not isinstance(found, Recording):
+        found = _record(make, task, state, best, keep, rows, twin)
+    elif rows > found.size:  # made again it is large enough for all that share it
+        found = _record(make, task, state, best, keep, 1 << size, twin)
     twin.captured[key] = found
     twin.captured.move_to_end(key)
     while len(twin.captured) > KEPT:
@@ -101,16 +103,23 @@ def _recording(
 
 
 def _record(
-    make: Callable[[Task[Any]], Step], task: Task[Any], state: State, best: Best, keep: Tensor | None, twin: Twin
+    make: Callable[[Task[Any]], Step],
+    task: Task[Any],
+    state: State,
+    best: Best,
+    keep: Tensor | None,
+    size: int,
+    twin: Twin,
 ) -> Recording | Refused:
-    """A recording, or the fact that none can be had, which the first time is said on the caller's line."""
+    """A recording for so many examples, or the fact that none can be had, which the first time is said on the caller's
+    line."""
     try:
-        return Recording(make, task, state, best, keep)
+        return Recording(make, task, state, best, keep, size)
     except RuntimeError as error:
-        short = isinstance(error, torch.cuda.OutOfMemoryError)
+        short = isinstance(error, (torch.cuda.OutOfMemoryError, graphs.NoStream))
         if not twin.complained:
             twin.complained = True
-            said = "the memory is too short to record this model's attack steps, which run without for a while"
+            said = "there is no room to record this model's attack steps, which run without for a while"
             said = said if short else "this model's attack steps cannot be recorded and run without"
             checks.warn(f"{said}: {(str(error).strip().splitlines() or [repr(error)])[0]}")
         return Refused(PAUSE if short else -1)
@@ -124,21 +133,27 @@ class Refused:
 
 
 class Recording:
-    """One step, with a task, a state and a best of its own at fixed addresses."""
+    """One step, with a task, a state and a best of its own at fixed addresses, for up to `size` examples."""
 
     def __init__(
-        self, make: Callable[[Task[Any]], Step], task: Task[Any], state: State, best: Best, keep: Tensor | None
+        self,
+        make: Callable[[Task[Any]], Step],
+        task: Task[Any],
+        state: State,
+        best: Best,
+        keep: Tensor | None,
+        size: int,
     ) -> None:
-        goal, self.size = task.goal, len(task.x)
-        target = None if goal.target is None else goal.target.clone()
+        goal, self.size = task.goal, size
+        target = None if goal.target is None else _filled(goal.target, size)
         # Nothing here leads back to the twin that holds this, nor from the step to this recording: both would wait for
         # the garbage collector, which could then destroy a graph at any moment.
         passes = PassCount()
-        goal = replace(goal, y=goal.y.clone(), target=target)
-        self.task = replace(task, f=task.f.alone(passes), seen=None, x=task.x.clone(), goal=goal)
-        self.state = tuple(t.clone() for t in state)
-        self.best = Best(best.policy).begin(task.x)
-        self.keep = None if keep is None else keep.clone()
+        goal, x = replace(goal, y=_filled(goal.y, size), target=target), _filled(task.x, size)
+        self.task = replace(task, f=task.f.alone(passes), seen=None, x=x, goal=goal)
+        self.state = tuple(_filled(t, size) for t in state)
+        self.best = Best(best.policy).begin(x)
+        self.keep = None if keep is None else _filled(keep, size)
         self.body = _in_place(make(self.task), self.state, self.best, self.keep)  # and with it whatever its memory is
         self.body()
         self.passes = passes.stopped()  # of one step: a replay does them unseen
@@ -183,6 +198,14 @@ def _in_place(step: Step, state: State, best: Best, keep: Tensor | None) -> Call
         best.held = best_held
 
     return body
+
+
+def _filled(values: Tensor, size: int) -> Tensor:
+    """Those values, and the first of them again and again, in memory of their own that lies as theirs does."""
+    strides = values.stride() if values.stride(0) else values.contiguous().stride()
+    to = torch.empty_strided((size, *values.shape[1:]), strides, dtype=values.dtype, device=values.device)
+    _load(to, values)
+    return to
 
 
 def _load(to: Tensor, values: Tensor) -> None:

@@ -65,10 +65,12 @@ class Stream:
             checks.images("a batch of the stream", x)
             if x.ndim != 4:
                 raise ValueError(f"a batch of the stream must have shape (N, C, H, W); got {tuple(x.shape)}")
-            x, y = x.to(self.device), y.to(self.device)
-            checks.labels("its labels", y, x)
+            highest = checks.labels("its labels", y.to(x.device) if isinstance(y, Tensor) else y, x)
             if len(x) > self.batch_size:
                 raise ValueError(f"batches of the stream hold at most {self.batch_size} images; got {len(x)}")
+            x, y = x.to(self.device), y.to(self.device)
+            if y.is_cuda:
+                checks.vouch(y, 0, highest)
             index = torch.arange(len(x), device=self.device) + number * self.batch_size
             self._held = number, Batch(x, y, index, x)
         return self._held[1]

@@ -113,8 +113,8 @@ def perform(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -
 
 
 def answers(model: Model, x: Tensor) -> Tensor:
-    """Logits in float32, from arithmetic in float32."""
-    with torch.no_grad(), exact():
+    """Logits in float32, from arithmetic in float32, whatever autocast the caller is in."""
+    with torch.no_grad(), exact(), torch.autocast(x.device.type, enabled=False):
         return checks.logits(model(x), x)
 
 

@@ -25,13 +25,22 @@ def restore(loop: Loop) -> None:
         return
     for name, part in _parts(loop).items():
         try:
-            part.load_state_dict(held[name])
+            part.load_state_dict(_fused_as_here(held[name], part) if name == "optimizer" else held[name])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             short = " ".join(str(error).split())[:200]
             raise ValueError(f"{loop.folder.path} holds a checkpoint of another {name}: {short}") from error
     rows = loop.folder.cut(held["rows"])
     loop.index, loop.best, loop.rates, loop.rows = held["step"], held["best"], held["rates"], rows
     loop.sums.update(held["sums"])
+
+
+def _fused_as_here(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """An optimizer's state, which says whether steps are fused, as this device has it: it may come from another one."""
+    groups, mine = state["param_groups"], optimizer.param_groups
+    if len(groups) != len(mine):
+        return state  # which is refused
+    here = [{"fused": own["fused"]} if "fused" in own else {} for own in mine]
+    return {**state, "param_groups": [{**group, **fused} for group, fused in zip(groups, here, strict=True)]}
 
 
 def _parts(loop: Loop) -> dict[str, Any]:

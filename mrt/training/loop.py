@@ -6,7 +6,6 @@ import copy
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from mrt import checks
-from mrt.data import Batch, Stream, balanced_order, gather, order
+from mrt.data import Batch, Stream, gather
 from mrt.data.images import Images
 from mrt.processes import Processes
 from mrt.protocols import Stateful, Step
@@ -27,8 +26,9 @@ from mrt.training.observers import LateNumbers, average, counted, seed_everythin
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
 from mrt.training.validation import judged
+from mrt.training.visits import ATTACK, Visits, laid
 
-ATTACK, SHARED = 4, 5  # what seeds are for
+SHARED = 5  # what seeds are for
 BY_UPDATE = (OneCycleLR, CyclicLR)  # torch schedulers that count updates; the others count epochs
 
 
@@ -47,10 +47,9 @@ class Loop:
         self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
         self.visits: Visits | None = None
         self.late = LateNumbers()
-        self.index, self.rows, self.best = 0, list[dict[str, float]](), -1.0
-        self.best_weights: dict[str, Tensor] = {}
-        self.highest = -1 if isinstance(data, Stream) else int(data.y.max())  # of the labels
-        self.loss = math.nan  # of the latest update that is known
+        self.index, self.rows, self.loss = 0, list[dict[str, float]](), math.nan  # the latest loss that is known
+        self.best, self.best_weights = -1.0, dict[str, Tensor]()
+        self.highest = None if isinstance(data, Stream) else int(data.y.max())  # of the labels
         self.sums = {"loss": 0.0, "updates": 0, "forward": 0, "backward": 0, "seconds": 0.0}
         self.strategy: Any = settings.strategy
         if isinstance(self.strategy, Stateful):
@@ -116,26 +115,18 @@ class Loop:
         """This process's part of the next batch."""
         s = self.settings
         if isinstance(self.data, Stream):
-            return _laid(self.data.batch(self.index), s.channels_last, self.highest)
-        epoch, number = divmod(self.index, s.per_epoch)
-        if self.visits is None or self.visits.epoch != epoch:
-            self.visits = self.visits_of(epoch, self.data)
-        rows = slice(number * s.batch_size + self.team.rank, (number + 1) * s.batch_size, self.team.count)
-        index, drawn = self.visits.index[rows], self.visits.crops
-        crops = None if drawn is None else (drawn[0][rows], drawn[1][rows])
-        batch = gather(self.data, index, seed=s.seed, epoch=self.visit, crop=s.crop, drawn=crops)
-        return _laid(batch, s.channels_last, self.highest)
+            return laid(self.data.batch(self.index), s.channels_last)
+        if self.visits is None or self.visits.epoch != self.index // s.per_epoch:
+            self.visits = Visits.of(self.data, s, self.index // s.per_epoch)
+        part = self.visits.at(self.part)
+        batch = gather(self.data, part.index, seed=s.seed, epoch=self.visit, crop=s.crop, drawn=part.crops)
+        return laid(batch, s.channels_last, self.highest)
 
-    def visits_of(self, epoch: int, data: Images) -> Visits:
-        """How that epoch visits its examples. What is drawn for them is drawn at once, where the images are: on a GPU a
-        few launches an epoch, and nothing to send there in an update."""
-        s, where = self.settings, data.x.device
-        if s.labelled is not None:
-            balanced = balanced_order(data.pseudo, s.batch_size, s.labelled, seed=s.seed, epoch=epoch)
-            return Visits(epoch, balanced.to(where), None, None)
-        index = order(len(data), seed=s.seed, epoch=epoch).to(where)
-        crops = s.crop.draw(index, seed=s.seed, epoch=epoch) if data.augment == "crop-flip" else None
-        return Visits(epoch, index, crops, noise.of_index(index.to(data.device), s.seed, epoch, ATTACK))
+    @property
+    def part(self) -> slice:
+        """Of an epoch's visits, this process's in the next update."""
+        size, start = self.settings.batch_size, self.index % self.settings.per_epoch * self.settings.batch_size
+        return slice(start + self.team.rank, start + size, self.team.count)
 
     @property
     def visit(self) -> int:
@@ -144,11 +135,9 @@ class Loop:
 
     def seeds(self, batch: Batch) -> Tensor:
         """Of the attacks, one for each example of this update's batch."""
-        s, visits = self.settings, self.visits
-        if visits is None or visits.seeds is None:
-            return noise.of_index(batch.index, s.seed, self.visit, ATTACK)
-        start = self.index % s.per_epoch * s.batch_size
-        return visits.seeds[start + self.team.rank : start + s.batch_size : self.team.count]
+        if self.visits is not None and self.visits.seeds is not None:
+            return self.visits.seeds[self.part]
+        return noise.of_index(batch.index, self.settings.seed, self.visit, ATTACK)
 
     def step(self, batch: Batch) -> Step:
         """What the strategy is told."""
@@ -259,26 +248,3 @@ class Loop:
         held = (t for t in self.model.state_dict().values() if isinstance(t, Tensor) and t.is_floating_point())
         if not all(bool(t.isfinite().all()) for t in held):
             raise FloatingPointError(self.diverged("the weights are no finite numbers any more", self.index))
-
-
-@dataclass(frozen=True, eq=False)
-class Visits:
-    """The examples in the order in which an epoch visits them; for all of them what augmentation and attacks draw from,
-    None where that changes with the update."""
-
-    epoch: int
-    index: Tensor
-    crops: tuple[Tensor, Tensor] | None
-    seeds: Tensor | None
-
-
-def _laid(batch: Batch, channels_last: bool, highest: int) -> Batch:
-    """The batch as it lies in memory while it trains. Attacks need not look at its values again, which are checked, nor
-    look for NaN, which the loop does."""
-    x, x_raw = batch.x, batch.x_raw
-    if channels_last:
-        x, x_raw = (t.contiguous(memory_format=torch.channels_last) for t in (x, x_raw))
-    if x.is_cuda:
-        checks.vouch(x, 0, 1)
-        checks.vouch(batch.y, 0, highest)
-    return Batch(x, batch.y, batch.index, x_raw)

@@ -48,14 +48,14 @@ class LateNumbers:
 
     def put(self, update: int, values: Sequence[float | Tensor]) -> None:
         """The values of that update, which begin to travel."""
-        sent, event = [], None
+        sent, event = list[float | Tensor](), None
         for value in values:
             if isinstance(value, Tensor):
                 host = torch.empty((), dtype=torch.float32, pin_memory=True)
-                value = host.copy_(value.detach(), non_blocking=True)
-            sent.append(value)
-        if any(isinstance(value, Tensor) for value in values):
-            event = torch.cuda.current_stream().record_event()
+                sent.append(host.copy_(value.detach(), non_blocking=True))
+                event = torch.cuda.current_stream(value.device).record_event()
+            else:
+                sent.append(value)
         self.waiting.append((update, sent, event))
 
     def arrived(self) -> list[tuple[int, list[float]]]:

@@ -139,6 +139,27 @@ def test_a_model_that_answers_wrongly(model: Callable[[Tensor], Any], message: s
             attack(model, X, Y)
 
 
+def test_what_the_first_answer_shows_is_said_at_once() -> None:
+    """Labels and targets above the model's classes, and a model that knows no numbers: after a pass or two."""
+    x, low, high = torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), torch.tensor([0, 5])
+    passes = []
+
+    def model(z: Tensor) -> Tensor:
+        passes.append(len(z))
+        return z.flatten(1)[:, :3] * (torch.nan if len(passes) < 3 else 1.0)
+
+    attack = mrt.PGD(mrt.L2(0.5), steps=9)
+    for y, target in ((high, None), (high, low), (low, high)):
+        passes.clear()
+        with pytest.raises(ValueError, match="class numbers from 0 to 2.*got 5"):
+            attack(model, x, y, target=target)
+        assert len(passes) == 1
+    passes.clear()
+    with pytest.raises(ValueError, match="must return numbers for clean images"):
+        attack(model, x, low)
+    assert len(passes) == 2
+
+
 def test_losses_and_targets_that_need_more_classes() -> None:
     two, x, y = RowWise((1, 8, 8), classes=2), X, Y.clamp(max=1)
     with pytest.raises(ValueError, match="dlr.*3 classes.*2"):

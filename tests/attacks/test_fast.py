@@ -23,8 +23,9 @@ from mrt.attacks import captured
 from mrt.attacks import gradient as gradients
 from mrt.attacks import graphs as recording
 from mrt.attacks import twin as twins
+from mrt.attacks.checked import Checked
 from mrt.attacks.losses import LOSSES, Goal
-from mrt.attacks.task import Best, Checked, Task
+from mrt.attacks.task import Best, Task
 from mrt.kernels import native
 from mrt.threats import fused
 from tests.attacks.fast import Net, batch, fast, same
@@ -135,7 +136,7 @@ def test_replayed_steps_find_the_same(attack: Any, how: dict[str, bool], graphs:
 def test_smaller_batches_fill_a_recording_up(graphs: Traces) -> None:
     attack, net = mrt.PGD(LINF, steps=3), Net()
     quick = fast(attack, graph=True, compile=True)
-    for n, made in ((7, 1), (8, 2), (5, 2), (4, 3), (3, 3), (9, 4), (8, 4), (1, 5)):  # up to 8, 4, 16 and 1
+    for n, made in ((6, 1), (7, 2), (8, 2), (5, 2), (4, 3), (3, 3), (9, 4), (8, 4), (1, 5)):  # up to 8, 4, 16 and 1
         x, y = batch(n, seed=n)
         replayed = graphs.replayed
         same(quick(net, x, y, rng=torch.arange(n)), attack(net, x, y, rng=torch.arange(n)), x)
@@ -226,12 +227,13 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(graphs: Traces, monkeypatc
         assert graphs.made == 2 * count
 
 
-def test_a_memory_too_short_is_not_for_ever(graphs: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), recording.NoStream("32 alive")])
+def test_too_little_room_is_not_for_ever(error: RuntimeError, graphs: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = recording.capture
     monkeypatch.setattr(captured, "PAUSE", 4)
-    refuse(monkeypatch, graphs, torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    refuse(monkeypatch, graphs, error)
     attack, net, (x, y) = fast(mrt.PGD(L2, steps=3), graph=True, compile=True), Net(), batch(6)
-    with pytest.warns(UserWarning, match="memory is too short"):
+    with pytest.warns(UserWarning, match="there is no room"):
         attack(net, x, y)
     monkeypatch.setattr(recording, "capture", plain)
     for _ in range(captured.PAUSE):

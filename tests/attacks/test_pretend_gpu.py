@@ -160,6 +160,18 @@ def test_a_recorded_step_is_one_replay_and_waits_for_nothing(net: str, name: str
     assert step.replayed <= ROOM * NODES[net, name][precision == "bfloat16"], step.replayed
 
 
+def test_a_recording_asked_for_on_two_streams_serves_one_after_the_other(gpu: Gpu) -> None:
+    net, attack = made().to("cuda"), RECORDED["PGD"](3, mrt.Fast(graph=True))
+    x, y, seeds = (t.to("cuda") for t in batch())
+    attack(net, x, y, rng=seeds)
+    one, other = torch.cuda.Stream(), torch.cuda.Stream()
+    gpu.log.clear()
+    for stream in (one, other):
+        with torch.cuda.stream(stream):
+            attack(net, x, y, rng=seeds)
+    assert ("event", other, one) in gpu.log and gpu.counts.recorded == 1
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_recording_goes_with_its_model_at_once(precision: Any, gpu: Gpu) -> None:
     """And with it its graph, without the garbage collector, which might come while another is being recorded."""
@@ -278,7 +290,12 @@ def test_pinned_copies_do_not_wait(gpu: Gpu) -> None:
     there = torch.rand(3).pin_memory().to("cuda", non_blocking=True)
     back = torch.empty(3, pin_memory=True)
     back.copy_(there, non_blocking=True)
-    assert torch.equal(back, there.to("cpu", non_blocking=True)) and gpu.counts.waits == 0
+    again = there.to("cpu", non_blocking=True)
+    assert gpu.counts.waits == 0 and back.isnan().all(), "nothing has arrived yet"
+    arrived = torch.cuda.current_stream().record_event()
+    there.add_(1)
+    arrived.synchronize()
+    assert torch.equal(back, again) and torch.equal(back + 1, there.cpu())
 
 
 def test_a_replay_reads_and_writes_the_recorded_memory(gpu: Gpu) -> None:

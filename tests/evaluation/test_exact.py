@@ -142,6 +142,15 @@ def test_the_judge_asks_without_tf32_and_attacks_as_the_caller_has_it(seen: bool
     assert (B.cudnn.allow_tf32, B.cuda.matmul.allow_tf32) == (True, True)
 
 
+def test_a_callers_autocast_does_not_reach_the_judge() -> None:
+    """The report would say float32 all the same."""
+    net, x = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), torch.rand(3, 1, 8, 8)
+    expected = answers(net, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(net(x), expected)
+        assert torch.equal(answers(net, x), expected)
+
+
 def test_a_model_that_raises_leaves_the_switches_alone() -> None:
     def model(x: Tensor) -> Tensor:
         raise RuntimeError("no")

@@ -119,6 +119,23 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_next_update() -> None:
         assert seen[-1] == last
 
 
+def test_labels_of_a_stream_are_checked_there_too() -> None:
+    """One too many would be an error on the device that nothing survives."""
+    x, y = torch.rand(8, 1, 8, 8), torch.arange(8) + 3  # up to 10
+    how: dict[str, Any] = {"iterations": 1, "progress": False, "device": "cuda"}
+    stream = mrt.data.Stream.of([(x, y)] * 2, size=8, batch_size=8)
+    with pretending(), pytest.raises(ValueError, match="class numbers from 0 to 9.*got 10"):
+        mrt.fit(DigitsCNN(width=4).to("cuda"), mrt.Adversarial(LINF, steps=1), stream, **how)
+
+
+def test_optimizers_take_fused_steps_there() -> None:
+    net = DigitsCNN(width=4)
+    for optimizer in (mrt.SGD(0.1), mrt.Adam(1e-3)):
+        assert optimizer.make(net).param_groups[0]["fused"] is None
+        with pretending():
+            assert optimizer.make(copy.deepcopy(net).to("cuda")).param_groups[0]["fused"] is True
+
+
 def flat(net: nn.Module) -> Tensor:
     """All weights in a row."""
     return torch.cat([p.detach().flatten() for p in net.parameters()])

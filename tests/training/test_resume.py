@@ -394,6 +394,30 @@ def test_numbers_of_numpy(tmp_path: Path) -> None:
         fit(net, mrt.Standard(), toy(), epochs=1, optimizer=live, out=tmp_path / "b")
 
 
+def test_whether_steps_are_fused_is_this_devices_matter(tmp_path: Path) -> None:
+    """A run that began on a GPU, where they are, goes on where they are not."""
+
+    def run(stop: bool) -> torch.optim.Optimizer:
+        def loss(model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+            if stop and step.index == 3:
+                raise KeyboardInterrupt
+            return cross_entropy(model(x), y)
+
+        torch.manual_seed(0)
+        net = RowWise((1, 8, 8))
+        live = torch.optim.Adam(net.parameters(), lr=0.1)
+        fit(net, loss, toy(), iterations=5, optimizer=live, checkpoint_every=2, out=tmp_path, batch_size=4)
+        return live
+
+    with pytest.raises(KeyboardInterrupt):
+        run(stop=True)
+    held = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert held["optimizer"]["param_groups"][0]["fused"] is None and held["step"] == 2
+    held["optimizer"]["param_groups"][0]["fused"] = True
+    torch.save(held, tmp_path / "checkpoint.pt")
+    assert run(stop=False).param_groups[0]["fused"] is None
+
+
 def test_a_checkpoint_holds_plain_values(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"checkpoint.strategy._extra_state.when is a .*Path; .* tensors, numbers"):
         fit(RowWise((1, 8, 8)), Odd(), toy(), epochs=1, out=tmp_path)
