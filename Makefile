@@ -63,7 +63,7 @@ gpu-pack: data-named $(STAMP) $(if $(filter $(OLDER)/%,$(TRITON)),$(OLDER)/.stam
 	PYTHONPATH=.:adapters $(BIN)/python -m benchmarks.gpu_pack --data "$(DATA)" --triton "$(TRITON)"
 
 data-named:
-	@test -n "$(DATA)" || { echo "name the folder that holds MNIST and CIFAR-10-JPEG: make gpu-pack DATA=FOLDER"; exit 1; }
+	@test -d "$(DATA)" || { echo "name the folder of MNIST/raw/*.gz and cifar10-jpeg.tar.xz: make gpu-pack DATA=FOLDER (got '$(DATA)')"; exit 1; }
 
 gpu-ladder: ## on a GPU: checks, figures and trainings, rung by rung, with what gpu-pack packed
 	PYTHONPATH=.:adapters $(PYTHON) -m benchmarks.gpu_ladder $(GPU_ARGS)

@@ -3,6 +3,10 @@
     python -m benchmarks.gpu_ladder [--only 0 1 2] [--from 5] [--to 10] [--budget 460] [--out FOLDER] [--pack .gpu]
     python -m benchmarks.gpu_ladder --device cpu --tiny
 
+Rungs: 0 the machine, 1 kernels beside twins, 2 life of graphs, 3 replays, a short training and rows of every length,
+4 profile, 5 attack loops, 6 projected steps without a model, 7 training, 8 compiled models, 9 MNIST as published,
+10 CIFAR-10-JPEG.
+
 Each rung is a process of its own with its limit in seconds; one that dies or hangs costs only itself, one that no
 longer fits into the budget is skipped. Every figure is a line of FOLDER/results.jsonl at once, all output goes to
 FOLDER/log.txt, weights lie beside; 8 files at most. What `make gpu-pack` packed is unpacked first, to a temporary
@@ -16,6 +20,7 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +29,7 @@ from typing import Any
 
 from benchmarks.ladder import pack
 
+RUNGS = 11
 NEEDS_DATA = {0, 9, 10}
 
 
@@ -58,20 +64,36 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--tiny", action="store_true", help="small networks and few steps: does it run?")
-    parser.add_argument("--only", nargs="+", type=int, metavar="N")
-    parser.add_argument("--from", dest="first", type=int, default=0, metavar="N")
-    parser.add_argument("--to", dest="last", type=int, default=99, metavar="N")
-    parser.add_argument("--budget", type=float, default=3600.0, help="seconds for everything")
-    parser.add_argument("--out", type=Path, default=Path("runs/ladder"))
-    parser.add_argument("--pack", type=Path, default=Path(".gpu"))
-    return parser.parse_args()
+    numbers: dict[str, Any] = {"type": int, "choices": range(RUNGS), "metavar": "N"}
+    parser.add_argument("--only", nargs="+", help="these rungs", **numbers)
+    parser.add_argument("--from", dest="first", default=0, help="this rung and those after it", **numbers)
+    parser.add_argument("--to", dest="last", default=RUNGS - 1, help="this rung and those before it", **numbers)
+    parser.add_argument("--budget", type=float, default=3600.0, help="seconds for everything (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs/ladder"), help="%(default)s")
+    parser.add_argument("--pack", type=Path, default=Path(".gpu"), help="%(default)s")
+    args = parser.parse_args()
+    if args.budget <= 0:
+        parser.error(f"--budget must be a number of seconds above 0; got {args.budget:g}")
+    if args.first > args.last:
+        parser.error(f"no rung is from {args.first} and to {args.last}")
+    if args.device == "cuda" and not a_gpu_is_here():
+        parser.exit(1, "there is no GPU here; --device cpu --tiny shows that the ladder runs\n")
+    return args
+
+
+def a_gpu_is_here() -> bool:
+    """Asked of a process of its own: whoever opens a GPU cannot fork any more."""
+    if shutil.which("nvidia-smi"):
+        return b"GPU 0" in subprocess.run(["nvidia-smi", "-L"], capture_output=True).stdout
+    command = [sys.executable, "-c", "import torch; raise SystemExit(not torch.cuda.is_available())"]
+    return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def main() -> None:
     began, args = time.monotonic(), arguments()
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a question about GPUs must not open one before a fork
     held = Path(tempfile.mkdtemp(prefix="ladder-"))
-    wanted = [n for n in range(11) if args.first <= n <= args.last and (args.only is None or n in args.only)]
+    wanted = [n for n in range(RUNGS) if args.first <= n <= args.last and (args.only is None or n in args.only)]
     unpacking = None
     try:
         packed = pack.software(args.pack, held) if args.pack.is_dir() else []
@@ -79,7 +101,7 @@ def main() -> None:
             unpacking = pack.data_in_background(args.pack, held / "data")
         importlib.import_module("torch._dynamo")  # which torch imports late; so that no rung pays for it
         status = climbed(args, wanted, held / "data", began)
-        print(f"unpacked: {', '.join(packed) or 'nothing'}; {time.monotonic() - began:.0f} s in all", flush=True)
+        print(f"{time.monotonic() - began:.0f} s in all; packages unpacked: {', '.join(packed) or 'none'}", flush=True)
     finally:
         stopped(unpacking)
         shutil.rmtree(held, ignore_errors=True)

@@ -28,6 +28,7 @@ PACKAGES = (
 FOR = ("--python-version", "3.12", "--implementation", "cp", "--only-binary=:all:")  # the GPU machine's Python
 WEIGHTS = (".pt", ".h5")
 MOST = 60e6
+TRITON = "3.6"
 
 
 def data_files(data: Path) -> list[Path]:
@@ -36,6 +37,17 @@ def data_files(data: Path) -> list[Path]:
     if len(found) != 4 or not (data / CIFAR).is_file():
         sys.exit(f"{data} must hold MNIST/raw/*-ubyte.gz, four of them, and {CIFAR}: make gpu-pack DATA=FOLDER")
     return [*found, data / CIFAR]
+
+
+def of_gpu_machines(python: str) -> None:
+    """The end of the program in one line unless that interpreter has the Triton that is there."""
+    command = [python, "-c", "import triton; print(triton.__version__)"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"--triton must name a Python that has Triton {TRITON}: {error}")
+    if not said.startswith(TRITON):
+        sys.exit(f"--triton must name a Python that has Triton {TRITON}, the GPU machine's; {python} has {said}")
 
 
 def wanted(name: str) -> bool:
@@ -85,6 +97,7 @@ def main() -> None:
     parser.add_argument("--out", default=Path(".gpu"), type=Path)
     args = parser.parse_args()
     files = data_files(args.data)
+    of_gpu_machines(args.triton)
     args.out.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copy(file, args.out / file.name)

@@ -135,8 +135,8 @@ class Fast:
 
     def __post_init__(self) -> None:
         checks.choice("precision", self.precision, ("float32", "bfloat16"))
-        if self.compile != "max-autotune":
-            checks.flag("compile", self.compile)
+        if not isinstance(self.compile, bool) and self.compile != "max-autotune":
+            raise ValueError(f"compile must be True, False or 'max-autotune'; got {self.compile!r}")
         for name in ("graph", "reuse"):
             checks.flag(name, getattr(self, name))
 

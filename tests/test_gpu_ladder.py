@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import gpu_pack
 from benchmarks.ladder import pack
@@ -54,11 +55,15 @@ def climb_broken(out: str) -> None:
         fine(context)
         raise RuntimeError("the rest")
 
-    runs = {"fine": fine, "killed": killed, "hangs": hangs, "raises": raises, "fine too": fine}
-    rungs = [climb.Rung(n, name, 2 if name == "hangs" else 20, run) for n, (name, run) in enumerate(runs.items(), 10)]
-    rungs += [climb.Rung(15, "too long", 500, fine), climb.Rung(16, "what is left", 500, fine, least=1)]
+    def lacks(context: Context) -> None:
+        with context.attempt("all of it"):
+            raise ValueError("a part that fails")
+
+    runs = {"fine": fine, "killed": killed, "hangs": hangs, "raises": raises, "lacks": lacks, "fine too": fine}
+    rungs = [climb.Rung(n, name, 10 if name == "hangs" else 100, run) for n, (name, run) in enumerate(runs.items(), 10)]
+    rungs += [climb.Rung(16, "too long", 5000, fine), climb.Rung(17, "what is left", 5000, fine, least=1)]
     rungs += [rung for rung in gpu_ladder.rungs() if rung.number in (0, 9)]
-    outcomes = climb.climb(rungs, climb.Settings("cpu", True, Path(out), Path(out) / "data", 300))
+    outcomes = climb.climb(rungs, climb.Settings("cpu", True, Path(out), Path(out) / "data", 900))
     found = table.figures_of(Path(out))
     print("\n".join(table.shown(found, outcomes)))
     print(json.dumps([outcome.status for outcome in outcomes]))
@@ -68,7 +73,7 @@ def climb_broken(out: str) -> None:
 def test_the_whole_ladder_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu_ladder", "--device", "cpu", "--tiny"]
     command += ["--out", str(tmp_path), "--pack", str(tmp_path / "none")]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     said = done.stdout.splitlines()
     assert f"rungs: passed {' '.join(map(str, range(11)))}; failed -; killed -; skipped -" in said, done.stdout
     found, files = figures(tmp_path), list(tmp_path.rglob("*"))
@@ -80,6 +85,27 @@ def test_the_whole_ladder_on_a_cpu(tmp_path: Path) -> None:
     assert {"mnist-msd.pt", "cifar-msd.pt", "log.txt", "results.jsonl"} <= {file.name for file in files}
     table = said[said.index(next(line for line in said if line.startswith(" 0 card"))) :]
     assert len(table) <= 31
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--only 99", "invalid choice: 99"),
+        ("--from 8 --to 2", "no rung is from 8 and to 2"),
+        ("--device cpu --budget -5", "--budget must be a number of seconds above 0; got -5"),
+    ],
+)
+def test_a_climb_of_no_rung_is_refused(arguments: str, said: str) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_ladder", *arguments.split()]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    assert done.returncode != 0 and said in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_climbed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_ladder", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 1 and "there is no GPU here" in done.stderr and not (tmp_path / "out").exists()
 
 
 def test_packed_kernels_are_found_where_they_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,21 +128,18 @@ def test_a_pack_without_data_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_rung_that_dies_or_hangs_costs_only_itself(tmp_path: Path) -> None:
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", BROKEN, str(tmp_path)], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
-    )
-    assert time.monotonic() - began < 120
+    command = [sys.executable, "-c", BROKEN, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     statuses = json.loads(done.stdout.splitlines()[-1])
-    expected = ["passed", "failed", "killed", "failed", "passed", "skipped", "passed", "passed", "passed"]
+    expected = ["passed", "failed", "killed", "failed", "failed", "passed", "skipped", "passed", "passed", "passed"]
     assert statuses == expected, done.stdout
     found = figures(tmp_path)
-    assert [f["rung"] for f in found if f["what"].startswith("figure")] == [10, 11, 12, 13, 14, 16]
+    assert [f["rung"] for f in found if f["what"].startswith("figure")] == [10, 11, 12, 13, 15, 17]
     assert {"card", "mnist-msd: union by APGD"} <= {f["what"] for f in found}
     named = {f["what"]: f["error"] for f in found if f.get("passed") is False}
     assert "a part that fails" in named["half of it"] and "the rest" in named["rung 13"]
-    ended = "rungs: passed 10 14 16 0 9; failed 11 13; killed 12; skipped 15"
-    for said in ("died of SIGKILL", "at its limit of 2 s", ended, "half of it"):
+    ended = "rungs: passed 10 15 17 0 9; failed 11 13 14; killed 12; skipped 16"
+    for said in ("died of SIGKILL", "at its limit of 10 s", ended, "half of it"):
         assert said in done.stdout
     assert len(list(tmp_path.iterdir())) <= FILES
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout

@@ -25,6 +25,9 @@ from benchmarks.ladder.context import LOG, Context
 DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
+MISSED = 3  # exit status of a rung that came to its end, but not to all its figures
+
+
 @dataclass(frozen=True)
 class Rung:
     """`limit` seconds at most; it is skipped where fewer than `least` are left, which by default is its limit."""
@@ -92,6 +95,8 @@ def _one(rung: Rung, settings: Settings, limit: float) -> Outcome:
         return Outcome(rung, "killed", took, f"at its limit of {limit:.0f} s")
     if process.exitcode == 0:
         return Outcome(rung, "passed", took)
+    if process.exitcode == MISSED:
+        return Outcome(rung, "failed", took, "with figures that could not be had")
     said = f"exit status {process.exitcode}"
     if process.exitcode < 0:
         said = f"died of {signal.Signals(-process.exitcode).name}"
@@ -121,6 +126,7 @@ def _child(rung: Rung, context: Context) -> None:
         print(f"\n== rung {rung.number}: {rung.name}, {context.left():.0f} s at most", flush=True)
         strict()
         rung.run(context)
+        status = MISSED if context.failed else 0
     except BaseException as error:
         traceback.print_exc()
         context.record(f"rung {rung.number}", None, "", passed=False, error=repr(error)[:500])

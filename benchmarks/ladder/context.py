@@ -36,6 +36,8 @@ class Context:
     out: Path
     data: Path
     deadline: float
+    failed: int = 0
+    """Figures that could not be had, so far; one that was had and misses its goal is not among them."""
 
     @property
     def on_gpu(self) -> bool:
@@ -64,6 +66,7 @@ class Context:
         figure |= {} if expected is None else {"predicted": expected}
         if more.get("recorded") is False and self.on_gpu:
             figure["passed"] = False  # its name says that it is a graph
+        self.failed += figure.get("passed") is False and value is None
         noted(self.out / RESULTS, figure)
         print(f"[{self.rung}] {what}: {value} {unit} {more or ''}", flush=True)
 
