@@ -94,6 +94,7 @@ def _recording(
     if not isinstance(found, Recording):
         found = _record(make, task, state, best, keep, rows, twin)
     elif rows > found.size:  # made again it is large enough for all that share it
+        del twin.captured[key], found  # and with it its memory
         found = _record(make, task, state, best, keep, 1 << size, twin)
     twin.captured[key] = found
     twin.captured.move_to_end(key)

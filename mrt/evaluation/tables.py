@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mrt.evaluation.metrics import optimal
+from mrt.protocols import Fast
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mrt.evaluation.report import Report
 
+PLAIN = repr(Fast())
 LAST = ("union", "average", "min", "n")  # columns behind those of the threats
 
 
@@ -54,9 +56,11 @@ def of(report: Report) -> Table:
 
 
 def title(report: Report) -> str:
-    """How many examples, and who saw them."""
+    """How many examples, who saw them, and how attacks of ours ran the model if not as it is."""
     cascade = "each attack saw what the earlier ones on its threat left"
-    return f"{report.n} examples; " + (cascade if report.info["cascade"] else "every attack saw every correct example")
+    seen = cascade if report.info["cascade"] else "every attack saw every correct example"
+    plain = report.info.get("fast", PLAIN) == PLAIN
+    return f"{report.n} examples; {seen}" + ("" if plain else f"; attacks of ours with {report.info['fast']}")
 
 
 def broken(report: Report, label: str) -> str:

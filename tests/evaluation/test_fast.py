@@ -101,6 +101,7 @@ def test_attacks_run_in_bfloat16_and_the_judge_in_float32(tmp_path: Path) -> Non
     begin, end = Typed.told.index("attack"), Typed.told.index("judge")
     assert set(Typed.told[begin + 1 : end]) == {torch.bfloat16}
     assert set(Typed.told[:begin]) | set(Typed.told[end + 1 :]) == {torch.float32}
+    assert "attacks of ours with Fast(precision='bfloat16'" in str(report)
     assert "bfloat16" in report.info["fast"] and "bfloat16" in report.info["attacks"]["recorded-linf"]["attack"]
     broken = net(report.worst).argmax(1) != data[1]
     assert torch.equal(report.robust, ~broken)  # as the user's own model classifies them
@@ -124,6 +125,7 @@ def test_reuse_compiled_steps_and_motions_in_one_battery() -> None:
     for label in plain.masks:
         assert int((plain.masks[label] != fast.masks[label]).sum()) <= 1, label
     assert plain.info["fast"] == "Fast(precision='float32', compile=False, graph=False, reuse=False)"
+    assert "Fast(" not in str(plain)
 
 
 def unrun(x: Tensor) -> Tensor:
