@@ -112,7 +112,7 @@ def test_live_graphs_share_no_stream(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(gc, "collect", lambda: 0)  # which takes a second for all of these
     number, replays = torch.zeros(1, device="cuda"), list[Any]()
     with pytest.raises(graphs.NoStream, match="as many as there are streams"):
-        while True:
+        for _ in range(2 * graphs.STREAMS):
             replays.append(graphs.capture(adding(number), CUDA))
     streams = [replay.__self__.recorded_on.cuda_stream for replay in replays]
     assert len(set(streams)) == len(streams) >= graphs.STREAMS
