@@ -22,8 +22,9 @@ OLDER := .venv-triton-3.6
 OLDER_PYTHON ?= $(shell python3.12 -c '' 2>/dev/null && echo python3.12 || echo $(PYTHON))
 TRITON ?= $(OLDER)/bin/python
 ALONE = OMP_NUM_THREADS=1 PYTHONPATH=.:adapters $(OLDER)/bin/python -m pytest -q -p no:cacheprovider
-WITHOUT_HOSTS = tests/kernels/test_native.py tests/kernels/test_gpu_check.py tests/test_gpu_ladder.py \
-    $(addprefix tests/attacks/test_,fast.py twin.py reuse.py graphs.py pretend_gpu.py) tests/training/test_pretend_gpu.py
+WITHOUT_HOSTS = tests/kernels/test_cpu.py tests/kernels/test_gpu_check.py tests/test_gpu_ladder.py \
+    $(addprefix tests/crafting/test_,recorded_steps.py model_copy.py winner_gradient.py cuda_graphs.py pretend_gpu.py) \
+    tests/training/test_pretend_gpu.py
 TYPED := $(wildcard mrt adapters tests examples)
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(NPROC)
 

@@ -35,8 +35,8 @@ from benchmarks.baselines import published_msd as plain
 from benchmarks.environment import Row, beside, default_device, environment, matmul_peak, measured, seconds, strict
 from benchmarks.ladder.speeds import Table, show, told
 from benchmarks.step_cost import counted
-from mrt.attacks.captured import recordings_of
-from mrt.attacks.gradient import crafting, input_grad
+from mrt.crafting.gradient import crafting, input_grad
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.models import MadryCNN, PreActResNet18, WideResNet
 from mrt.protocols import Fast
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn  # noqa: E402
 
 import mrt  # noqa: E402
 from benchmarks.environment import environment  # noqa: E402
-from mrt.attacks.task import Best  # noqa: E402
+from mrt.crafting.best import Best
 
 BATCH, ENTRIES, CLASSES = 128, 3072, 10
 FEW, MANY = 5, 25

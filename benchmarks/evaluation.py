@@ -29,7 +29,7 @@ from benchmarks import baselines
 from benchmarks.attack_loop import Table, show, told
 from benchmarks.environment import Meter, Row, beside, default_device, environment, measured, seconds, strict
 from benchmarks.evaluation_cascade import passes
-from mrt.attacks.captured import recordings_of
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.data import digits
 from mrt.models import DigitsCNN
 from mrt.protocols import Fast, Model, Rng

@@ -26,13 +26,13 @@ import mrt
 from benchmarks.environment import beside, environment, strict
 from benchmarks.ladder.replayed import final_losses, one_step
 from mrt import kernels
-from mrt.attacks.captured import recordings_of
-from mrt.attacks.gradient import crafting, input_grad
-from mrt.attacks.losses import ce
-from mrt.attacks.task import Best
+from mrt.crafting.best import Best
+from mrt.crafting.gradient import crafting, input_grad
+from mrt.crafting.losses import ce
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.data import digits
 from mrt.models import DigitsCNN, PreActResNet18
-from tests.kernels.rows import BALLS, Rows, rows_of, twin
+from tests.kernels.support import BALLS, Rows, rows_of, twin
 
 UNION = (mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0))
 ATTACKS: dict[str, Any] = {

@@ -35,9 +35,9 @@ import mrt
 from benchmarks import baselines
 from benchmarks.environment import Row, beside, copy_bandwidth, default_device, environment, measured, meter, strict
 from mrt import kernels
-from mrt.attacks import keep as sparsity
-from mrt.attacks.losses import Goal, ce
-from mrt.attacks.task import Best
+from mrt.attacks import sparsity
+from mrt.crafting.best import Best
+from mrt.crafting.losses import Goal, ce
 
 LINF, L2, L1 = mrt.Linf(8 / 255), mrt.L2(0.5), mrt.L1(12.0)
 CASES: dict[str, tuple[Any, ...]] = {

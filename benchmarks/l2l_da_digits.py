@@ -25,7 +25,8 @@ from torch import Tensor, nn
 import mrt
 from benchmarks.environment import environment
 from benchmarks.tasks import Task, run
-from mrt.evaluation import charts, loss_path
+from mrt.evaluation import loss_path
+from mrt.evaluation.report import charts
 
 BALL = mrt.Linf(0.15)
 TEST, SEEDS, WIDTH, STEPS, UPDATES, BATCH = 200, (1, 2, 3), 16, 5, 400, 64

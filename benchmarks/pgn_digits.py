@@ -26,8 +26,9 @@ import mrt
 from benchmarks.environment import environment
 from benchmarks.tasks import Task, run
 from mrt.data import Images
-from mrt.evaluation import Point, below, charts, distortion, gain
-from mrt.evaluation.tradeoff import interpolated
+from mrt.evaluation import Point, below, distortion, gain
+from mrt.evaluation.analysis.tradeoff import interpolated
+from mrt.evaluation.report import charts
 
 TEST, SEEDS, EPOCHS, BATCH, WIDTH = 400, (1, 2, 3), 30, 64, 16
 FREE = mrt.L2(8.0)  # wider than the images: no bound

@@ -32,10 +32,10 @@ import mrt
 from benchmarks import baselines
 from benchmarks.environment import environment, strict
 from mrt.data import Images
-from mrt.evaluation.store import written
 from mrt.models import MadryCNN, PreActResNet18
 from mrt.protocols import Ball, Step
 from mrt.recipes.published import PUBLISHED
+from mrt.records import written
 
 WARM_UP = 20  # updates that are not timed: compilation, recording
 TIMED = 20

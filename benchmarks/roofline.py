@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import mrt
 from benchmarks.attack_loop import MODELS
 from benchmarks.environment import environment
-from mrt.attacks.twin import twins_of
+from mrt.crafting.model_copy import twins_of
 from mrt.protocols import Fast, Step
 from tests.pretend import HOSTED, Gpu, pretending
 

@@ -39,11 +39,11 @@ from benchmarks.baselines import published_msd as plain
 from benchmarks.environment import Row, beside, default_device, environment, matmul_peak, measured, seconds, strict
 from benchmarks.ladder.speeds import Table, show, told
 from benchmarks.step_cost import counted, number_drawn
-from mrt.attacks.captured import recordings_of
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.models import MadryCNN
 from mrt.protocols import Fast, Step
 from mrt.threats import noise
-from mrt.training.observers import counted as passing
+from mrt.training.helpers import counted as passing
 
 EPS, STEP, STEPS, BATCH, BATCHES, LR = 0.3, 0.075, 10, 128, 2, 0.05
 CPU = {"": Fast(), ", fast": Fast(compile=True, reuse=True)}

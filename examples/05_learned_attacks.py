@@ -15,7 +15,7 @@ import torch
 
 import mrt
 from mrt.evaluation import loss_path, transfer
-from mrt.evaluation.pictures import sheet
+from mrt.evaluation.analysis.pictures import sheet
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, return_and_correct_aliasing
 
 from mrt import kernels
-from mrt.attacks import graphs
+from mrt.crafting import cuda_graphs
 
 DEVICE = torch.device("cuda:0")
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_consecutive", "bincount", "equal"}
@@ -438,7 +438,7 @@ def pretending() -> Iterator[Gpu]:
         patch.setattr(optimizer, "_foreach_supported_types", [*optimizer._foreach_supported_types, GpuTensor])
         patch.setattr(torch._C, "_cuda_endAllocateToPool", gpu.end_pool, raising=False)
         patch.setattr(torch._C, "_cuda_releasePool", lambda device, pool: gpu.released.append(pool), raising=False)
-        patch.setattr(graphs, "_streams", {})
+        patch.setattr(cuda_graphs, "_streams", {})
         patch.setattr(kernels.ops, "_works", lambda: True)
         for module in (kernels, kernels.ops):
             patch.setattr(module, "has_triton", lambda: True)

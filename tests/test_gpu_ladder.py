@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import gpu_pack
 from benchmarks.ladder import pack
-from mrt.kernels import native
+from mrt.kernels import cpu
 
 ROOT = Path(__file__).parents[1]
 FILES = 8  # that a GPU machine gives back
@@ -69,7 +69,7 @@ def climb_broken(out: str) -> None:
     print(json.dumps([outcome.status for outcome in outcomes]))
 
 
-@pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler here")
+@pytest.mark.skipif(cpu.library() is None, reason="there is no C++ compiler here")
 def test_the_whole_ladder_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu_ladder", "--device", "cpu", "--tiny"]
     command += ["--out", str(tmp_path), "--pack", str(tmp_path / "none")]

@@ -20,21 +20,25 @@ LAYERS = {
     "checks": "torch",
     "protocols": "torch checks",
     "kernels": "torch triton",
-    "threats": "torch checks protocols kernels",
-    "attacks": "torch checks protocols kernels threats",
-    "models": "torch checks protocols",
-    "data": "torch torchvision numpy PIL sklearn checks protocols threats",
     "config": "checks",
     "processes": "torch",
-    "evaluation": "torch numpy PIL jinja2 rich robustbench "
-    "checks config protocols processes threats attacks models data",
-    "generators": "torch rich checks protocols threats attacks data",
-    "strategies": "torch checks protocols threats attacks generators",
-    "training": "torch numpy rich checks config processes protocols threats attacks data evaluation strategies",
+    "records": "torch",
+    "threats": "torch checks protocols kernels",
+    "crafting": "torch checks protocols kernels threats",
+    "attacks": "torch checks protocols kernels threats crafting",
+    "models": "torch checks protocols",
+    "data": "torch torchvision numpy PIL sklearn checks protocols threats",
+    "inputs": "torch numpy robustbench checks config protocols models data",
+    "generators": "torch rich checks protocols threats crafting attacks data",
+    "strategies": "torch checks protocols threats crafting attacks generators",
+    "hosts": "torch numpy checks protocols threats crafting attacks data inputs",
+    "evaluation": "torch numpy PIL jinja2 rich checks config protocols processes records threats crafting attacks data "
+    "inputs hosts",
+    "training": "torch numpy rich checks config processes protocols records threats crafting attacks data inputs "
+    "strategies",
     "recipes": "checks protocols threats evaluation",
-    "demo": "torch rich checks attacks data evaluation models strategies threats training",
-    "cli": "torch tyro rich checks config protocols threats attacks data demo evaluation generators models recipes "
-    "strategies training",
+    "cli": "torch tyro rich checks config protocols records threats attacks data inputs evaluation generators models "
+    "recipes strategies training",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)
@@ -146,3 +150,51 @@ def test_imports_point_one_way(path: Path, name: str) -> None:
     layer = name.split("/")[1].removesuffix(".py")
     allowed = EVERYTHING if layer == "__init__" else LAYERS[layer]
     assert imports(path.read_text("utf-8"), name.rpartition("/")[0].replace("/", ".")) <= {layer, *allowed.split()}
+
+
+def module_of(name: str) -> str:
+    """mrt/threats/balls.py as mrt.threats.balls, and mrt/threats/__init__.py as mrt.threats."""
+    return name.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def imported_modules(code: str, modules: set[str]) -> set[str]:
+    """The modules of mrt that the code imports, wherever in it: `from mrt.threats import noise` is mrt.threats.noise,
+    and a name that is no module is its package's."""
+    found = set[str]()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            each = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {name if name in modules else node.module for name in each}
+    return found & modules
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, directly or through others."""
+
+    def reach(start: str) -> set[str]:
+        seen, waiting = set[str](), [start]
+        while waiting:
+            new = graph[waiting.pop()] - seen
+            seen |= new
+            waiting += new
+        return seen
+
+    reached = {name: reach(name) for name in graph}
+    groups = {frozenset({name} | {other for other in graph if other in reached[name] and name in reached[other]})
+              for name in graph if name in reached[name]}  # fmt: skip
+    return sorted(sorted(group) for group in groups)
+
+
+def test_the_search_for_circles_finds_them() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+    assert circles({"a": {"b"}, "b": set()}) == []
+    assert imported_modules("def f():\n    from mrt.a import b, C", {"mrt.a", "mrt.a.b"}) == {"mrt.a", "mrt.a.b"}
+
+
+def test_no_files_import_each_other() -> None:
+    modules = {module_of(name): path for path, name in MODULES}
+    graph = {name: imported_modules(path.read_text("utf-8"), set(modules)) for name, path in modules.items()}
+    assert sum(map(len, graph.values())) > 300
+    assert circles(graph) == []

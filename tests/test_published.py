@@ -6,10 +6,11 @@ import itertools
 
 import pytest
 
-from mrt.evaluation import batteries, tables
-from mrt.evaluation.battery import radii
+from mrt.evaluation import batteries
+from mrt.evaluation.report import tables
 from mrt.recipes.published import PUBLISHED, lines
 from mrt.recipes.table import Table
+from mrt.threats.radii import radii_of
 
 SHARED = ("clean", "union", "average", "min")
 NO_PERCENTAGE = ("hours", "seconds", "mean deepfool-l2", "median deepfool-l2", "mean cw-l2", "median cw-l2")
@@ -30,7 +31,7 @@ def test_a_row_has_a_figure_for_each_column(table: Table) -> None:
     for line in table.lines():
         for column, value in line.values.items():
             assert value >= 0 and (value <= 100 or column in NO_PERCENTAGE), (line.title, column)
-        assert {t.name: tuple(radii(t)) for t in table.threats} == line.radii
+        assert {t.name: tuple(radii_of(t)) for t in table.threats} == line.radii
 
 
 @each_table

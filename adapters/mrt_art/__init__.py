@@ -15,7 +15,7 @@ from mrt_art.learned_trainers import (
     AdversarialTrainerPGNPyTorch,
 )
 from mrt_art.motions import Affine, RotationTranslation
-from mrt_art.steepest import APGD, PGD, SLIDE
+from mrt_art.one_ball import APGD, PGD, SLIDE
 from mrt_art.trainers import (
     AdversarialTrainerAVGPyTorch,
     AdversarialTrainerEATPyTorch,

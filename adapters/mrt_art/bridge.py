@@ -10,7 +10,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from mrt.attacks.ranged import Range
+from mrt.hosts.pixel_range import Range
 
 NORMS: dict[str, tuple[Any, ...]] = {"inf": (np.inf, "inf", "linf"), "2": (2, "2", "l2"), "1": (1, "1", "l1")}
 USUAL = {"inf": 8 / 255, "2": 0.5, "1": 12.0}  # radii for images in [0, 1], CIFAR-10's of the papers

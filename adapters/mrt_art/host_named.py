@@ -12,8 +12,8 @@ from torch import Tensor
 import mrt
 from mrt import checks
 from mrt.protocols import Attack
+from mrt_art.attack_base import BALLS, Native
 from mrt_art.bridge import given, norm_of
-from mrt_art.native import BALLS, Native
 
 SPREAD = 0.5  # of eps: the scale of the normal distribution that random_eps draws from, cut to [0, eps]
 

@@ -10,9 +10,9 @@ import numpy as np
 import mrt
 from mrt import checks
 from mrt.protocols import Stateful, Strategy
+from mrt_art.attack_base import BALLS, Native
 from mrt_art.bridge import given, norm_of
-from mrt_art.native import BALLS, Native
-from mrt_art.trainer import NativeTrainer, Weights
+from mrt_art.trainer_base import NativeTrainer, Weights
 
 OURS: tuple[Any, ...] = (Native,)
 STEPPED: tuple[Any, ...] = tuple(getattr(evasion, f"ProjectedGradientDescent{k}") for k in ("", "PyTorch", "Numpy"))

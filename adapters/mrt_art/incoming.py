@@ -1,4 +1,4 @@
-"""ART attacks behind our interface, each trap of theirs survived (`mrt.evaluation.hosting` says how)."""
+"""ART attacks behind our interface, each trap of theirs survived (`mrt.hosts.hosted` says how)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from art.attacks import EvasionAttack
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from mrt.attacks.task import Task
+from mrt.crafting.task import Task
 from mrt.data.images import Data
-from mrt.evaluation.hosting import Hosted, Seen, guess, settled
-from mrt.evaluation.motions import HostedSpatial
+from mrt.hosts.hosted import Hosted, Seen, guess, settled
+from mrt.hosts.hosted_motions import HostedSpatial
 from mrt.protocols import Attack, Model, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 from mrt_art.bridge import Bridge

@@ -11,8 +11,8 @@ import mrt
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
 from mrt.protocols import Attack
+from mrt_art.attack_base import BALLS, Native, one_radius
 from mrt_art.bridge import Bridge, given, norm_of
-from mrt_art.native import BALLS, Native, one_radius
 
 
 class L2LDA(Native):

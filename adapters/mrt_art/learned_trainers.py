@@ -6,11 +6,11 @@ from typing import Any
 
 import mrt
 from mrt import checks
-from mrt.attacks.keep import Keep
+from mrt.attacks.sparsity import Keep
 from mrt.protocols import Stateful, Strategy, Threat
+from mrt_art.attack_base import balls, one_radius, radii
 from mrt_art.bridge import given
-from mrt_art.native import balls, one_radius, radii
-from mrt_art.trainer import NativeTrainer
+from mrt_art.trainer_base import NativeTrainer
 from mrt_art.trainers import UnionTrainer
 
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 import mrt
 from mrt.protocols import Attack
+from mrt_art.attack_base import Native, balls, radii
 from mrt_art.bridge import Bridge, given
-from mrt_art.native import Native, balls, radii
 
 
 class RotationTranslation(Native):

@@ -6,13 +6,13 @@ from typing import Any
 
 import mrt
 from mrt import checks
-from mrt.attacks.keep import Keep
-from mrt.attacks.keep import check as check_keep
+from mrt.attacks.sparsity import Keep
+from mrt.attacks.sparsity import check as check_keep
 from mrt.protocols import Stateful, Strategy
 from mrt.strategies.adversaries import Adversary
+from mrt_art.attack_base import balls, radii, sizes
 from mrt_art.bridge import given
-from mrt_art.native import balls, radii, sizes
-from mrt_art.trainer import NativeTrainer
+from mrt_art.trainer_base import NativeTrainer
 
 
 class UnionTrainer(NativeTrainer):

@@ -6,11 +6,11 @@ from typing import Any
 
 import mrt
 from mrt import checks
-from mrt.attacks.keep import Keep
-from mrt.attacks.losses import LOSSES
+from mrt.attacks.sparsity import Keep
+from mrt.crafting.losses import LOSSES
 from mrt.protocols import Attack
+from mrt_art.attack_base import Native, balls, radii, sizes
 from mrt_art.bridge import Bridge, given
-from mrt_art.native import Native, balls, radii, sizes
 
 
 class MSD(Native):

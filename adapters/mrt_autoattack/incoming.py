@@ -1,4 +1,4 @@
-"""AutoAttack (Croce and Hein 2020, 2021) behind our interface, its traps survived (`mrt.evaluation.hosting` says how).
+"""AutoAttack (Croce and Hein 2020, 2021) behind our interface, its traps survived (`mrt.hosts.hosted` says how).
 It comes from `pyautoattack`, or from `autoattack` as installed from its authors' repository, whichever is there."""
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.task import Task
+from mrt.crafting.task import Task
 from mrt.data.images import Data
-from mrt.evaluation.hosting import Hosted, Seen, host_seed, settled
+from mrt.hosts.hosted import Hosted, Seen, host_seed, settled
 from mrt.protocols import Threat
 from mrt.threats import L1, L2, Linf
 

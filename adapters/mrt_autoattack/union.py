@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
+from mrt.crafting.gradient import crafting
 from mrt.evaluation import Report, evaluate
-from mrt.evaluation.opening import as_model
+from mrt.inputs import as_model
 from mrt.protocols import Model, Threat
 from mrt.threats.projections import column
 

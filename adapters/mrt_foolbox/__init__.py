@@ -8,7 +8,7 @@ from typing import Any
 from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack  # isort: skip - first: see there
 from mrt_foolbox.learned import L2LDA, PGN
 from mrt_foolbox.motions import Affine, RotationTranslation
-from mrt_foolbox.steepest import APGD, L1PGD, L2PGD, PGD, SLIDE, LinfPGD, SparseL1DescentAttack
+from mrt_foolbox.one_ball import APGD, L1PGD, L2PGD, PGD, SLIDE, LinfPGD, SparseL1DescentAttack
 from mrt_foolbox.union import MSD, Union
 
 L1ProjectedGradientDescentAttack = L1PGD

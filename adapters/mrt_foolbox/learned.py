@@ -11,7 +11,7 @@ from mrt import checks
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
 from mrt.protocols import Attack
-from mrt_foolbox.native import BALLS, Native, distance
+from mrt_foolbox.attack_base import BALLS, Native, distance
 
 
 class L2LDA(Native):

@@ -8,7 +8,7 @@ from typing import Any
 import mrt
 from mrt import checks
 from mrt.protocols import Attack
-from mrt_foolbox.native import BALLS, Searched
+from mrt_foolbox.attack_base import BALLS, Searched
 
 
 class RotationTranslation(Searched):

@@ -9,10 +9,10 @@ from foolbox.distances import Distance
 
 import mrt
 from mrt import checks
-from mrt.attacks.keep import Keep
+from mrt.attacks.sparsity import Keep
 from mrt.protocols import Attack, Ball
 from mrt.threats.gauge import gauge
-from mrt_foolbox.native import BALLS, Native
+from mrt_foolbox.attack_base import BALLS, Native
 
 
 class Union(Distance):

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import mrt
 from benchmarks.ladder.context import Context
-from mrt.attacks.captured import recordings_of
-from mrt.attacks.twin import twins_of
+from mrt.crafting.model_copy import twins_of
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.models import PreActResNet18
 from mrt.protocols import Fast
 

@@ -13,7 +13,7 @@ from benchmarks.environment import Row, measured, seconds
 from benchmarks.ladder.context import Context
 from benchmarks.ladder.speeds import show, told
 from mrt import kernels
-from mrt.attacks.captured import recordings_of
+from mrt.crafting.recorded_steps import recordings_of
 
 ROUNDS = 3
 LAYOUT = torch.channels_last

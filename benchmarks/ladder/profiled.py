@@ -14,7 +14,7 @@ import mrt
 from benchmarks.attack_loop import CIFAR, MNIST
 from benchmarks.ladder.context import Context
 from benchmarks.ladder.watched import Watched, clock, noise_set
-from mrt.attacks.captured import recordings_of
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.models import MadryCNN, PreActResNet18
 from mrt.protocols import Fast, Step
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import mrt
-from mrt.attacks.losses import ce
+from mrt.crafting.losses import ce
 
 
 def batch_of(n: int, turn: int, device: str) -> tuple[Tensor, Tensor, Tensor]:

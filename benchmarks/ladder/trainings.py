@@ -17,7 +17,7 @@ from benchmarks import published_runs
 from benchmarks.ladder.context import Context
 from benchmarks.ladder.pack import FAILED, NPZ
 from benchmarks.ladder.watched import Watched, clock, pace
-from mrt.attacks.captured import recordings_of
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.data import Images
 from mrt.models import MadryCNN, PreActResNet18
 from mrt.protocols import Fast, Step

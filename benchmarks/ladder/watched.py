@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import mrt
-from mrt.attacks.captured import recordings_of
+from mrt.crafting.recorded_steps import recordings_of
 from mrt.protocols import Fast, Step
 
 

@@ -5,7 +5,7 @@ from mrt.attacks.apgd import APGD
 from mrt.attacks.combine import OneAtRandom, WorstOf
 from mrt.attacks.cw import CWLinf
 from mrt.attacks.l0 import GreedyL0
-from mrt.attacks.momentum import MIM
+from mrt.attacks.mim import MIM
 from mrt.attacks.msd import MSD
 from mrt.attacks.pgd import FGM, FGSM, PGD
 from mrt.attacks.slide import SLIDE

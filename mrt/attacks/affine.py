@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import BatchNormMode, input_grad
 from mrt.attacks.iterative import check_run, default_step
-from mrt.attacks.losses import named
 from mrt.attacks.spatial import moved
-from mrt.attacks.task import Best, Task, open_task, restarted
+from mrt.crafting.best import Best, restarted
+from mrt.crafting.gradient import BatchNormMode, input_grad
+from mrt.crafting.losses import named
+from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Fast, Model, Rng
 from mrt.threats import noise
 from mrt.threats.affine import Affine

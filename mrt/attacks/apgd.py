@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.captured import State, Step, walked
-from mrt.attacks.gradient import input_grad
 from mrt.attacks.iterative import Iterative
-from mrt.attacks.losses import Goal, margin, named
-from mrt.attacks.task import Best, Task, open_task, restarted
+from mrt.crafting.best import Best, restarted
+from mrt.crafting.gradient import input_grad
+from mrt.crafting.losses import Goal, margin, named
+from mrt.crafting.recorded_steps import State, Step, walked
+from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import L1
 

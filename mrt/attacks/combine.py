@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mrt.attacks.losses import ce
-from mrt.attacks.task import Best, open_task
+from mrt.crafting.best import Best
+from mrt.crafting.losses import ce
+from mrt.crafting.task import open_task
 from mrt.protocols import Attack, Model, Rng
 from mrt.threats import AnyOf, noise
 

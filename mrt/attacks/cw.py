@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mrt.attacks.gradient import input_grad
 from mrt.attacks.iterative import Iterative, default_step
-from mrt.attacks.task import Best, Task
+from mrt.crafting.best import Best
+from mrt.crafting.gradient import input_grad
+from mrt.crafting.task import Task
 from mrt.protocols import Ball
 from mrt.threats.balls import Linf
 from mrt.threats.projections import column

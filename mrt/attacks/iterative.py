@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import BatchNormMode
-from mrt.attacks.losses import named
-from mrt.attacks.task import Best, Policy, Task, open_task, restarted
+from mrt.crafting.best import Best, Policy, restarted
+from mrt.crafting.gradient import BatchNormMode
+from mrt.crafting.losses import named
+from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Fast, Model, Rng
 
 
@@ -19,7 +20,7 @@ from mrt.protocols import Ball, Fast, Model, Rng
 class Iterative(ABC):
     """Settings: step_size None is 2.5 eps / steps. loss is "ce", "margin" or "dlr". restarts counts all runs; those
     after the first start at random and see only what still stands. best="broken" prefers a misclassified point to one
-    of larger loss, best="loss" does not. bn="batch" and fast are explained in `attacks.gradient`.
+    of larger loss, best="loss" does not. bn="batch" and fast are explained in `crafting.gradient`.
     """
 
     KINDS: ClassVar[tuple[type, ...]] = ()  # of balls that it can search; empty for all

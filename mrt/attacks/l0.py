@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mrt.attacks.gradient import input_grad
-from mrt.attacks.losses import named
-from mrt.attacks.task import Best, open_task
+from mrt.crafting.best import Best
+from mrt.crafting.gradient import input_grad
+from mrt.crafting.losses import named
+from mrt.crafting.task import open_task
 from mrt.protocols import Model, Rng
 from mrt.threats.l0 import L0
 

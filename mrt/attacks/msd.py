@@ -8,17 +8,19 @@ from typing import Literal
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks import keep as sparsity
-from mrt.attacks.captured import State, Step, walked
-from mrt.attacks.gradient import BatchNormMode, input_grad
+from mrt.attacks import sparsity
 from mrt.attacks.iterative import check_settings, default_step, need_ball
-from mrt.attacks.keep import Keep
-from mrt.attacks.losses import named
-from mrt.attacks.reference import ReferenceMSD
-from mrt.attacks.reuse import Passes, prove
-from mrt.attacks.task import Best, Policy, Task, answers, open_task, restarted
+from mrt.attacks.published_code import ReferenceMSD
+from mrt.attacks.sparsity import Keep
+from mrt.crafting.best import Best, Policy, restarted
+from mrt.crafting.gradient import BatchNormMode, input_grad
+from mrt.crafting.losses import named
+from mrt.crafting.recorded_steps import State, Step, walked
+from mrt.crafting.task import Task, open_task
+from mrt.crafting.winner_gradient import Passes, prove
 from mrt.protocols import Ball, Fast, Model, Rng
 from mrt.threats import AnyOf
+from mrt.threats.projections import blind
 
 
 @dataclass(frozen=True)
@@ -116,3 +118,12 @@ class MSD:
     def reference(dataset: Literal["mnist", "cifar10"]) -> ReferenceMSD:
         """The published code's numbers and quirks, for comparison runs."""
         return ReferenceMSD.preset(dataset)
+
+
+def answers(f: Model, points: Tensor | list[Tensor], apart: bool) -> Tensor | list[Tensor]:
+    """The logits of several batches: in one pass where they lie together, unless each is to be a batch of its own; not
+    on a CPU, whose caches hold smaller ones."""
+    if apart or not isinstance(points, Tensor) or not blind(points):
+        return [f(point) for point in points]
+    together: Tensor = f(points.flatten(0, 1)).unflatten(0, points.shape[:2])
+    return together

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mrt.attacks.captured import State, Step, walked
-from mrt.attacks.gradient import input_grad
 from mrt.attacks.iterative import Iterative, default_step, need_ball
-from mrt.attacks.losses import ce
-from mrt.attacks.task import Best, Policy, Task, open_task
+from mrt.crafting.best import Best, Policy
+from mrt.crafting.gradient import input_grad
+from mrt.crafting.losses import ce
+from mrt.crafting.recorded_steps import State, Step, walked
+from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import Linf
 

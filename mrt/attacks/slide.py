@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mrt.attacks import keep as sparsity
+from mrt.attacks import sparsity
 from mrt.attacks.iterative import Iterative
-from mrt.attacks.keep import Keep
 from mrt.attacks.pgd import ascend
-from mrt.attacks.reference import ReferenceSLIDE
-from mrt.attacks.task import Best, Task
+from mrt.attacks.published_code import ReferenceSLIDE
+from mrt.attacks.sparsity import Keep
+from mrt.crafting.best import Best
+from mrt.crafting.task import Task
 from mrt.protocols import Ball
 from mrt.threats.balls import L1
 

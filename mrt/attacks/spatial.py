@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import BatchNormMode
 from mrt.attacks.iterative import check_run
-from mrt.attacks.losses import ce
-from mrt.attacks.task import Best, Task, open_task
+from mrt.crafting.best import Best
+from mrt.crafting.gradient import BatchNormMode
+from mrt.crafting.losses import ce
+from mrt.crafting.task import Task, open_task
 from mrt.protocols import Fast, Model, Rng, Threat
 from mrt.threats import noise
 from mrt.threats.spatial import RotationTranslation

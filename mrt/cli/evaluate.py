@@ -114,7 +114,7 @@ class Compare:
     def run(self) -> None:
         from rich.console import Console
 
-        from mrt.evaluation import page, tables
+        from mrt.evaluation.report import page, tables
 
         checks.several("folders", self.folders, "folders of reports")
         titles = [folder.name or str(folder) for folder in self.folders]

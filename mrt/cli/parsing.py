@@ -11,7 +11,7 @@ from typing import Any
 import mrt.data
 import mrt.models
 from mrt import checks
-from mrt.attacks.keep import Keep
+from mrt.attacks.sparsity import Keep
 from mrt.config import attribute
 from mrt.data import Images
 from mrt.protocols import Threat

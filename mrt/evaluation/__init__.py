@@ -1,16 +1,16 @@
 """How much of a set of images a model still classifies correctly, and how far to believe it."""
 
 from mrt.evaluation import batteries
+from mrt.evaluation.analysis.loss_path import LossPath, loss_path
+from mrt.evaluation.analysis.tradeoff import Point, below, distortion, gain, rho_at
+from mrt.evaluation.analysis.transfer import Transfer, Transferred, matrix, transfer
 from mrt.evaluation.battery import Battery, Entry, Foreign
 from mrt.evaluation.battery import read as read_battery
 from mrt.evaluation.battery import write as write_battery
 from mrt.evaluation.evaluate import evaluate
-from mrt.evaluation.losses import LossPath, loss_path
-from mrt.evaluation.metrics import optimal
-from mrt.evaluation.opening import load_model, save_model
 from mrt.evaluation.report import Report
-from mrt.evaluation.tradeoff import Point, below, distortion, gain, rho_at
-from mrt.evaluation.transfer import Transfer, Transferred, matrix, transfer
+from mrt.evaluation.report.optimal import optimal
+from mrt.inputs import load_model, save_model
 
 __all__ = [
     "Battery", "Entry", "Foreign", "LossPath", "Point", "Report", "Transfer", "Transferred", "batteries", "below",

@@ -14,8 +14,9 @@ import mrt.threats as threats
 from mrt import checks
 from mrt.config import decode, encode
 from mrt.data.images import Data
-from mrt.evaluation.hosting import Hosted
+from mrt.hosts.hosted import Hosted
 from mrt.protocols import Attack, Fast, Threat
+from mrt.threats.radii import radii_of
 
 Host = Literal["foolbox", "art", "autoattack"]
 PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}
@@ -137,16 +138,11 @@ def _names(kinds: list[Threat]) -> dict[Threat, str]:
     names = {}
     for threat in distinct:
         alike = [t for t in distinct if t.name == threat.name]
-        suffix = ",".join(f"{r:g}" for r in radii(threat)) or str(alike.index(threat) + 1)
+        suffix = ",".join(f"{r:g}" for r in radii_of(threat)) or str(alike.index(threat) + 1)
         names[threat] = threat.name if len(alike) == 1 else f"{threat.name}@{suffix}"
         if list(names.values()).count(names[threat]) > 1:
             names[threat] += f"#{alike.index(threat) + 1}"
     return names
-
-
-def radii(threat: Threat) -> list[float]:
-    """The numbers that give a threat its size, as in linf@0.1."""
-    return [float(getattr(threat, name)) for name in getattr(threat, "RADII", ())]
 
 
 def checked(battery: Any) -> Battery:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
+from mrt.crafting.gradient import crafting
 from mrt.data.images import Data
-from mrt.evaluation import batteries, doubts
+from mrt.evaluation import batteries, reliability
 from mrt.evaluation.battery import Battery, checked, sped
-from mrt.evaluation.opening import as_model, device_of, pixels
+from mrt.evaluation.clean_pass import pass_clean_images
+from mrt.evaluation.loop import Evaluation
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report
-from mrt.evaluation.run import Run
 from mrt.evaluation.store import Store
+from mrt.inputs import as_model, device_of, pixels
 from mrt.processes import processes
 from mrt.protocols import Fast, Model, Threat
 
@@ -57,24 +58,27 @@ def evaluate(
     expected = _entries(battery, threats, budget, fast)
     for entry in expected:
         entry.made(pool)  # what is not installed, or misspelt, is refused before the model runs
-    early = doubts.unsearched(expected)
+    early = reliability.note_unsearched(expected)
     f, remarks = as_model(model)
     images, clipped = pixels(data)
     images = images.to(device_of(f, device))
-    doubts.tell(early)
+    reliability.warn_of(early)
     with processes() as team, crafting(f), Progress(progress and team.first) as bar:
-        first = team.gathered(doubts.look(f, images, batch_size))[0]
+        first = team.gathered(pass_clean_images(f, images, batch_size))[0]
         entries = _entries(battery, threats, budget, fast, first.classes)
         attacks = [entry.made(pool) for entry in entries]
-        run = Run(f, images, entries, attacks, pool, first, team, Store(out), cascade, batch_size, seed, bar, fast)
-        if team.gathered(run.store.open(run.config(), team.first))[0]:
-            report = Report.load(run.store.folder)
+        evaluation = Evaluation(
+            f, images, entries, attacks, pool, first, team, Store(out), cascade, batch_size, seed, bar, fast
+        )
+        if team.gathered(evaluation.store.open(evaluation.config(), team.first))[0]:
+            report = Report.load(evaluation.store.folder)
         else:
-            report = run.report([*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
+            report = evaluation.report([*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
+            report.warnings += reliability.find_doubts(report, evaluation)
             if team.first and out is not None:
                 report.save(out)
-                run.store.close()
-    doubts.tell([remark for remark in report.warnings if remark not in early])
+                evaluation.store.close()
+    reliability.warn_of([remark for remark in report.warnings if remark not in early])
     return report
 
 

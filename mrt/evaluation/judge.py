@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
-from mrt.attacks.losses import ce
+from mrt.crafting.gradient import crafting
+from mrt.crafting.losses import ce
 from mrt.evaluation.exact import exact
-from mrt.evaluation.hosting import Attempt, Hosted
-from mrt.evaluation.motions import HostedSpatial
+from mrt.hosts.hosted import Attempt, Hosted
+from mrt.hosts.hosted_motions import HostedSpatial
 from mrt.protocols import Attack, Model, Spatial, Threat
 from mrt.threats.projections import column
 from mrt.threats.radii import in_box

@@ -10,8 +10,8 @@ from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from mrt import checks
-from mrt.attacks.gradient import input_grad
-from mrt.attacks.losses import margin
+from mrt.crafting.gradient import input_grad
+from mrt.crafting.losses import margin
 from mrt.generators.generator import Generator, Made, Shape, wide
 from mrt.protocols import Ball, Model
 from mrt.threats import Linf

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
-from mrt.attacks.losses import ce
-from mrt.attacks.task import Best, open_task
+from mrt.crafting.best import Best
+from mrt.crafting.gradient import crafting
+from mrt.crafting.losses import ce
+from mrt.crafting.task import open_task
 from mrt.data import gather, order
 from mrt.data.images import Data, Images, as_images
 from mrt.generators.generator import Generator, take_step
@@ -154,19 +155,6 @@ def _need_own(optimizer: Any, generator: Generator) -> None:
     own = {id(p) for p in generator.parameters()}
     if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("optimizer must be for the generator's parameters alone; it holds others, which it would move")
-
-
-def load_generator(file: Any) -> Generator:
-    """A generator from a file of `save_generator`, or generator.pt of `mrt train`; pickled code is refused."""
-    import mrt.generators as known
-
-    held = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(held, dict) or "mrt_generator" not in held:
-        raise ValueError(f"{file} holds no generator; save_generator writes such files")
-    kind = getattr(known, checks.choice("generator", held["mrt_generator"], tuple(known.__all__)))
-    generator: Generator = kind(**held["settings"])
-    generator.load_state_dict(held["weights"])
-    return generator.eval()
 
 
 class Bar:

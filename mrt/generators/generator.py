@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mrt import checks
-from mrt.attacks.gradient import input_grad
+from mrt.crafting.gradient import input_grad
 from mrt.protocols import Ball, Model
 from mrt.threats import L1, L2, Linf
 
@@ -88,14 +88,6 @@ class Generator(nn.Module):
         if not isinstance(threat, self.BALLS):
             names = " or ".join(kind.__name__ for kind in self.BALLS)
             raise ValueError(f"{type(self).__name__} searches {names} balls; got {threat!r}")
-
-
-def save_generator(generator: Generator, file: Any) -> None:
-    """Its type, settings and weights, for `load_generator`; file is a path or an open one."""
-    if not isinstance(generator, Generator):
-        raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
-    held = {"mrt_generator": type(generator).__name__, "settings": generator.settings}
-    torch.save({**held, "weights": generator.state_dict()}, file)
 
 
 def slope(f: Model, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from mrt import checks
 from mrt.generators.generator import Generator, Made, Shape, rising
 from mrt.protocols import Ball, Model
 from mrt.threats import noise
-from mrt.threats.onto import onto
+from mrt.threats.differentiable import onto
 
 
 class MNGNoise(Generator):

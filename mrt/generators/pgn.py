@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, relu, softmax
 
 from mrt import checks
-from mrt.attacks.gradient import input_grad
+from mrt.crafting.gradient import input_grad
 from mrt.generators.generator import Generator, Made, Shape, rising, wide
 from mrt.protocols import Ball, Model
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrt.kernels import native
+from mrt.kernels import cpu
 from mrt.kernels.sizes import CHUNK, ON_CHIP, layout
 
 
@@ -42,7 +42,7 @@ def takes(x: Tensor, compiled: bool) -> bool:
     be had (a warning says if not)?"""
     if x.dtype != torch.float32:
         return False
-    return _works() if x.is_cuda else compiled and x.device.type == "cpu" and native.library() is not None
+    return _works() if x.is_cuda else compiled and x.device.type == "cpu" and cpu.library() is not None
 
 
 @torch.library.custom_op("mrt::step_rows", mutates_args=())
@@ -60,7 +60,7 @@ def step_rows(
         layout = memory_format(x)
         grad, x_adv, x = (t.expand_as(x).float().contiguous(memory_format=layout) for t in (grad, x_adv, x))
         eps, size = (t.expand(len(kinds), len(x)).float().contiguous() for t in (eps, size))
-        launch = launch_step if x.is_cuda else native.step_rows
+        launch = launch_step if x.is_cuda else cpu.step_rows
         launch(grad, x_adv, x, out, eps, size, keep.expand(len(x)).long().contiguous(), list(kinds))
     together: Tensor = out.unflatten(0, (len(kinds), len(x)))
     return together

@@ -1,6 +1,6 @@
 """MSD's choice among the candidates, in one launch: their losses, the largest, and the best point so far.
 
-Twins: `Best` of `mrt.attacks.task` with `losses.ce`, and indexing by the winner.
+Twins: `Best` of `mrt.crafting.task` with `losses.ce`, and indexing by the winner.
 """
 
 import triton

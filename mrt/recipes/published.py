@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mrt import checks
 from mrt.evaluation.report import Report
-from mrt.evaluation.tables import Line
+from mrt.evaluation.report.tables import Line
 from mrt.recipes import l2l_da, mng_ac, msd, pgn, tramer_boneh
 from mrt.recipes.table import Table
 

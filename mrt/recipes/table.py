@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrt.evaluation.battery import radii
-from mrt.evaluation.tables import Line
+from mrt.evaluation.report.tables import Line
 from mrt.protocols import Threat
+from mrt.threats.radii import radii_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Table:
 
     def lines(self) -> list[Line]:
         """A row to set beside reports for each of the table's."""
-        sizes = {t.name: tuple(radii(t)) for t in self.threats}
+        sizes = {t.name: tuple(radii_of(t)) for t in self.threats}
         found = []
         for name, values in self.rows:
             title = f"{self.source}: {name}" + (" (recalled)" if name in self.recalled else "")

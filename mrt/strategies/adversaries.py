@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.attacks import MSD, PGD, SLIDE, AffineAttack, GreedyL0, RTWorstOf, WorstOf
-from mrt.attacks.gradient import BatchNormMode, crafting
+from mrt.crafting.gradient import BatchNormMode, crafting
 from mrt.protocols import Attack, Ball, Fast, Step, Threat
 from mrt.threats import L0, L1, Affine, AnyOf, RotationTranslation, noise
 

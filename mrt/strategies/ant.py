@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
 from mrt.attacks.iterative import need_ball
+from mrt.crafting.gradient import crafting
 from mrt.generators import MNGNoise
 from mrt.protocols import Ball, Step
 from mrt.strategies.learner import Learner, made, made_for

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mrt import checks
-from mrt.attacks.gradient import BatchNormMode
+from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
 from mrt.strategies.adversaries import Adversary, attacks, check, crafted, crafted_by_all
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
+from mrt.crafting.gradient import crafting
 from mrt.generators import L2LGenerator
 from mrt.generators.l2l_da import Normalise
 from mrt.protocols import Step

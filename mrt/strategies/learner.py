@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
+from mrt.crafting.gradient import crafting
 from mrt.generators.generator import Generator, Shape, take_step
 from mrt.protocols import Step
 

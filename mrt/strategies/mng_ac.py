@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from mrt import checks
 from mrt.attacks import PGD, SLIDE
-from mrt.attacks.gradient import BatchNormMode
+from mrt.crafting.gradient import BatchNormMode
 from mrt.generators import MNGNoise
 from mrt.generators.generator import mean_of
 from mrt.protocols import Attack, Ball, Step
@@ -21,7 +21,7 @@ from mrt.strategies.adversaries import Adversary, attacks, check, crafted
 from mrt.strategies.learner import Learner, Optimizer, made, made_for
 from mrt.strategies.sampled import drawn
 from mrt.threats import L1, L2, Linf, noise
-from mrt.threats.onto import onto
+from mrt.threats.differentiable import onto
 
 Kind = Literal["learned", "plain"]
 LOOK, AUGMENT = 1000, 1001  # what seeds are for; attacks have small numbers

@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.attacks import MSD
-from mrt.attacks.gradient import BatchNormMode
-from mrt.attacks.keep import Keep
+from mrt.attacks.sparsity import Keep
+from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Attack, Ball, Step
 from mrt.strategies.adversaries import Adversary, adversary, check, crafted, worst
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mrt import checks
-from mrt.attacks.gradient import crafting
+from mrt.crafting.gradient import crafting
 from mrt.generators import PGNGenerator
 from mrt.generators.pgn import GradNorm, Input, Space
 from mrt.protocols import Step

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mrt.attacks import APGD
-from mrt.attacks.gradient import BatchNormMode
+from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Attack, Ball, Step
 from mrt.strategies.adversaries import Adversary, attacks, check, crafted
 from mrt.threats import noise

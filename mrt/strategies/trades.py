@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from mrt import checks
-from mrt.attacks import keep as sparsity
-from mrt.attacks.gradient import BatchNormMode, crafting
+from mrt.attacks import sparsity
 from mrt.attacks.iterative import default_step
-from mrt.attacks.keep import Keep
 from mrt.attacks.pgd import ascend
-from mrt.attacks.task import open_task
+from mrt.attacks.sparsity import Keep
+from mrt.crafting.gradient import BatchNormMode, crafting
+from mrt.crafting.task import open_task
 from mrt.protocols import Ball, Step
 from mrt.strategies.adversaries import Adversary, adversary, check, crafted
 from mrt.threats import L1, noise

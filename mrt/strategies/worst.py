@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from mrt.attacks.gradient import BatchNormMode
+from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
 from mrt.strategies.adversaries import Adversary, check, crafted_by_all, worst
 

@@ -79,3 +79,8 @@ def in_box(x_adv: Tensor) -> Tensor:
 def perturbed(x: Tensor, delta: Tensor) -> Tensor:
     """x + delta in [0, 1]."""
     return torch.add(x, delta).clamp_(0, 1)
+
+
+def radii_of(threat: object) -> list[float]:
+    """The numbers that give a threat its size, as in linf@0.1."""
+    return [float(getattr(threat, name)) for name in getattr(threat, "RADII", ())]

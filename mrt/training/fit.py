@@ -17,19 +17,18 @@ from mrt import checks
 from mrt.data import CropFlip
 from mrt.data.images import Data
 from mrt.data.stream import Stream
-from mrt.evaluation.opening import device_of, pixels
+from mrt.inputs import device_of, pixels
 from mrt.processes import processes
 from mrt.protocols import Fast, Stateful, Strategy
-from mrt.training import checkpoint
-from mrt.training.board import Board
-from mrt.training.board import check as need_board
 from mrt.training.folder import RunFolder
+from mrt.training.helpers import generators_restored
 from mrt.training.loop import Loop
-from mrt.training.observers import generators_restored
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.progress import Progress
 from mrt.training.schedules import Schedule
 from mrt.training.settings import chosen
+from mrt.training.tensorboard import Board
+from mrt.training.tensorboard import check as need_board
 from mrt.training.validation import Validation
 
 
@@ -114,7 +113,7 @@ def fit(
                 if folder is not None:  # once everything has been accepted
                     assert not isinstance(images, Stream)
                     folder.open(settings.config(model, images, info))
-                checkpoint.restore(loop)
+                restore(loop)
                 finished = loop.index == settings.total
                 shown = folder.path if folder is not None and tensorboard and team.first else None
                 with (
@@ -130,6 +129,34 @@ def fit(
     path = None if folder is None else folder.path
     state = loop.strategy.eval() if isinstance(loop.strategy, nn.Module) else None
     return Run(model, loop.ema, best_of(loop), state, loop.rows, path, finished)
+
+
+def restore(loop: Loop) -> None:
+    """Go on from the folder's checkpoint; without one, from the beginning. The metrics are cut back to it."""
+    if loop.folder is None:
+        return
+    held = loop.folder.load()
+    if held is None:
+        loop.folder.cut(0)
+        return
+    for name, part in loop.parts.items():
+        try:
+            part.load_state_dict(_fused_as_here(held[name], part) if name == "optimizer" else held[name])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            short = " ".join(str(error).split())[:200]
+            raise ValueError(f"{loop.folder.path} holds a checkpoint of another {name}: {short}") from error
+    rows = loop.folder.cut(held["rows"])
+    loop.index, loop.best, loop.rates, loop.rows = held["step"], held["best"], held["rates"], rows
+    loop.sums.update(held["sums"])
+
+
+def _fused_as_here(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """An optimizer's state, which says whether steps are fused, as this device has it: it may come from another one."""
+    groups, mine = state["param_groups"], optimizer.param_groups
+    if len(groups) != len(mine):
+        return state  # which is refused
+    here = [{"fused": own["fused"]} if "fused" in own else {} for own in mine]
+    return {**state, "param_groups": [{**group, **fused} for group, fused in zip(groups, here, strict=True)]}
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:

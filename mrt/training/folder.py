@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from mrt.evaluation.opening import unpickled
-from mrt.evaluation.store import written
+from mrt.inputs import unpickled
+from mrt.records import written
 
 CONFIG, METRICS, CHECKPOINT, BEST, LOCK = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt", ".lock"
 FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run

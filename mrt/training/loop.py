@@ -18,13 +18,12 @@ from mrt.data.images import Images
 from mrt.processes import Processes
 from mrt.protocols import Stateful, Step
 from mrt.threats import noise
-from mrt.training import checkpoint
-from mrt.training.board import Board
 from mrt.training.distributed import Together
 from mrt.training.folder import RunFolder
-from mrt.training.observers import LateNumbers, average, counted, seed_everything
+from mrt.training.helpers import LateNumbers, average, counted, seed_everything
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
+from mrt.training.tensorboard import Board
 from mrt.training.validation import judged
 from mrt.training.visits import ATTACK, Visits, laid
 
@@ -77,7 +76,19 @@ class Loop:
                     board.epoch(row)
                 if self.folder is not None and saved:
                     self.check_weights()
-                    self.folder.save(checkpoint.of(self))
+                    self.folder.save(self.state_dict())
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What has a state of its own, by its name in a checkpoint."""
+        parts = {"weights": self.model, "ema": self.ema, "strategy": self.strategy, "optimizer": self.optimizer}
+        return {n: p for n, p in {**parts, "schedule": self.scheduler}.items() if hasattr(p, "state_dict")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds. Random states are not in it: every update sets them from the seed and its number."""
+        held = {name: part.state_dict() for name, part in self.parts.items()}
+        plain = {"step": self.index, "rows": len(self.rows), "best": self.best, "sums": dict(self.sums)}
+        return {**held, **plain, "rates": self.rates}
 
     def update(self) -> None:
         """One batch: the strategy's loss or losses, and a step of the optimizer after each."""

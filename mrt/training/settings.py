@@ -16,9 +16,8 @@ from mrt.data import CropFlip
 from mrt.data.batches import kinds
 from mrt.data.images import Images
 from mrt.data.stream import Stream
-from mrt.evaluation.report import versions
-from mrt.evaluation.store import fingerprint, identity
 from mrt.protocols import Attack, Fast, Stateful
+from mrt.records import fingerprint, identity, versions
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.schedules import Schedule, Triangular
 from mrt.training.validation import Validation, held

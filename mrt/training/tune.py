@@ -15,9 +15,9 @@ from mrt import checks
 from mrt.config import encode
 from mrt.data import order
 from mrt.data.images import Data, Images, as_images
-from mrt.evaluation.store import written
 from mrt.processes import processes
 from mrt.protocols import Threat
+from mrt.records import written
 from mrt.strategies import MSDTraining
 from mrt.threats import L1
 from mrt.training.fit import fit

@@ -11,15 +11,15 @@ from torch import nn
 
 from mrt import checks
 from mrt.attacks import APGD
-from mrt.attacks.gradient import crafting
+from mrt.crafting.gradient import crafting
 from mrt.data.images import Data, Images
 from mrt.data.stream import Stream
-from mrt.evaluation.battery import radii
-from mrt.evaluation.opening import pixels
+from mrt.inputs import pixels
 from mrt.processes import Processes
 from mrt.protocols import Attack, Ball, Threat
 from mrt.strategies.adversaries import adversary
 from mrt.threats import AnyOf, noise
+from mrt.threats.radii import radii_of
 
 VALIDATION = 3  # what these seeds are for
 BATCH = 256
@@ -67,7 +67,7 @@ def named(threats: Sequence[Threat]) -> dict[str, Threat]:
     names = [t.name for t in threats]
 
     def full(t: Threat) -> str:
-        return t.name if names.count(t.name) == 1 else f"{t.name}@{','.join(f'{r:g}' for r in radii(t))}"
+        return t.name if names.count(t.name) == 1 else f"{t.name}@{','.join(f'{r:g}' for r in radii_of(t))}"
 
     return {full(t): t for t in threats}
 

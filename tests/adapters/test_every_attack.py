@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import mrt
-from mrt.evaluation.hosting import Hosted
+from mrt.hosts.hosted import Hosted
 from mrt.protocols import Attack
 from tests.support import digits, digits_net, small_net, torch_seed
 

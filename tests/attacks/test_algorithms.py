@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import mrt
-from mrt.attacks import keep as sparsity
-from mrt.attacks.losses import Goal, Loss
-from mrt.attacks.reference import one_too_many, whole_batch
+from mrt.attacks import sparsity
+from mrt.attacks.published_code import one_too_many, whole_batch
+from mrt.crafting.losses import Goal, Loss
 from mrt.protocols import Ball, Model
 from mrt.threats import noise
 from tests.support import UNION, Linear, RowWise, images, small_net

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mrt
-from mrt.attacks.gradient import crafting
+from mrt.crafting.gradient import crafting
 from tests.support import UNION, RowWise
 
 LINF, L2, L1 = UNION

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import mrt
 from mrt.evaluation.judge import Counted, judge
-from mrt.evaluation.run import beats
+from mrt.evaluation.loop import beats
 from mrt.protocols import Threat
 from tests.support import UNION, digits, digits_net, small_net, torch_seed
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 import mrt
 from mrt import cli
+from mrt.evaluation.analysis.transfer import Transferred, TransferredSearch, transfer
 from mrt.evaluation.battery import sped
-from mrt.evaluation.transfer import Transferred, TransferredSearch, transfer
 from mrt.protocols import Fast
 from tests.support import UNION, digits, digits_net
 

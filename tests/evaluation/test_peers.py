@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.evaluation.batteries import NAMES
-from mrt.evaluation.hosting import host_seed
-from mrt.evaluation.run import seeds_of
+from mrt.evaluation.loop import seeds_of
+from mrt.hosts.hosted import host_seed
 from tests.support import UNION, digits, digits_net
 
 pytestmark = pytest.mark.filterwarnings(

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import mrt
-from mrt.evaluation import doubts
-from mrt.kernels import native
+from mrt.evaluation import reliability as doubts
+from mrt.kernels import cpu
 from tests.pretend import pretending
 from tests.support import digits_net
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels' twins need a C++ compiler")
+pytestmark = pytest.mark.skipif(cpu.library() is None, reason="the kernels' twins need a C++ compiler")
 
 LINF, L2, L1 = (mrt.Linf(0.1), mrt.L2(0.5), mrt.L1(1.5))
 RT = mrt.RotationTranslation(10, 1)

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import mrt
-from mrt.evaluation import store
+from mrt import records
 from mrt.processes import Processes
 from tests.matrix_smoke import ROOT
 from tests.support import UNION, digits, digits_net
@@ -197,7 +197,7 @@ def test_random_outputs_do_not_keep_an_evaluation_from_going_on(tmp_path: Path) 
 def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The write number `at` fails half way, as it would for want of space; the next call goes on and ends the same."""
     call: dict[str, Any] = {"data": digits(24), "battery": mrt.batteries.quick(UNION, budget=0.05), "batch_size": 16}
-    written, calls = store.written, []
+    written, calls = records.written, []
 
     def failing(path: Path, write: Any) -> None:
         calls.append(path)
@@ -208,7 +208,7 @@ def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monke
             _full()
         written(path, write)
 
-    for module in ("mrt.evaluation.store", "mrt.evaluation.report"):
+    for module in ("mrt.evaluation.store", "mrt.evaluation.report.report"):
         monkeypatch.setattr(f"{module}.written", failing)
     with pytest.raises(OSError, match="No space"):
         mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)

@@ -18,10 +18,10 @@ from torch import Tensor
 from triton.runtime import interpreter
 
 import mrt
-from mrt.attacks.losses import LOSSES, Goal
-from mrt.attacks.task import Best
+from mrt.crafting.best import Best
+from mrt.crafting.losses import LOSSES, Goal
 from mrt.kernels import KINDS, ops, sizes
-from tests.kernels.rows import BALLS, Rows, compared, rows_of
+from tests.kernels.support import BALLS, Rows, compared, rows_of
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "see the docstring"
 

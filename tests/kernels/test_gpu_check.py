@@ -12,9 +12,9 @@ import torch
 
 from benchmarks import gpu_check
 from mrt import kernels
-from mrt.kernels import native
+from mrt.kernels import cpu
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="there is no C++ compiler here")
+pytestmark = pytest.mark.skipif(cpu.library() is None, reason="there is no C++ compiler here")
 CHECKS = (lambda: gpu_check.steps("cpu", (1, 784)), lambda: gpu_check.layouts("cpu", 60))
 
 

@@ -20,7 +20,7 @@ from mrt.strategies.adversaries import adversary
 from mrt.strategies.mng_ac import consistency
 from mrt.strategies.sampled import drawn
 from mrt.threats import noise
-from mrt.threats.onto import onto
+from mrt.threats.differentiable import onto
 from tests.strategies.test_laws import a_step, batch
 from tests.support import UNION, small_net
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.data import Images
-from mrt.kernels import native
+from mrt.kernels import cpu
 from mrt.models import DigitsCNN, MadryCNN, PreActResNet18
 from tests.pretend import Counts, per_turn, pretending
 
-pytestmark = pytest.mark.skipif(native.library() is None, reason="the kernels' twins need a C++ compiler")
+pytestmark = pytest.mark.skipif(cpu.library() is None, reason="the kernels' twins need a C++ compiler")
 
 LINF, L2, L1 = UNION = (mrt.Linf(0.1), mrt.L2(0.5), mrt.L1(1.5))
 STRATEGIES: dict[str, Any] = {

@@ -1,0 +1,47 @@
+"""How many entries a sparse l1 step moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt.crafting.task import Task
+from mrt.threats import noise
+
+Keep = float | int | tuple[float, float] | tuple[int, int]
+"""A count; or a quantile of |grad| as a float: the entries at or above it; or a (low, high) range of either."""
+
+
+def check(keep: Keep) -> None:
+    """A count of at least 1, a quantile strictly between 0 and 1, or a rising pair of either."""
+    ends = keep if isinstance(keep, tuple) else (keep, keep)
+    counts = all(isinstance(k, int) and not isinstance(k, bool) and k >= 1 for k in ends)
+    quantiles = all(isinstance(k, float) and 0 < k < 1 for k in ends)
+    if len(ends) != 2 or not (counts or quantiles) or ends[0] > ends[1]:
+        raise ValueError(
+            "keep must be a count of at least 1, a quantile strictly between 0 and 1, or a pair (low, high) of either; "
+            f"got {keep!r}"
+        )
+
+
+def drawn(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
+    """int64, a count for each seed, where a range is drawn from uniformly.
+
+    The entries at or above the q-quantile with linear interpolation are the d - ceil(q (d - 1)) largest.
+    """
+    low, high = keep if isinstance(keep, tuple) else (keep, keep)
+    if isinstance(low, int) and isinstance(high, int):
+        return torch.full_like(seeds, low) if low == high else noise.integers(seeds.flatten(), low, high).view_as(seeds)
+    if low == high:
+        return torch.full_like(seeds, entries - math.ceil(low * (entries - 1) - 1e-9))
+    quantile = low + (high - low) * noise.uniform(seeds.flatten(), 1).view_as(seeds).double()
+    return entries - (quantile * (entries - 1) - 1e-9).ceil().long()
+
+
+def of_steps(keep: Keep, task: Task[Any], steps: int) -> Sequence[Tensor]:
+    """The counts (N,) of each step, drawn together: on a GPU each of the many small operations costs as much as all."""
+    return drawn(keep, task.x[0].numel(), noise.folds(task.seeds, 1, steps)).unbind()

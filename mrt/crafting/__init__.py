@@ -1,0 +1,1 @@
+"""How a model is attacked without harm: what every attack's loop shares."""

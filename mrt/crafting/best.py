@@ -1,0 +1,121 @@
+"""The best point that a search has found for each example, and restarts on what still stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from mrt import kernels
+from mrt.crafting.losses import Goal, ce
+from mrt.crafting.task import Task
+from mrt.protocols import Threat
+from mrt.threats.projections import blind
+
+Policy = Literal["broken", "loss", "last"]
+T = TypeVar("T", bound=Threat)
+
+
+class Best:
+    """The best point offered per example. "broken": misclassified beats correct, then the larger loss; "loss": the
+    larger loss. Ties keep the earlier. "last" is for a loop that judges nothing and ends with `take`."""
+
+    point: Tensor
+    loss: Tensor
+    broken: Tensor
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._owned = False  # whether `point` is a copy of our own, free to be written to
+
+    def offer(self, point: Tensor, loss: Tensor, broken: Tensor, rows: Tensor | None = None) -> None:
+        """Keep `point` where it is better; with `rows`, it speaks of those examples only."""
+        loss = loss.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        if not hasattr(self, "point"):
+            self.point, self.loss, self.broken = point, loss, broken
+            return
+        old_loss, old_broken = (self.loss, self.broken) if rows is None else (self.loss[rows], self.broken[rows])
+        better = loss > old_loss
+        if self.policy == "broken":
+            better = (broken & ~old_broken) | ((broken == old_broken) & better)
+        if blind(point):
+            old = self.point if rows is None else self.point[rows]
+            point = torch.where(better.reshape(-1, *[1] * (point.ndim - 1)), point, old)
+            loss, broken = torch.where(better, loss, old_loss), torch.where(better, broken, old_broken)
+            if rows is None:
+                self.point, self.loss, self.broken = point, loss, broken
+            else:
+                self._write(rows, point, loss, broken)
+            return
+        won = better.nonzero().squeeze(1)
+        if len(won) == len(self.loss):
+            self.point, self.loss, self.broken, self._owned = point, loss, broken, False
+        elif len(won):
+            self._write(won if rows is None else rows[won], point[won], loss[won], broken[won])
+
+    def begin(self, x: Tensor) -> Best:
+        """Worse than anything: x itself, at a loss of minus infinity. In memory of its own."""
+        loss = torch.full((len(x),), -torch.inf, dtype=torch.float32, device=x.device)
+        self.held = x.clone(), loss, torch.zeros_like(loss, dtype=torch.bool)
+        return self
+
+    @property
+    def held(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The point, its loss, and whether it has reached the goal."""
+        return self.point, self.loss, self.broken
+
+    @held.setter
+    def held(self, values: tuple[Tensor, Tensor, Tensor]) -> None:
+        self.point, self.loss, self.broken = values
+        self._owned = True
+
+    def pick(self, points: Tensor | list[Tensor], logits: Tensor | list[Tensor], goal: Goal) -> tuple[Tensor, Tensor]:
+        """Of several inputs per example the one of largest loss, which is also offered, and its number (N,)."""
+        if isinstance(points, Tensor) and isinstance(logits, Tensor) and points.is_cuda and goal.loss is ce:
+            aim = goal.y if goal.target is None else goal.target
+            if not goal.any_wrong and self._owned and self.point.stride() == points[0].stride():
+                how = (goal.target is not None, self.policy == "broken")
+                point, _, _, winner = kernels.pick_rows(points, logits, aim, *self.held, *how)
+                return point, winner
+        chosen, losses = Best("loss"), []
+        for point, answer in zip(points, logits, strict=True):
+            losses.append(goal(answer).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf))
+            chosen.offer(point, losses[-1], goal.reached(answer))
+        self.offer(*chosen.held)
+        return chosen.point, torch.stack(losses).argmax(0)
+
+    def take(self, point: Tensor) -> Best:
+        """That point, unjudged."""
+        self.point = point
+        return self
+
+    def _write(self, to: Tensor, point: Tensor, loss: Tensor, broken: Tensor) -> None:
+        """Replace those rows, in memory that no caller holds."""
+        if not self._owned:
+            self.point, self.loss, self.broken = self.point.clone(), self.loss.clone(), self.broken.clone()
+            self._owned = True
+        for mine, new in ((self.point, point), (self.loss, loss), (self.broken, broken)):
+            mine.index_copy_(0, to, new)
+
+    def judge(self, x_adv: Tensor, task: Task[T]) -> None:
+        """Offer an input that no gradient is needed at."""
+        logits = task.f(x_adv)
+        self.offer(x_adv, task.goal(logits), task.goal.reached(logits))
+
+
+def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best], bn: str = "eval") -> Best:
+    """The best of `runs` runs. Under "broken" each later one sees only the examples that still stand, except where
+    BatchNorm takes its statistics from the batch: there the batch stays whole."""
+    best = run(task.again(0))
+    for restart in range(1, runs):
+        rows = None
+        if policy == "broken":
+            rows = (~best.broken).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            rows = rows if bn == "eval" else None
+        more = run((task if rows is None else task.at(rows)).again(restart))
+        best.offer(more.point, more.loss, more.broken, rows)
+    return best

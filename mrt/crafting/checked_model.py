@@ -1,0 +1,47 @@
+"""The model whose answers are checked as an attack asks for them."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mrt import checks
+from mrt.crafting.gradient import PassCount, Seen
+from mrt.protocols import Model
+from mrt.threats.projections import blind
+
+
+class Checked:
+    """The model with its answer checked: always its shape, the first time also that every label names a class, the
+    highest of them being `highest`, and that some clean image of x has numbers for logits (one that has none is merely
+    never counted as broken)."""
+
+    def __init__(self, model: Model, x: Tensor, highest: int) -> None:
+        self.model, self.x, self.highest, self.classes = model, x, highest, 0
+        self.no_numbers: Tensor | None = None  # whether the first answer was NaN for every image
+
+    def __call__(self, z: Tensor) -> Tensor:
+        logits = checks.logits(self.model(z), z)
+        if not self.classes:
+            self.check_labels(logits.shape[1])
+            self.no_numbers = logits.detach().isnan().any(1).all()
+            if not blind(logits):
+                self.look()
+        return logits
+
+    def look(self) -> None:
+        """`NoNumbers` if the model answers clean images with NaN throughout; on a GPU this waits for all its work."""
+        if self.no_numbers is not None and bool(self.no_numbers) and bool(self.model(self.x).isnan().any(1).all()):
+            raise checks.NoNumbers("the model must return numbers for clean images; got NaN for every one")
+
+    def check_labels(self, classes: int) -> None:
+        """ValueError unless every label names one of so many classes."""
+        self.classes = classes
+        if self.highest >= classes:
+            raise ValueError(
+                f"labels must be class numbers from 0 to {classes - 1}, as the model has {classes} classes; "
+                f"got {self.highest}"
+            )
+
+    def alone(self, passes: PassCount) -> Checked:
+        """The same with no way to the model's twin, its passes counted."""
+        return Checked(self.model.alone(passes) if isinstance(self.model, Seen) else self.model, self.x, self.highest)

@@ -1,0 +1,153 @@
+"""The model as an attack sees it: frozen, in a known mode, restored on every exit, differentiated in its input
+alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mrt import checks
+from mrt.crafting.model_copy import Twin, twin_of
+from mrt.protocols import Fast, Model
+from mrt.threats.projections import blind
+
+BatchNormMode = Literal["eval", "batch"]
+
+
+@contextmanager
+def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -> Iterator[Seen]:  # noqa: B008
+    """The model to attack: no parameter asks for a gradient and every module is in eval mode, until the block ends.
+
+    `bn="batch"` lets BatchNorm normalise by the statistics of the batch at hand, as the published MSD and MNG-AC code
+    does, but never moves its running ones; an example then does depend on its batch mates. A callable that is no
+    nn.Module, nor a method of one, is called as it is: put whatever it calls into eval mode yourself. What `fast` may
+    ask for is explained there; it is the model's twin that runs then.
+    """
+    checks.choice("bn", bn, ("eval", "batch"))
+    owner = getattr(model, "__self__", model)  # of model.forward, say
+    modules = list(owner.modules()) if isinstance(owner, nn.Module) else []
+    parameters = [p for m in modules for p in m.parameters(recurse=False)]
+    if any(t.is_inference() for m in modules for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))):
+        raise ValueError(
+            "the model was created or loaded under torch.inference_mode(), so nothing can differentiate it; "
+            "create it outside"
+        )
+    norms = [m for m in modules if isinstance(m, _BatchNorm)] if bn == "batch" else []
+    modes = [(m, m.training) for m in modules]
+    tracked = [(m, m.track_running_stats) for m in norms]
+    wanted = [(p, p.requires_grad) for p in parameters]
+
+    try:
+        for module in modules:
+            module.training = False
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        yield Seen(model, fast, bn)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for norm, track in tracked:
+            norm.track_running_stats = track
+        for parameter, want in wanted:
+            parameter.requires_grad_(want)
+
+
+class Seen:
+    """The model as attacks call it, in the precision they ask for: itself, or its `twin` where there is one."""
+
+    def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
+        self.precision, self.bare, self.bn = fast.precision, model, bn
+        self.twin: Twin | None = None
+        # A module that only watches `model.model` (the evaluator's) says how with `around`.
+        self.watcher: Any = model if hasattr(model, "around") else None
+        inner: Any = getattr(model, "model", None) if self.watcher is not None else model
+        self.call = model
+        if isinstance(inner, nn.Module) and fast != Fast() and (fast != Fast(compile=fast.compile) or _on_gpu(inner)):
+            self.twin = twin_of(inner, bn, fast)
+            self.bare = self.twin.call
+            self.call = self.bare if self.watcher is None else self.watcher.around(self.bare)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.call(x)
+
+    @property
+    def replayable(self) -> bool:
+        """Can what it does be repeated unseen? A watcher must be able to take the count of passes afterwards."""
+        return self.watcher is None or bool(self.watcher.takes_counts)
+
+    def replayed(self, forward: int, backward: int) -> None:
+        """So many images passed through the twin, and so many gradients came back, in a replay."""
+        if self.watcher is not None:
+            self.watcher.count(forward, backward)
+
+    def alone(self, passes: PassCount) -> Seen:
+        """The same with no way to its twin or to who watches, but counted."""
+        seen = copy.copy(self)
+        seen.twin = seen.watcher = None
+        seen.call = passes.around(self.bare)
+        return seen
+
+
+class PassCount:
+    """How many images pass through a model, and how many gradients come back, until it is stopped."""
+
+    def __init__(self) -> None:
+        self.forward = self.backward = 0
+        self.on = True
+
+    def around(self, f: Model) -> Model:
+        """The model, counted."""
+
+        def seen(x: Tensor) -> Tensor:
+            if not self.on:
+                return f(x)
+            self.forward += len(x)
+            if x.requires_grad:
+                x = x.view_as(x)
+                x.register_hook(self._came_back)
+            return f(x)
+
+        return seen
+
+    def stopped(self) -> tuple[int, int]:
+        """What was counted; nothing is from now on."""
+        self.on = False
+        return self.forward, self.backward
+
+    def _came_back(self, grad: Tensor) -> None:
+        self.backward += len(grad)
+
+
+def _on_gpu(model: nn.Module) -> bool:
+    return any(p.is_cuda for p in model.parameters())
+
+
+def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """grad of sum objective(f(x_adv)) in x_adv, the logits, and objective(logits) (N,). No other gradient is
+    computed."""
+    with torch.enable_grad():
+        point = x_adv.detach().requires_grad_()
+        logits = f(point)
+        loss = objective(logits)
+        grad = torch.autograd.grad(loss.sum(), point, allow_unused=True)[0] if loss.requires_grad else None
+    if grad is None:
+        raise ValueError(
+            "the model's output does not depend differentiably on its input, so it has no gradient to follow"
+        )
+    return finite(grad), logits.detach(), loss.detach()
+
+
+def finite(grad: Tensor) -> Tensor:
+    """The gradient, but zero where it is infinite or undefined: no direction."""
+    if blind(grad) or not bool(grad.flatten(1).sum(1).isfinite().all()):
+        return grad.nan_to_num(0.0, 0.0, 0.0)
+    return grad

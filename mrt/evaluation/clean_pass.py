@@ -1,0 +1,85 @@
+"""The first pass, on the clean images: what the model answers, and what its answers show that should make one doubt
+the numbers to come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mrt.crafting.gradient import input_grad
+from mrt.crafting.losses import ce
+from mrt.data.images import Images
+from mrt.evaluation.exact import exact
+from mrt.evaluation.judge import answers, right
+from mrt.protocols import Model
+
+FLAT = 1e-30  # a gradient below this is lost in rounding wherever it is used
+SHARE = 0.01  # of examples that may be flat, or newly broken without gradients, before it means anything
+LEAST = 3  # examples: fewer may be chance
+
+
+@dataclass(frozen=True, eq=False)
+class CleanPass:
+    """What the model does on the clean images: its predictions, which are right, how many classes it has, whether a
+    gradient connects its output to its input, and what to warn of."""
+
+    predicted: Tensor
+    correct: Tensor
+    classes: int
+    connected: bool
+    warnings: list[str]
+
+
+@exact()
+def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
+    """Every image once; the first batch twice more."""
+    try:
+        outputs = [answers(model, data.float(index)) for index in torch.arange(len(data)).split(batch_size)]
+    except (RuntimeError, TypeError, IndexError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise ValueError(f"the model fails on images of shape {tuple(data.x.shape[1:])}: {why}") from error
+    logits, y = torch.cat(outputs), data.y
+    classes = logits.shape[1]
+    if int(y.max()) >= classes:
+        raise ValueError(f"labels must be below {classes}, as the model has {classes} classes; got {int(y.max())}")
+    if logits.isnan().any(1).all():
+        raise ValueError("the model must return numbers for clean images; got NaN for every one")
+    x, correct = data.float(torch.arange(min(batch_size, len(data)))), right(logits, y)
+    remarks, connected = _gradient(model, x, y[: len(x)], correct[: len(x)])
+    half = max(len(x) // 2, 1)
+    if _differ(answers(model, x), logits[: len(x)]):
+        remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
+    elif _differ(answers(model, x[:half]), logits[:half]):
+        remarks.append("the model's outputs depend on batch mates: a BatchNorm in train mode that cannot be reached?")
+    if classes < 4:
+        remarks.append(
+            f"the model has {classes} classes: the DLR loss needs four, so targeted APGD is weaker or left out"
+        )
+    if logits.isnan().any():
+        remarks.append(f"the model answers NaN on {int(logits.isnan().any(1).sum())} clean images; they count as wrong")
+    if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-4).all():
+        remarks.append("the outputs look like probabilities: attacks on logits are weaker on a softmax; return logits")
+    return CleanPass(logits.argmax(1).cpu(), correct.cpu(), classes, connected, remarks)
+
+
+def _differ(one: Tensor, two: Tensor) -> bool:
+    """By more than rounding?"""
+    return bool(((one - two).abs().nan_to_num() > 1e-3 * two.abs().nan_to_num().amax().clamp(min=1e-6)).any())
+
+
+def _gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tuple[list[str], bool]:
+    """Is there a gradient to follow, and is it more than rounding?"""
+    if not correct.any():
+        return [], True
+    x, y = x[correct], y[correct]
+    try:
+        grad, _, _ = input_grad(model, x, lambda logits: ce(logits.float(), y))
+    except ValueError:  # the output does not depend differentiably on the input: the model itself did run before
+        return ["gradient masking: the model has no gradient, so gradient-based attacks show nothing"], False
+    flat = int((grad.flatten(1).abs().amax(1) <= FLAT).sum())
+    if flat < LEAST and flat < len(x) or flat <= SHARE * len(x):
+        return [], True
+    text = f"gradient masking: the gradient of the cross-entropy vanishes on {flat} of {len(x)} images"
+    return [f"{text}, where attacks that follow it stand still"], True

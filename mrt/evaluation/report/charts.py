@@ -1,0 +1,181 @@
+"""Lines as SVG that follows the reader's light or dark colours: accuracy against radius, and whatever else has an x and
+a y."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+import torch
+from torch import Tensor
+
+from mrt.evaluation.report import metrics
+from mrt.evaluation.report.results import Results
+
+Points = Sequence[tuple[float, float, float | None]]
+"""(x, y, spread): an error bar from y - spread to y + spread, none where it is None."""
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 270, 58, 44, 12, 14
+LEAST = 1e-290  # no axis is shorter: next to the smallest numbers ticks are rounded to nothing
+POINTS = 120
+WORST = "worst of all"
+STYLE = """
+svg { font: 12px system-ui, sans-serif; color: #222; } svg text { fill: currentColor; }
+svg .radius { stroke: currentColor; opacity: .5; stroke-dasharray: 2 4; }
+svg .axis { stroke: currentColor; opacity: .55; } svg .grid { stroke: currentColor; opacity: .12; }
+svg .line { fill: none; stroke-width: 1.8; } svg .worst { stroke: currentColor; stroke-width: 2.6; }
+svg .mark { fill: none; stroke-width: 3; } svg .spread { stroke-width: 1.2; opacity: .6; }
+svg .c0 { stroke: #2f6fb3; } svg .c1 { stroke: #c8642a; } svg .c2 { stroke: #3b8f52; } svg .c3 { stroke: #8a4fb0; }
+svg .c4 { stroke: #b03a48; } svg .c5 { stroke: #7a7a2a; } svg .c6 { stroke: #2a8f9a; } svg .c7 { stroke: #9a6a4f; }
+@media (prefers-color-scheme: dark) { svg { color: #ddd; }
+svg .c0 { stroke: #7fb2e8; } svg .c1 { stroke: #f0a06a; } svg .c2 { stroke: #7fcf95; } svg .c3 { stroke: #c79be8; }
+svg .c4 { stroke: #ee8896; } svg .c5 { stroke: #cfcf77; } svg .c6 { stroke: #77d3dd; } svg .c7 { stroke: #d8ab8f; } }
+"""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What it measures, and from where to where."""
+
+    label: str
+    low: float
+    high: float
+
+    def share(self, value: float) -> float:
+        """0 at the low end, 1 at the high one."""
+        return (value - self.low) / (self.high - self.low)
+
+
+def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, str]:
+    """{threat: SVG} for each threat with distances. One report: a line per attack that saw every example, and the worst
+    of all attacks. Several: their worst, a line each."""
+    charts = {}
+    for threat in dict.fromkeys(name for report in reports for name in report.threats):
+        found: list[tuple[str, Tensor]] = []
+        for i, report in enumerate(reports):
+            kind = report.info["threats"].get(threat)
+            held = {a: d for a, d in report.distances.items() if report.info["attacks"][a]["threat"] == kind}
+            if not held:
+                continue
+            worst = metrics.smallest(list(held.values()))
+            if len(reports) > 1:
+                found.append((titles[i], worst))
+            else:
+                whole = [(a, d) for a, d in held.items() if torch.equal(report.ran[a], report.correct)]
+                found += [*whole, *([(WORST, worst)] if len(held) > 1 else [])]
+        if found:
+            sizes = {r for report in reports for r in report.info["radii"].get(threat, [])}
+            charts[threat] = _accuracies(threat, found, sorted(sizes))
+    return charts
+
+
+def _accuracies(threat: str, found: list[tuple[str, Tensor]], sizes: list[float]) -> str:
+    """The share of examples that no distance up to a radius breaks, for each line; the threats' own radii dotted."""
+    finite = torch.cat([d[d.isfinite()] for _, d in found])
+    top = max([float(finite.quantile(0.98)) if len(finite) else 0.0, *(1.05 * size for size in sizes)]) or 1.0
+    radii = torch.linspace(0, top, POINTS)
+    series: list[tuple[str, Points]] = []
+    for name, distances in found:
+        shares = 100 * metrics.curve(distances, radii)
+        series.append((name, [(r, a, None) for r, a in zip(radii.tolist(), shares.tolist(), strict=True)]))
+    axes = Axis(f"{threat} distance", 0, top), Axis("still correct, %", 0, 100)
+    return _drawn(f"accuracy against {threat} distance", axes, series, dotted=sizes)
+
+
+def lines(title: str, x: str, y: str, series: Mapping[str, Points], *, markers: bool = True) -> str:
+    """A self-contained SVG: a line for each name, through its points in the order given, with error bars; axes labelled
+    `x` and `y` and wide enough for all; a legend. Points that are no finite numbers are left out, and break no line."""
+    kept: list[tuple[str, Points]] = []
+    for name, points in series.items():
+        kept.append((name, [p for p in points if all(v is None or math.isfinite(v) for v in p)]))
+    held = [point for _, points in kept for point in points]
+    if not held:
+        raise ValueError(f"series must hold at least one point of finite numbers; got {dict(series)!r}")
+    spans = [v for _, v, spread in held for v in (v - (spread or 0), v + (spread or 0))]
+    axes = _around(x, [v for v, _, _ in held]), _around(y, spans)
+    return _drawn(title, axes, kept, markers=markers)
+
+
+def _drawn(
+    title: str,
+    axes: tuple[Axis, Axis],
+    series: Sequence[tuple[str, Points]],
+    *,
+    markers: bool = False,
+    dotted: Sequence[float] = (),
+) -> str:
+    """The chart; `dotted` are vertical lines."""
+    across, up = axes
+    parts = [_frame(*axes)]
+    for at in (f"{_x(across.share(size)):.1f}" for size in dotted):
+        parts.append(f'<line class="radius" x1="{at}" x2="{at}" y1="{_y(0)}" y2="{_y(1)}"/>')
+    for i, (name, points) in enumerate(series):
+        style = "worst" if name == WORST else f"c{i % 8}"
+        placed = [(_x(across.share(x)), _y(up.share(y))) for x, y, _ in points]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
+        parts.append(f'<polyline class="line {style}" points="{path}"><title>{escape(name)}</title></polyline>')
+        for (x, _), (_, y, spread) in zip(placed, points, strict=True):
+            if spread is not None:
+                low, high = _y(up.share(y - spread)), _y(up.share(y + spread))
+                parts.append(f'<line class="spread {style}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
+        parts += [f'<circle class="mark {style}" cx="{x:.1f}" cy="{y:.1f}" r="1.5"/>' for x, y in placed if markers]
+        row = HEIGHT + 14 + 18 * i
+        parts.append(f'<line class="line {style}" x1="{LEFT}" x2="{LEFT + 22}" y1="{row}" y2="{row}"/>')
+        parts.append(f'<text x="{LEFT + 30}" y="{row + 4}">{escape(name)}</text>')
+    height = HEIGHT + 12 + 18 * len(series)
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" width="100%">'
+    return "\n".join([head, f"<title>{escape(title)}</title>", f"<style>{STYLE}</style>", *parts, "</svg>\n"])
+
+
+def _frame(across: Axis, up: Axis) -> str:
+    """Both axes with their ticks, and a grid."""
+    parts = []
+    for tick in _between(up):
+        y = _y(up.share(tick))
+        parts.append(f'<line class="grid" x1="{_x(0)}" x2="{_x(1)}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.6g}</text>')
+    for tick in _between(across):
+        x = _x(across.share(tick))
+        parts.append(f'<text x="{x:.1f}" y="{_y(0) + 16}" text-anchor="middle">{tick:.6g}</text>')
+    parts.append(f'<line class="axis" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(0)}" y2="{_y(0)}"/>')
+    parts.append(f'<line class="axis" x1="{_x(0)}" x2="{_x(0)}" y1="{_y(0)}" y2="{_y(1)}"/>')
+    parts.append(f'<text x="{_x(0.5)}" y="{HEIGHT - 8}" text-anchor="middle">{escape(across.label)}</text>')
+    place = f'transform="translate(11 {_y(0.5)}) rotate(-90)" text-anchor="middle"'
+    parts.append(f"<text {place}>{escape(up.label)}</text>")
+    return "\n".join(parts)
+
+
+def ticks(top: float) -> list[float]:
+    """Three to six round numbers from 0 to at most `top`."""
+    return _between(Axis("", 0, top))
+
+
+def _between(axis: Axis) -> list[float]:
+    """Two to six round numbers on the axis."""
+    length = axis.high - axis.low
+    power = 10.0 ** math.floor(math.log10(length))
+    step = next(s for s in (0.2 * power, 0.5 * power, power, 2 * power) if length / s < 6 - 1e-9)
+    rounding = 1e-9 * length / step
+    first, last = math.ceil(axis.low / step - rounding), math.floor(axis.high / step + rounding)
+    return [i * step for i in range(first, last + 1)]
+
+
+def _around(label: str, values: Sequence[float]) -> Axis:
+    """From the smallest to the largest; from 0 where that is no detour, and round about where there is but one."""
+    plain = [v if abs(v) > LEAST else 0.0 for v in values]
+    low, high = min(plain), max(plain)
+    if 0 <= low < high / 2:
+        low = 0.0
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        low, high = low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10
+    return Axis(label, low, high)
+
+
+def _x(share: float) -> float:
+    return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+
+def _y(share: float) -> float:
+    return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)

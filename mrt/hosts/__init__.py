@@ -1,0 +1,1 @@
+"""What the adapters share: shelter for hosts' attacks, and images as hosts have them."""

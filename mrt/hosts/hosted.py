@@ -1,0 +1,247 @@
+"""A foreign attack behind our interface, kept from harming the model, the process or its batch mates. The adapters add
+only how each host is called."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mrt.crafting.losses import margin
+from mrt.crafting.task import Task, open_task
+from mrt.data.images import Data
+from mrt.hosts.starting_points import starting_points
+from mrt.inputs import as_model
+from mrt.protocols import Model, Rng, Threat
+from mrt.threats.projections import column
+
+CALLS = 1_000_000  # of the model in one run: far beyond any published budget, so a host that gets there never ends
+LISTED = 20  # names in a message
+SAME = 1e-6  # a pixel that differs by less came back from another number format
+
+
+class Seen(nn.Module):
+    """The model as a host may see it: a module in eval mode that takes any float type and layout, returns float32, and
+    whose gradients are contiguous."""
+
+    def __init__(self, f: Model) -> None:
+        super().__init__()
+        self.f, self.calls, self.training = f, 0, False
+        self.error: Exception | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.calls > CALLS:
+            raise RuntimeError(f"no end after {CALLS} calls of the model")
+        x = x.float().contiguous()
+        if x.requires_grad:
+            x = x.view_as(x)
+            x.register_hook(Tensor.contiguous)
+        try:
+            return self.f(x)
+        except Exception as error:
+            self.error = error  # the model's own failure, which no host may swallow
+            raise
+
+
+def host_seed(seeds: Tensor) -> int:
+    """The one seed that a host is given for a batch: its first example's, within what every generator takes."""
+    return int(seeds[0]) % 2**31
+
+
+@contextmanager
+def contained(seed: int) -> Iterator[None]:
+    """Python's, numpy's and torch's global generators start from `seed` inside, every RandomState made without a seed
+    follows from it, the host's own warnings are not shown, and afterwards those generators and the trace function are
+    what they were."""
+    python, arrays, tracing, unseeded = random.getstate(), np.random.get_state(), sys.gettrace(), np.random.RandomState
+    made = itertools.count(1)
+
+    class Seeded(unseeded):  # type: ignore[misc, valid-type]
+        def __init__(self, own: Any = None) -> None:
+            super().__init__((seed + next(made)) % 2**32 if own is None else own)
+
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a host's remarks on its own code; turned into errors they would end it
+        try:
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            setattr(np.random, "RandomState", Seeded)  # noqa: B010 - a type, to mypy
+            yield
+        finally:
+            setattr(np.random, "RandomState", unseeded)  # noqa: B010
+            random.setstate(python)
+            np.random.set_state(arrays)
+            if sys.gettrace() is not tracing:
+                sys.settrace(tracing)
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """What a host found, (N, C, H, W): the input itself where it found nothing. `failed` marks examples on which it
+    raised or for which there was no start; `why` is the last reason. `empty` counts its answers that are none, by kind:
+    nan, and black where that stands for failure."""
+
+    found: Tensor
+    failed: Tensor
+    why: str = ""
+    empty: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, repr=False)
+class Hosted(ABC):
+    """A host's attack as one of ours: made by the adapters' `attack(name, threat, ...)`.
+
+    Batches that make the host raise are halved until only the unlucky examples are left out. Images that are NaN, or
+    black where the host means "nothing found", never leave here. All randomness follows from the first example's seed,
+    so the result does depend on the batch, as the host's does.
+    """
+
+    name: str
+    threat: Threat
+    settings: tuple[tuple[str, Any], ...] = ()
+    pool: Data | None = field(default=None, compare=False)
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """What the host found where that lies in the threat, else its projection on it."""
+        attempt = self.attempt(model, x, y, target=target, rng=rng, start=start)
+        if attempt.failed.all() and len(x) > 1:
+            raise ValueError(f"{self!r} failed on all {len(x)} examples: {attempt.why}")
+        if attempt.failed.any():
+            lost = f"{int(attempt.failed.sum())} of {len(x)} examples"
+            warnings.warn(f"{self!r} failed on {lost}, which count as still standing: {attempt.why}", stacklevel=2)
+        with torch.inference_mode(False), torch.no_grad():
+            return self._within(x.detach().clone(), attempt.found)
+
+    def attempt(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Attempt:
+        """What the host found: within the threat, unless a search for the closest point, which may lie anywhere."""
+        if target is not None and not self.targetable:
+            raise ValueError(f"{self!r} cannot aim at a class; call it without target=")
+        model, _ = as_model(model)
+        with open_task(self.threat, margin, (model, x, y, target, rng, start)) as task:
+            failed = torch.zeros(len(task.x), dtype=torch.bool, device=task.x.device)
+            if self.starts:
+                points, ready = starting_points(task, self.pool)
+                task, failed = replace(task, start=points), ~ready
+            found, why = task.x.clone(), "nothing misclassified to start from" if failed.any() else ""
+            rows, empty = (~failed).nonzero().squeeze(1), Counter[str]()
+            for part, answer in self._survive(task, rows, Seen(task.f)):
+                if isinstance(answer, Exception):
+                    failed[part], why = True, f"{type(answer).__name__}: {answer}".strip(": ").splitlines()[0]
+                else:
+                    found[part] = self._clean(task.at(part), answer, empty)
+            return Attempt(found if self.minimal else self._within(task.x, found), failed, why, empty)
+
+    @property
+    @abstractmethod
+    def minimal(self) -> bool:
+        """Does it look for the closest misclassified point, rather than within a radius?"""
+
+    @property
+    @abstractmethod
+    def starts(self) -> bool:
+        """Does it need a misclassified point to start from?"""
+
+    @property
+    @abstractmethod
+    def targetable(self) -> bool:
+        """Can it aim at a class?"""
+
+    @abstractmethod
+    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+        """The host's answer for a batch; its own exceptions pass."""
+
+    def _within(self, x: Tensor, found: Tensor) -> Tensor:
+        """`found` where the threat contains it, else its projection."""
+        inside = column(self.threat.contains(x, found), x)
+        return torch.where(inside, found, self.threat.apply(x, self.threat.project(found - x, x)))
+
+    def _survive(self, task: Task[Threat], rows: Tensor, seen: Seen) -> Iterator[tuple[Tensor, Tensor | Exception]]:
+        """(rows, the host's answer) for all of them, or (one row, what the host raised on it)."""
+        if not len(rows):
+            return
+        part = task.at(rows)
+        part = replace(part, x=part.x.contiguous())
+        try:
+            with torch.enable_grad(), contained(host_seed(part.seeds)):
+                answer = self.run(seen, part)
+            yield rows, answer.detach().to(task.x)
+        except Exception as error:
+            if seen.error is not None:
+                raise seen.error from None
+            if len(rows) == 1:
+                yield rows, error
+                return
+            middle = len(rows) // 2
+            yield from self._survive(task, rows[:middle], seen)
+            yield from self._survive(task, rows[middle:], seen)
+
+    def _clean(self, task: Task[Threat], answer: Tensor, empty: Counter[str]) -> Tensor:
+        """The answer without what is no answer: NaN, changes below the number format unless they are what fools, and,
+        from a search for the closest point, whatever is not misclassified or is the black image that stands for
+        failure."""
+        x = task.x
+        finite = answer.flatten(1).isfinite().all(1)
+        empty["nan"] += int((~finite).sum())
+        raw = torch.where(column(finite, x), answer, x).clamp(0, 1)
+        found = torch.where((raw - x).abs() < SAME, x, raw)
+        if not self.minimal:
+            return found
+        black = (found == 0).flatten(1).all(1) & (x != 0).flatten(1).any(1)
+        empty["black"] += int(black.sum())
+        fools, raw_fools = (task.goal.reached(task.f(image)) & ~black for image in (found, raw))
+        return torch.where(column(fools, x), found, torch.where(column(raw_fools, x), raw, x))
+
+    def __repr__(self) -> str:
+        return written(self)
+
+
+def written(attack: Any) -> str:
+    """The call that makes it again."""
+    settings = "".join(f", {key}={value!r}" for key, value in attack.settings)
+    return f"{type(attack).__module__.split('.')[0]}.attack({attack.name!r}, {attack.threat!r}{settings})"
+
+
+def settled(given: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Keyword settings as a hashable value, in a fixed order."""
+    return tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in given.items()))
+
+
+def guess(name: str, allowed: list[str]) -> str:
+    """A message part for a misspelt name: what may have been meant, and what there is."""
+    import difflib
+
+    near = difflib.get_close_matches(name, allowed, n=3, cutoff=0.5)
+    known = ", ".join(allowed[:LISTED]) + (" and others" if len(allowed) > LISTED else "")
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {known}"

@@ -1,0 +1,56 @@
+"""A host's search of rotations and translations behind our interface."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mrt.attacks.spatial import moved
+from mrt.crafting.losses import margin
+from mrt.crafting.task import Task, open_task
+from mrt.hosts.hosted import Seen, contained, host_seed, written
+from mrt.inputs import as_model
+from mrt.protocols import Model, Rng
+from mrt.threats import RotationTranslation
+
+
+@dataclass(frozen=True, repr=False)
+class HostedSpatial(ABC):
+    """A host's search of rotations and translations. It searches our motions, and the image is ours,
+    `threat.apply(x, delta)`, so that "3 pixels" are 3 pixels on images of any shape and nothing leaves the threat."""
+
+    name: str
+    threat: RotationTranslation
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: Tensor | None = None,
+        rng: Rng = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        if target is not None or start is not None:
+            raise ValueError(f"{self!r} takes no target and no start")
+        return moved(self.threat, x, self.search(model, x, y, rng=rng))
+
+    def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
+        """(N, 3), the motion that the host chose for each example, zero where it found none."""
+        model, _ = as_model(model)
+        with open_task(self.threat, margin, (model, x, y, None, rng, None)) as task:
+            seen = Seen(task.f)
+            with contained(host_seed(task.seeds)):
+                return self.threat.project(self.propose(seen, task).to(task.x), task.x)
+
+    @abstractmethod
+    def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
+        """(N, 3) in our convention."""
+
+    def __repr__(self) -> str:
+        return written(self)
