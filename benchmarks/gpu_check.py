@@ -96,10 +96,10 @@ def choice(device: str) -> Check:
     y = (torch.arange(129) % 10).to(device)
     losses = torch.stack([ce(z, y) for z in logits])
     winner = losses.argmax(0)
-    best = Best("loss").begin(points[0])
-    best.held = points[0].clone(), losses.amax(0) + torch.linspace(-1, 1, 129, device=device), y == 0
+    best = Best("loss").start_at(points[0])
+    best.state = points[0].clone(), losses.amax(0) + torch.linspace(-1, 1, 129, device=device), y == 0
     before, better = best.point.clone(), losses.amax(0) > best.loss
-    x_adv, loss, _, picked = kernels.pick_rows(points, logits, y, *best.held, False, False)
+    x_adv, loss, _, picked = kernels.pick_rows(points, logits, y, *best.state, False, False)
     want = points[winner, torch.arange(129, device=device)]
     yield "pick: another winner", float((picked != winner).sum()), 0
     yield "pick: another point", float((x_adv != want).sum()), 0

@@ -87,7 +87,7 @@ def images(rows: int, entries: int, device: torch.device) -> Tensor:
 def batch(balls: tuple[Any, ...], rows: int, entries: int, device: torch.device) -> Batch:
     """Ten steps from the images, each in another of the balls."""
     x = images(rows, entries, device)
-    keep = sparsity.drawn(0.99, entries, torch.zeros(rows, dtype=torch.int64, device=device))
+    keep = sparsity.draw_counts(0.99, entries, torch.zeros(rows, dtype=torch.int64, device=device))
     x_adv, grad = x, torch.randn_like(x)
     for step in range(10):
         ball = balls[step % len(balls)]
@@ -134,7 +134,7 @@ def choosing(make: Callable[[Batch], Run], at: Batch) -> Run:
     """The proposals, and what MSD makes of them: their losses, the largest, the best so far."""
     propose, labels = make(at), torch.zeros(len(at.x), dtype=torch.int64, device=at.x.device)
     logits, goal = torch.randn(3, len(at.x), baselines.CLASSES, device=at.x.device), Goal(ce, labels)
-    best = Best("loss").begin(at.x)
+    best = Best("loss").start_at(at.x)
     return lambda: best.pick(propose(), logits, goal)
 
 

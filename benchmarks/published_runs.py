@@ -35,7 +35,7 @@ from mrt.data import Images
 from mrt.models import MadryCNN, PreActResNet18
 from mrt.protocols import Ball, Step
 from mrt.recipes.published import PUBLISHED
-from mrt.records import written
+from mrt.records import write_file
 
 WARM_UP = 20  # updates that are not timed: compilation, recording
 TIMED = 20
@@ -161,8 +161,8 @@ def keep(out: Path | None, result: dict[str, Any], net: nn.Module | None = None)
         return
     if net is not None:
         weights = {name: tensor.detach().cpu() for name, tensor in net.state_dict().items()}
-        written(out.with_suffix(".pt"), lambda file: torch.save(weights, file))
-    written(out, lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
+        write_file(out.with_suffix(".pt"), lambda file: torch.save(weights, file))
+    write_file(out, lambda file: file.write((json.dumps(result, indent=1) + "\n").encode()))
 
 
 def options() -> argparse.Namespace:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 import mrt
 from benchmarks.attack_loop import MODELS
 from benchmarks.environment import environment
-from mrt.crafting.model_copy import twins_of
+from mrt.crafting.model_copy import copies_of
 from mrt.protocols import Fast, Step
 from tests.pretend import HOSTED, Gpu, pretending
 
@@ -142,7 +142,7 @@ def recorded_step(model: nn.Module, made: Any, name: str, n: int) -> list[Cost]:
 
 def tape_of(model: nn.Module) -> list[tuple[Any, Any, Any, Any]]:
     """Of the model's latest recording."""
-    recording: Any = next(reversed(twins_of(model)[-1].captured.values()))
+    recording: Any = next(reversed(copies_of(model)[-1].recordings.values()))
     tape: list[tuple[Any, Any, Any, Any]] = recording.replay.__self__.tape
     return tape
 

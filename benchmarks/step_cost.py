@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 import mrt
 from benchmarks.environment import environment
 from mrt.protocols import Stateful, Step
-from mrt.strategies.sampled import drawn
+from mrt.strategies.sampled import draw_index
 from mrt.threats import noise
 
 BATCH, SHAPE = 8, (3, 32, 32)
@@ -83,7 +83,7 @@ def counted(call: Any) -> int:
 def update(strategy: Any, model: nn.Module, shared_seed: int) -> int:
     """Operations of one update."""
     x = torch.rand(BATCH, *SHAPE, generator=torch.Generator().manual_seed(0))
-    y, seeds = torch.arange(BATCH) % 10, noise.of_index(torch.arange(BATCH), 0)
+    y, seeds = torch.arange(BATCH) % 10, noise.seeds_of_index(torch.arange(BATCH), 0)
     step = Step(0, 10, 0.0, 0.1, x, seeds, shared_seed, mrt.Fast(), lambda tensor: tensor)
     run: Any = strategy.start(model, x, y) if isinstance(strategy, Stateful) else strategy
     return counted(lambda: run(model.train(), x, y, step).backward())
@@ -106,7 +106,7 @@ def cost(strategy: Any) -> tuple[float, float]:
 def number_drawn(seed: int) -> int:
     """Which of three threats an update with that seed draws."""
     empty = torch.zeros(1)
-    return drawn(torch.ones(3), Step(0, 1, 0.0, 0.1, empty, empty, seed, mrt.Fast(), lambda tensor: tensor))
+    return draw_index(torch.ones(3), Step(0, 1, 0.0, 0.1, empty, empty, seed, mrt.Fast(), lambda tensor: tensor))
 
 
 def forward(generator: Any) -> int:

@@ -43,7 +43,7 @@ from mrt.crafting.recorded_steps import recordings_of
 from mrt.models import MadryCNN
 from mrt.protocols import Fast, Step
 from mrt.threats import noise
-from mrt.training.helpers import counted as passing
+from mrt.training.helpers import count_passes as passing
 
 EPS, STEP, STEPS, BATCH, BATCHES, LR = 0.3, 0.075, 10, 128, 2, 0.05
 CPU = {"": Fast(), ", fast": Fast(compile=True, reuse=True)}
@@ -102,7 +102,7 @@ class Updates:
         x = torch.rand(batch, *MODELS[name][1], device=device)
         self.x, self.y = x.contiguous(memory_format=torch.channels_last), torch.arange(batch, device=device) % 10
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9)
-        self.seeds = noise.of_index(torch.arange(batch), 0).to(device)
+        self.seeds = noise.seeds_of_index(torch.arange(batch), 0).to(device)
         drawn = {number_drawn(seed): seed for seed in range(60)}
         self.shared = list(drawn.values()) if isinstance(strategy, mrt.SAT) else [0]
 

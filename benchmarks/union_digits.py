@@ -30,7 +30,7 @@ from benchmarks.tasks import Task, run
 from mrt.data import Images, order
 from mrt.models import DigitsCNN
 from mrt.processes import Processes
-from mrt.training.validation import Validation, judged
+from mrt.training.validation import Validation, judge_held_out
 
 RADII = {"A": (0.2, 0.7, 2.0), "B": (0.25, 0.8, 2.5)}
 EPOCHS, BATCH, PEAK = 20, 64, 0.3
@@ -128,7 +128,7 @@ def judged_training(task: Task, train: Callable[..., nn.Module], standard_seeds:
         attacks: dict[str, mrt.protocols.Attack] = Validation(held, union(radii), steps=100).attacks(None)
         if phase == "tune, targets too":
             attacks |= {f"{t.name}, targets": mrt.APGD(t, steps=30, loss="dlr", targets=5) for t in union(radii)}
-        return row | judged(model, held, attacks, 0, Processes())
+        return row | judge_held_out(model, held, attacks, 0, Processes())
     test = mrt.data.digits("test")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -55,11 +55,11 @@ def _lookup(name: str, known: Allowed, allow: tuple[str, ...]) -> Callable[..., 
         return known[checks.choice("type", name, tuple(sorted(known)))]
     if name not in allow:
         raise ValueError(f"type {name!r} would import code of yours: repeat it in `allow` to permit that")
-    kind: Callable[..., Any] = attribute(name)
+    kind: Callable[..., Any] = import_attribute(name)
     return kind
 
 
-def attribute(path: str) -> Any:
+def import_attribute(path: str) -> Any:
     """What "package.module:name" names. Importing the module runs its code."""
     module, _, name = path.partition(":")
     if not module or not name:

@@ -18,7 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 import mrt.models
 from mrt import checks
-from mrt.config import attribute
+from mrt.config import import_attribute
 from mrt.data.images import Data, Images, as_images
 from mrt.protocols import Model
 
@@ -36,12 +36,12 @@ def as_model(model: Any) -> tuple[Model, list[str]]:
     if not callable(model):
         raise ValueError(f"model must be a callable from images to logits; got {type(model).__name__}")
     owner = getattr(model, "__self__", model)
-    training = isinstance(owner, nn.Module) and any(m.training and _minds(m) for m in owner.modules())
+    training = isinstance(owner, nn.Module) and any(m.training and _depends_on_mode(m) for m in owner.modules())
     why = "the model is in train mode (BatchNorm, dropout); it was evaluated in eval mode"
     return model, [why] if training else []
 
 
-def _minds(module: nn.Module) -> bool:
+def _depends_on_mode(module: nn.Module) -> bool:
     """May the module do something else in train mode? Of torch's own some do; anybody's may that has no parts."""
     if type(module).__module__.startswith("torch.nn"):
         return isinstance(module, (_NormBase, _DropoutNd, nn.RReLU, nn.MultiheadAttention, nn.RNNBase))
@@ -59,7 +59,7 @@ def device_of(model: Model, device: str | None) -> torch.device | str:
     return device
 
 
-def pixels(data: Data) -> tuple[Images, list[str]]:
+def open_data(data: Data) -> tuple[Images, list[str]]:
     """The data as Images, with what to warn of. Arrays are taken as well."""
     if isinstance(data, Images):
         images, remarks = data, list[str]()
@@ -72,14 +72,14 @@ def pixels(data: Data) -> tuple[Images, list[str]]:
         if y.ndim != 1 or y.is_floating_point():
             hint = " (one-hot? y.argmax(1))" if y.ndim == 2 else ""
             raise ValueError(f"y must hold class numbers, integers of shape (N,); got {y.dtype} {tuple(y.shape)}{hint}")
-        x, remarks = _clipped(x.float() if x.is_floating_point() else x)
+        x, remarks = _clip_rounding(x.float() if x.is_floating_point() else x)
         images = as_images((x, y.long()))
     if not len(images):
         raise ValueError("data must hold at least one example; got none")
     return images, remarks
 
 
-def _clipped(x: Tensor) -> tuple[Tensor, list[str]]:
+def _clip_rounding(x: Tensor) -> tuple[Tensor, list[str]]:
     """Rounding beyond [0, 1] taken off, with a remark; anything more is an error."""
     if not x.is_floating_point() or not x.numel():
         return x, []
@@ -104,15 +104,15 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None)
     other file holds weights, as `mrt.save_model` or `torch.save(model.state_dict())` wrote them; the latter need
     `factory`, a name such as `mrt.models:MadryCNN` that makes the network. Pickled code in a file is never run.
     """
-    path, place = Path(spec), device_named(device)
+    path, place = Path(spec), find_device(device)
     if spec.startswith("robustbench:"):
-        model = _robustbench(spec.partition(":")[2])
+        model = _load_robustbench(spec.partition(":")[2])
     elif path.is_file() and path.suffix == ".pt2":
-        return _exported(path)
+        return _load_exported(path)
     elif path.is_file():
-        model = _weights(path, factory)
+        model = _load_checkpoint(path, factory)
     elif ":" in spec:
-        model = made(spec)
+        model = call_factory(spec)
     else:
         raise ValueError(f"{spec!r} is no file, no package.module:factory and no robustbench:dataset/threat/name")
     if isinstance(model, nn.Module):
@@ -120,7 +120,7 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None)
     return model
 
 
-def device_named(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
     """The device of that name, if there is one; cuda before cpu for None."""
     try:
         rank = os.environ.get("LOCAL_RANK", "0") if torch.cuda.is_available() else ""
@@ -131,9 +131,9 @@ def device_named(name: str | None) -> torch.device:
     return device
 
 
-def made(path: str, **settings: Any) -> Any:
+def call_factory(path: str, **settings: Any) -> Any:
     """What the factory at `path` makes, or the value itself if it is a module or not callable."""
-    found = attribute(path)
+    found = import_attribute(path)
     return found if isinstance(found, nn.Module) or not callable(found) else found(**settings)
 
 
@@ -143,18 +143,18 @@ def save_model(model: nn.Module, path: Path | str | BinaryIO, **settings: Any) -
     name = type(model).__name__
     if getattr(mrt.models, name, None) is not type(model):
         raise ValueError(f"save_model keeps networks of mrt.models; use torch.save(model.state_dict()) for {name}")
-    fill(getattr(mrt.models, name)(**settings), model.state_dict(), "settings")
+    load_weights(getattr(mrt.models, name)(**settings), model.state_dict(), "settings")
     torch.save({"mrt": 1, "model": name, "settings": settings, "weights": model.state_dict()}, path)
 
 
-def weights_in(path: Path) -> Any:
+def read_weights(path: Path) -> Any:
     """The state dict in a file of `save_model`'s or of torch.save's."""
-    held = unpickled(path)
+    held = read_tensors(path)
     return held["weights"] if isinstance(held, dict) and held.get("mrt") == 1 else held
 
 
-def _weights(path: Path, factory: str | None) -> nn.Module:
-    held = unpickled(path)
+def _load_checkpoint(path: Path, factory: str | None) -> nn.Module:
+    held = read_tensors(path)
     if isinstance(held, dict) and held.get("mrt") == 1:
         checks.choice(f"the model of {path}", held.get("model"), tuple(mrt.models.__all__))
         make: Callable[..., Any] = getattr(mrt.models, held["model"])
@@ -162,13 +162,13 @@ def _weights(path: Path, factory: str | None) -> nn.Module:
             model = make(**held["settings"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} does not say how to make its {held['model']}: {error}") from error
-        return fill(model, held.get("weights"), str(path))
+        return load_weights(model, held.get("weights"), str(path))
     if factory is None:
         raise ValueError(f"{path} holds weights alone: name what makes the network, --factory package.module:factory")
-    return fill(made(factory), held, str(path))
+    return load_weights(call_factory(factory), held, str(path))
 
 
-def fill(model: Any, weights: Any, what: str) -> nn.Module:
+def load_weights(model: Any, weights: Any, what: str) -> nn.Module:
     """The model with those weights."""
     if not isinstance(model, nn.Module) or not isinstance(weights, dict):
         raise ValueError(f"{what}: expected a module and a dict of weights; got {type(model)} and {type(weights)}")
@@ -180,7 +180,7 @@ def fill(model: Any, weights: Any, what: str) -> nn.Module:
     return model
 
 
-def unpickled(path: Path) -> Any:
+def read_tensors(path: Path) -> Any:
     """What torch.save wrote, as far as it is tensors, numbers, strings and containers of these."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -191,7 +191,7 @@ def unpickled(path: Path) -> Any:
         raise ValueError(f"{path} cannot be read as a checkpoint: {why}") from error
 
 
-def _exported(path: Path) -> Model:
+def _load_exported(path: Path) -> Model:
     load = torch.load
 
     def careful(*what: Any, **how: Any) -> Any:
@@ -221,7 +221,7 @@ def _exported(path: Path) -> Model:
     return model
 
 
-def _robustbench(name: str) -> nn.Module:
+def _load_robustbench(name: str) -> nn.Module:
     parts = name.split("/")
     if len(parts) != 3:
         raise ValueError(

@@ -29,7 +29,7 @@ class Processes:
     def first(self) -> bool:
         return self.rank == 0
 
-    def gathered(self, value: T) -> list[T]:
+    def gather(self, value: T) -> list[T]:
         """Every process's value, in the order of their ranks, on all of them."""
         if self.count == 1:
             return [value]

@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
     return held
 
 
-def written(path: Path, write: Callable[[BinaryIO], object]) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """The file, whole or not at all."""
     beside = path.with_name(f".{path.name}.part")
     try:

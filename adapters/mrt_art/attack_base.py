@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 import mrt
 from mrt import checks
 from mrt.crafting.gradient import crafting
-from mrt.hosts.masked import masked
+from mrt.hosts.masked import attack_masked
 from mrt.protocols import Attack, Ball
 from mrt.threats.gauge import gauge
 from mrt_art.bridge import USUAL, Bridge, norm_of
@@ -57,7 +57,7 @@ class Native(EvasionAttack):  # type: ignore[misc]
         return f"{type(self).__name__}({', '.join(told)})"
 
     @abstractmethod
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         """The attack as `mrt` has it: lengths divided by the pixels' range."""
 
     def reach(self) -> float:
@@ -93,7 +93,7 @@ class Native(EvasionAttack):  # type: ignore[misc]
             checks.flag(name, getattr(self, name))
         if hasattr(self, "max_iter"):
             self.max_iter = checks.count("max_iter", self.max_iter)
-        self.made(Bridge(self.estimator).width)
+        self.attack_for(Bridge(self.estimator).width)
 
     def generate(self, x: Any, y: Any = None, mask: Any = None, **kwargs: Any) -> np.ndarray[Any, Any]:
         """
@@ -111,13 +111,13 @@ class Native(EvasionAttack):  # type: ignore[misc]
         if self.targeted and y is None:
             raise ValueError("Target labels `y` need to be provided for a targeted attack.")
         bridge = Bridge(self.estimator)
-        if mask is not None and not hasattr(self.made(bridge.width), "step_size"):
+        if mask is not None and not hasattr(self.attack_for(bridge.width), "step_size"):
             raise ValueError(f"{type(self).__name__} takes no mask: only attacks on balls that go by steps do")
         pixels = bridge.pixels(x)
         classes = None if y is None else bridge.labels(y, len(pixels))
         kept = None if mask is None else bridge.forth(_mask(mask, bridge.back(pixels).shape).to(pixels.device))
         scale = bridge.range(pixels, self.reach())
-        unit, found, model = scale.unit(pixels), pixels.clone(), bridge.model(scale)
+        unit, found, model = scale.to_unit(pixels), pixels.clone(), bridge.model(scale)
         self.fits(unit)
         seeds = torch.from_numpy(np.random.randint(-(2**63), 2**63 - 1, len(pixels), np.int64)).to(pixels.device)
         for rows, attack in self._batches(len(pixels), scale.width):
@@ -131,9 +131,9 @@ class Native(EvasionAttack):  # type: ignore[misc]
             if kept is None:
                 made = attack(model, seen, labels, **how)
             else:
-                made = masked(attack, model, seen, labels, kept[rows], **how)
+                made = attack_masked(attack, model, seen, labels, kept[rows], **how)
             size = gauge(attack.threat, seen, made) if _measured(attack.threat) else None
-            found[rows] = scale.back(pixels[rows], seen, made, size)
+            found[rows] = scale.carry_back(pixels[rows], seen, made, size)
         images: np.ndarray[Any, Any] = bridge.back(found).cpu().numpy()
         return images
 
@@ -142,7 +142,7 @@ class Native(EvasionAttack):  # type: ignore[misc]
 
     def searches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
         """Which of the images which attack is for."""
-        yield torch.arange(count), self.made(width)
+        yield torch.arange(count), self.attack_for(width)
 
     def _batches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
         with tqdm(total=count, desc=type(self).__name__, leave=False, disable=not self.verbose) as bar:

@@ -30,12 +30,12 @@ class Bridge:
         bounds = self.classifier.clip_values
         if bounds is None:
             if x is None or not x.numel():
-                return Range.of(torch.tensor(0.0), torch.tensor(1.0))
+                return Range.between(torch.tensor(0.0), torch.tensor(1.0))
             low, high = (v.double() for v in torch.aminmax(x))
-            return Range.of(low - room, high + room + (1 if room == 0 and low == high else 0))
+            return Range.between(low - room, high + room + (1 if room == 0 and low == high else 0))
         whole = [np.broadcast_to(v, self.classifier.input_shape) if np.ndim(v) else np.asarray(v) for v in bounds]
         low, high = (torch.from_numpy(v.astype(np.float64)) for v in whole)
-        return Range.of(self.forth(low[None])[0], self.forth(high[None])[0])
+        return Range.between(self.forth(low[None])[0], self.forth(high[None])[0])
 
     @property
     def width(self) -> float:
@@ -95,7 +95,7 @@ class Seen(nn.Module):
         self.training = self.model.training
 
     def forward(self, x: Tensor) -> Tensor:
-        classifier, raw = self.classifier, Bridge(self.classifier).back(self.scale.raw(x))
+        classifier, raw = self.classifier, Bridge(self.classifier).back(self.scale.from_unit(x))
         if not classifier.preprocessing_operations:
             ready = raw
         elif classifier.all_framework_preprocessing:

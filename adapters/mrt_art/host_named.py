@@ -77,7 +77,7 @@ class ProjectedGradientDescent(Native):
         checks.flag("random_eps", self.random_eps)
         super()._check_params()
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         return self._made(float(np.max(self.eps)), float(np.max(self.eps_step)), width)
 
     def _made(self, eps: float, eps_step: float, width: float) -> Attack:
@@ -155,7 +155,7 @@ class AutoProjectedGradientDescent(Native):
             raise ValueError(f"loss_type must be one of {list(self.losses)}; got {self.loss_type!r}")
         super()._check_params()
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         own = self.eps * (1 if norm_of(self.norm) == "1" else 2)
         how: dict[str, Any] = {"steps": self.max_iter, "step_size": max(self.eps_step, own) / width}
         how |= {"restarts": max(self.nb_random_init, 1), "random_start": self.nb_random_init > 0}

@@ -135,7 +135,7 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
             raise ValueError(
                 f"TRADES ascends the divergence by plain steps in one ball; the attack's {told} would be lost"
             )
-        made = attack.made(width) if isinstance(attack, OURS) else None
+        made = attack.attack_for(width) if isinstance(attack, OURS) else None
         if made is not None and not isinstance(made, mrt.PGD):
             return mrt.TRADES(made, beta=self.beta)
         ball = BALLS[norm_of(norm)](checks.number("eps", eps, open_low=True) / width)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mrt.crafting.task import Task
 from mrt.data.images import Data
-from mrt.hosts.hosted import Hosted, Seen, guess, settled
+from mrt.hosts.hosted import Hosted, ModelForHost, settings_tuple, suggest
 from mrt.hosts.hosted_motions import HostedSpatial
 from mrt.protocols import Attack, Model, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
@@ -40,22 +40,22 @@ def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: A
     kinds = {n: c for n, c in vars(evasion).items() if inspect.isclass(c) and issubclass(c, EvasionAttack)}
     if name not in kinds:
         remedy = f"it needs {NEEDS[name]}: pip install {NEEDS[name]}; " if name in NEEDS else ""
-        raise ValueError(f"ART has no attack {name!r}: {remedy}{guess(name, sorted(kinds))}")
+        raise ValueError(f"ART has no attack {name!r}: {remedy}{suggest(name, sorted(kinds))}")
     own = list(inspect.signature(kinds[name].__init__).parameters)[2:]
     for key in settings:
         if key in OURS:
             raise ValueError(f"{key} of {name} follows from the threat, the target and the batch; leave it out")
         if key not in own:
-            raise ValueError(f"{name} has no setting {key!r}: {guess(key, [o for o in own if o not in OURS])}")
+            raise ValueError(f"{name} has no setting {key!r}: {suggest(key, [o for o in own if o not in OURS])}")
     if kinds[name] is evasion.SpatialTransformation:
         if not isinstance(threat, RotationTranslation):
             raise ValueError(f"{name} needs a threat of type RotationTranslation; got {threat!r}")
-        return ARTSpatial(name, threat, settled(settings))
+        return ARTSpatial(name, threat, settings_tuple(settings))
     if not isinstance(threat, (Linf, L2, L1, L0)) or ("eps" in own and isinstance(threat, L0)):
         raise ValueError(f"{name} needs a threat of type Linf, L2 or L1; got {threat!r}")
     if name == "PixelAttack" and not isinstance(threat, L0):
         raise ValueError(f"PixelAttack needs a threat of type L0; got {threat!r}")
-    return ARTAttack(name, threat, settled(settings), pool)
+    return ARTAttack(name, threat, settings_tuple(settings), pool)
 
 
 class ARTAttack(Hosted):
@@ -73,7 +73,7 @@ class ARTAttack(Hosted):
     def targetable(self) -> bool:
         return "targeted" in self._own
 
-    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+    def run(self, seen: ModelForHost, task: Task[Threat]) -> Tensor:
         goal, threat = task.goal, task.threat
         classes = seen(task.x[:1]).shape[1]
         classifier = wrapped(seen, task.x, classes)
@@ -107,13 +107,13 @@ class ARTAttack(Hosted):
 class ARTSpatial(HostedSpatial):
     """ART's SpatialTransformation, for one example at a time: it chooses one motion for all that it is given."""
 
-    def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
+    def propose(self, seen: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
         """The host tries our motions in place of its own. It counts shifts in percent of the second and third axis,
         which on (N, C, H, W) are channels and rows; here the image lies on its side, so that both are its own."""
         limits = {"max_translation": 100 * self.threat.pixels / min(task.x.shape[2:])}
         limits["max_rotation"] = self.threat.degrees
         settings = {"num_translations": 5, "num_rotations": 5, "verbose": False} | limits | dict(self.settings)
-        sideways, classes = Seen(lambda z: seen(z.permute(0, 3, 1, 2))), seen(task.x[:1]).shape[1]
+        sideways, classes = ModelForHost(lambda z: seen(z.permute(0, 3, 1, 2))), seen(task.x[:1]).shape[1]
         delta = []
         for x in task.x.split(1):
             host = evasion.SpatialTransformation(wrapped(sideways, x.permute(0, 2, 3, 1), classes, False), **settings)

@@ -55,7 +55,7 @@ class L2LDA(Native):
     def fits(self, unit: Tensor) -> None:
         _check(self, unit)
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, mrt.Linf(self.eps / width), self.samples)
 
 
@@ -96,12 +96,12 @@ class PGN(Native):
     def fits(self, unit: Tensor) -> None:
         _check(self, unit)
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, BALLS[norm_of(self.norm)](self.eps / width))
 
 
 def _check(attack: Any, unit: Tensor) -> None:
     """The generator makes such images."""
-    threat = attack.made(Bridge(attack.estimator).width).threat
+    threat = attack.attack_for(Bridge(attack.estimator).width).threat
     if len(unit):
         attack.generator.check(unit, torch.zeros(len(unit), dtype=torch.int64, device=unit.device), threat)

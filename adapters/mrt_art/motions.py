@@ -53,7 +53,7 @@ class RotationTranslation(Native):
         if (self.degrees or self.pixels) and unit.ndim != 4:
             raise ValueError(f"motions are for images (N, C, H, W) or (N, H, W, C); got shape {tuple(unit.shape)}")
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         threat = mrt.RotationTranslation(self.degrees, self.pixels)
         if self.samples is None:
             return mrt.RTGrid(threat, grid=self.grid)
@@ -101,7 +101,7 @@ class Affine(RotationTranslation):
         self.eps = radii(self.eps, Bridge(self.estimator).width)
         super()._check_params()
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         if len(self.eps) + bool(self.degrees or self.pixels) < 2:
             raise ValueError(f"Affine needs two perturbations or more; got eps={self.eps!r} and no motion")
         motion = (mrt.RotationTranslation(self.degrees, self.pixels),) if self.degrees or self.pixels else ()

@@ -73,7 +73,7 @@ class SLIDE(_OneBall):
         """
         super().__init__(**given(locals()))
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         return mrt.SLIDE(mrt.L1(self.eps / width), keep=self.keep, **self.settings(width))
 
 
@@ -113,7 +113,7 @@ class PGD(_OneBall):
         """
         super().__init__(**given(locals()))
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         return mrt.PGD(BALLS[norm_of(self.norm)](self.eps / width), **self.settings(width))
 
 
@@ -154,5 +154,5 @@ class APGD(_OneBall):
         """
         super().__init__(**given(locals()))
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         return mrt.APGD(BALLS[norm_of(self.norm)](self.eps / width), **self.settings(width))

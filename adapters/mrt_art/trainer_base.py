@@ -98,7 +98,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
             raise ValueError("there must be at least one training image; got none")
         scale = bridge.range()
         names = tuple(str(label) for label in range(int(self.classifier.nb_classes)))
-        data = Images(scale.unit(images), classes, names, "none" if kwargs.get("crop") is None else "crop-flip")
+        data = Images(scale.to_unit(images), classes, names, "none" if kwargs.get("crop") is None else "crop-flip")
         how = {"batch_size": batch_size, "validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
         self._fit(data, how, weights, kwargs)
 
@@ -131,7 +131,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         def draw() -> tuple[Tensor, Tensor]:
             x, y = generator.get_batch()
             images = bridge.pixels(x)
-            return scale.unit(images), bridge.labels(y, len(images))
+            return scale.to_unit(images), bridge.labels(y, len(images))
 
         stream = Stream(draw, int(generator.size), int(generator.batch_size))
         how = {"validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
@@ -164,7 +164,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         how |= {"optimizer": optimizer, "schedule": _by_epoch(how["schedule"], optimizer)}
         if how["validation"] is not None:
             pixels, labels = _held(bridge, how["validation"])
-            how["validation"] = mrt.Validation((scale.unit(pixels), labels), self.judged(scale.width))
+            how["validation"] = mrt.Validation((scale.to_unit(pixels), labels), self.judged(scale.width))
         seed = 0 if "out" in more else int(np.random.randint(2**31))
         logger.info("Training with %s", self)
         try:

@@ -6,8 +6,7 @@ from typing import Any
 
 import mrt
 from mrt import checks
-from mrt.attacks.sparsity import Keep
-from mrt.attacks.sparsity import check as check_keep
+from mrt.attacks.sparsity import Keep, check_keep
 from mrt.protocols import Stateful, Strategy
 from mrt.strategies.adversaries import Adversary
 from mrt_art.attack_base import balls, radii, sizes

@@ -55,7 +55,7 @@ class MSD(Native):
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 
-    def made(self, width: float) -> Attack:
+    def attack_for(self, width: float) -> Attack:
         steps = tuple(sizes(self.eps_step, self.eps, width)[norm] for norm in self.eps)
         how: dict[str, Any] = {"steps": self.max_iter, "keep": self.keep, "loss": self.loss_type, "best": "broken"}
         how |= {"step_size": None if None in steps else steps, "random_start": self.num_random_init > 0}

@@ -14,7 +14,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.crafting.task import Task
 from mrt.data.images import Data
-from mrt.hosts.hosted import Hosted, Seen, host_seed, settled
+from mrt.hosts.hosted import Hosted, ModelForHost, host_seed, settings_tuple
 from mrt.protocols import Threat
 from mrt.threats import L1, L2, Linf
 
@@ -45,7 +45,7 @@ def attack(
         checks.count("queries", queries)
     package()
     settings = {"version": version, "attacks": tuple(attacks), "queries": queries}
-    return AutoAttack("AutoAttack", threat, settled({k: v for k, v in settings.items() if v}))
+    return AutoAttack("AutoAttack", threat, settings_tuple({k: v for k, v in settings.items() if v}))
 
 
 def resolve(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> AutoAttack:
@@ -62,7 +62,7 @@ class AutoAttack(Hosted):
 
     minimal, starts, targetable = False, False, False
 
-    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+    def run(self, seen: ModelForHost, task: Task[Threat]) -> Tensor:
         x, y = task.x, task.goal.y
         host = self.host(seen, x.device, host_seed(task.seeds))
         classes = seen(x[:1]).shape[1]
@@ -76,7 +76,7 @@ class AutoAttack(Hosted):
         found: Tensor = answer[0] if isinstance(answer, tuple) else answer
         return found
 
-    def host(self, seen: Seen, device: torch.device, seed: int) -> Any:
+    def host(self, seen: ModelForHost, device: torch.device, seed: int) -> Any:
         """The AutoAttack object, from whichever package there is."""
         kind = package().AutoAttack
         settings = dict(self.settings)

@@ -12,7 +12,7 @@ from mrt.crafting.gradient import crafting
 from mrt.evaluation import Report, evaluate
 from mrt.inputs import as_model
 from mrt.protocols import Model, Threat
-from mrt.threats.projections import column
+from mrt.threats.projections import per_example
 
 
 class Union:
@@ -34,7 +34,7 @@ class Union:
             print(self.report)
         x = x / 255 if x.dtype == torch.uint8 else x
         fooled = self.report.correct & ~self.report.robust
-        x_adv = torch.where(column(fooled, x).to(x.device), self.report.worst.to(x), x)
+        x_adv = torch.where(per_example(fooled, x).to(x.device), self.report.worst.to(x), x)
         f, _ = as_model(self.model)
         with torch.no_grad(), crafting(f):
             return x_adv, torch.cat([f(part).argmax(1) for part in x_adv.split(batch_size)])

@@ -61,9 +61,9 @@ def opened(model: Any, inputs: Any, criterion: Any, kwargs: dict[str, Any]) -> t
         raise ValueError(f"inputs must be a non-empty batch of floats; got {raw.dtype} of shape {tuple(raw.shape)}")
     seen = as_model(model, raw.dtype)
     low, high = (torch.as_tensor(float(b), dtype=torch.float64) for b in model.bounds)
-    scale = Range.of(low, high)
+    scale = Range.between(low, high)
     labels, targets = _classes(criterion, raw)
-    return Call(seen, raw, scale.unit(raw), scale, labels, targets), restore
+    return Call(seen, raw, scale.to_unit(raw), scale, labels, targets), restore
 
 
 def _classes(criterion: Any, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -121,7 +121,7 @@ class Native(Told, FixedEpsilonAttack):
     targetable: bool = True
 
     @abstractmethod
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         """The attack as `mrt` has it: lengths divided by the bounds' width."""
 
     def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
@@ -142,7 +142,7 @@ class Native(Told, FixedEpsilonAttack):
         attack = self._checked(epsilon, call)
         found = call.search(attack)
         size = gauge(attack.threat, call.unit, found)
-        return restore(ep.astensor(call.range.back(call.x, call.unit, found, size)))
+        return restore(ep.astensor(call.range.carry_back(call.x, call.unit, found, size)))
 
     def repeat(self, times: int) -> Native:
         """The same with so many times the runs; each later one starts at random and sees only what still stands."""
@@ -153,7 +153,7 @@ class Native(Told, FixedEpsilonAttack):
     def _checked(self, epsilon: float, call: Call) -> Attack:
         if call.targets is not None and not self.targetable:
             raise ValueError(f"unsupported criterion TargetedMisclassification: {self!r} aims at no class")
-        return self.made(epsilon, call.range.width)
+        return self.attack_for(epsilon, call.range.width)
 
 
 class Searched(Told, HostAttack):
@@ -161,7 +161,7 @@ class Searched(Told, HostAttack):
     made."""
 
     @abstractmethod
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         """The attack as `mrt` has it, its radii times epsilon."""
 
     def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any = 1.0, **kwargs: Any) -> Any:
@@ -173,7 +173,7 @@ class Searched(Told, HostAttack):
             raise NotImplementedError(
                 f"{type(self).__name__} needs epsilons, factors of its radii: 1 is as it was made"
             )
-        attacks = [self.made(epsilon or 0.0, call.range.width) for epsilon in several]
+        attacks = [self.attack_for(epsilon or 0.0, call.range.width) for epsilon in several]
         images = [ep.astensor(self._found(call, attack)) for attack in attacks]
         if not isinstance(criterion, foolbox.criteria.Criterion):
             criterion = foolbox.criteria.Misclassification(criterion)
@@ -186,9 +186,9 @@ class Searched(Told, HostAttack):
     def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: float = 1.0, **kwargs: Any) -> Any:
         """The worst perturbed inputs found, successful or not."""
         call, restore = opened(model, inputs, criterion, kwargs)
-        attack = self.made(checks.number("epsilon", epsilon), call.range.width)
+        attack = self.attack_for(checks.number("epsilon", epsilon), call.range.width)
         return restore(ep.astensor(self._found(call, attack)))
 
     @staticmethod
     def _found(call: Call, attack: Attack) -> Tensor:
-        return call.range.back(call.x, call.unit, call.search(attack))
+        return call.range.carry_back(call.x, call.unit, call.search(attack))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mrt.crafting.task import Task
 from mrt.data.images import Data
-from mrt.hosts.hosted import Hosted, Seen, guess, settled
+from mrt.hosts.hosted import Hosted, ModelForHost, settings_tuple, suggest
 from mrt.hosts.hosted_motions import HostedSpatial
 from mrt.protocols import Attack, Model, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
@@ -40,10 +40,10 @@ def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: A
     kinds = {n: c for n, c in vars(foolbox.attacks).items() if inspect.isclass(c) and issubclass(c, base.Attack)}
     kinds = {n: c for n, c in kinds.items() if n != "Attack"}
     if name not in kinds:
-        raise ValueError(f"Foolbox has no attack {name!r}: {guess(name, sorted(kinds))}")
+        raise ValueError(f"Foolbox has no attack {name!r}: {suggest(name, sorted(kinds))}")
     if issubclass(kinds[name], foolbox.attacks.SpatialAttack):
         return FoolboxSpatial.checked(name, threat, settings)
-    made = FoolboxAttack(name, threat, settled(settings), pool)
+    made = FoolboxAttack(name, threat, settings_tuple(settings), pool)
     if not isinstance(threat, (Linf, L2, L1, L0)):
         raise ValueError(f"{name} needs a threat of type Linf, L2, L1 or L0; got {threat!r}")
     distance = getattr(made.host(), "distance", None)
@@ -82,7 +82,7 @@ class FoolboxAttack(Hosted):
         own = [p for p, v in parameters.items() if p != "self" and v.kind not in (v.VAR_POSITIONAL, v.VAR_KEYWORD)]
         for key in settings:
             if key not in own:
-                raise ValueError(f"{self.name} has no setting {key!r}: {guess(key, [*own, 'epsilons'])}")
+                raise ValueError(f"{self.name} has no setting {key!r}: {suggest(key, [*own, 'epsilons'])}")
         if "distance" in own and "distance" not in settings:
             settings["distance"] = NORMS[type(self.threat)]
         if "constraint" in own and "constraint" not in settings:  # HopSkipJump walks in linf or l2
@@ -94,7 +94,7 @@ class FoolboxAttack(Hosted):
         except ModuleNotFoundError as error:
             raise ValueError(f"{self.name} needs {error.name}: pip install {error.name} (mrt-robust[bb])") from error
 
-    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+    def run(self, seen: ModelForHost, task: Task[Threat]) -> Tensor:
         fmodel = foolbox.PyTorchModel(seen, bounds=(0, 1), device=task.x.device)
         goal = task.goal
         criterion: Any = foolbox.criteria.Misclassification(goal.y)
@@ -139,10 +139,10 @@ class FoolboxSpatial(HostedSpatial):
         own = [p for p in inspect.signature(spatial.SpatialAttack.__init__).parameters if p != "self"]
         for key in settings:
             if key not in own:
-                raise ValueError(f"{name} has no setting {key!r}: {guess(key, own)}")
-        return cls(name, threat, settled(settings))
+                raise ValueError(f"{name} has no setting {key!r}: {suggest(key, own)}")
+        return cls(name, threat, settings_tuple(settings))
 
-    def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
+    def propose(self, seen: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
         """The host tries our motions in place of its own, and tells images, not motions: which of those it tried gives
         the image it returned?"""
         limits = {"max_translation": self.threat.pixels, "max_rotation": self.threat.degrees}

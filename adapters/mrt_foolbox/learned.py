@@ -39,7 +39,7 @@ class L2LDA(Native):
     def distance(self) -> Distance:
         return distance("linf")
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, mrt.Linf(epsilon / width), self.samples * self.restarts)
 
 
@@ -61,7 +61,7 @@ class PGN(L2LDA):
     def distance(self) -> Distance:
         return distance(self.norm)
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, BALLS[self.norm](epsilon / width))
 
     def repeat(self, times: int) -> Native:

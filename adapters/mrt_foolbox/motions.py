@@ -35,9 +35,9 @@ class RotationTranslation(Searched):
         samples: int | None = None,
     ) -> None:
         self.degrees, self.pixels, self.grid, self.samples = degrees, pixels, grid, samples
-        self.made(1.0, 1.0)
+        self.attack_for(1.0, 1.0)
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         threat = mrt.RotationTranslation(self.degrees * epsilon, self.pixels * epsilon)
         if self.samples is None:
             return mrt.RTGrid(threat, grid=self.grid)
@@ -82,9 +82,9 @@ class Affine(Searched):
     ) -> None:
         self.linf, self.l2, self.l1, self.degrees, self.pixels = linf, l2, l1, degrees, pixels
         self.steps, self.restarts, self.samples = steps, restarts, samples
-        self.made(1.0, 1.0)
+        self.attack_for(1.0, 1.0)
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         given = {kind: getattr(self, name) for name, kind in BALLS.items() if getattr(self, name) is not None}
         members: list[Any] = [kind(eps * epsilon / width) for kind, eps in given.items()]
         if self.degrees is not None or self.pixels is not None:

@@ -8,9 +8,8 @@ from foolbox.distances import Distance
 
 import mrt
 from mrt import checks
-from mrt.attacks.sparsity import Keep
-from mrt.attacks.sparsity import check as check_keep
-from mrt.crafting.losses import named
+from mrt.attacks.sparsity import Keep, check_keep
+from mrt.crafting.losses import loss_named
 from mrt.protocols import Attack, Ball
 from mrt_foolbox.attack_base import BALLS, Native, distance
 
@@ -34,7 +33,7 @@ class _Stepping(Native):
                 checks.number(name, value, open_low=True)
         self.rel_stepsize, self.abs_stepsize = rel_stepsize, abs_stepsize
         self.steps, self.loss = checks.count("steps", steps), loss
-        named(loss)
+        loss_named(loss)
         if random_start is not None:
             checks.flag("random_start", random_start)
         self.random_start = random_start
@@ -90,7 +89,7 @@ class SLIDE(_Stepping):
         check_keep(keep)
         self.keep = keep
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         return mrt.SLIDE(mrt.L1(epsilon / width), keep=self.keep, **self.settings(epsilon, width))
 
 
@@ -149,7 +148,7 @@ class LinfPGD(_Stepping):
             rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, steps=steps, random_start=random_start, loss=loss
         )
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         return mrt.PGD(self.ball(epsilon, width), **self.settings(epsilon, width))
 
 
@@ -236,13 +235,13 @@ class APGD(Native):
         self.norm = checks.choice("norm", norm, tuple(BALLS))
         self.steps, self.loss, self.targets, self.random_start = steps, loss, targets, random_start
         self.targetable = not targets
-        self.made(1.0, 1.0)
+        self.attack_for(1.0, 1.0)
 
     @property
     def distance(self) -> Distance:
         return distance(self.norm)
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         how: dict[str, Any] = {"steps": self.steps, "loss": self.loss, "targets": self.targets}
         how |= {"random_start": self.random_start, "restarts": self.restarts}
         return mrt.APGD(BALLS[self.norm](epsilon / width), **how)

@@ -74,7 +74,7 @@ class MSD(Native):
         self.linf, self.l2, self.l1 = linf, l2, l1
         self.steps, self.rel_stepsize, self.keep = steps, rel_stepsize, keep
         self.random_start, self.loss = random_start, loss
-        self.made(1.0, 1.0)
+        self.attack_for(1.0, 1.0)
 
     @property
     def distance(self) -> Distance:
@@ -84,7 +84,7 @@ class MSD(Native):
         """Those with a radius."""
         return tuple(kind(getattr(self, name) * factor) for name, kind in BALLS.items() if getattr(self, name))
 
-    def made(self, epsilon: float, width: float) -> Attack:
+    def attack_for(self, epsilon: float, width: float) -> Attack:
         balls = self.balls(epsilon / width)
         sizes = None if self.rel_stepsize is None else tuple(self.rel_stepsize * ball.eps for ball in balls)
         how: dict[str, Any] = {"steps": self.steps, "step_size": sizes, "keep": self.keep, "loss": self.loss}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import mrt
 from benchmarks.ladder.context import Context
-from mrt.crafting.model_copy import twins_of
+from mrt.crafting.model_copy import copies_of
 from mrt.crafting.recorded_steps import recordings_of
 from mrt.models import PreActResNet18
 from mrt.protocols import Fast
@@ -67,7 +67,7 @@ def recorded(context: Context, what: str, net: nn.Module) -> None:
 
 def recordings(net: nn.Module) -> set[int]:
     """Which there are."""
-    return {id(held) for twin in twins_of(net) for held in twin.captured.values()}
+    return {id(held) for twin in copies_of(net) for held in twin.recordings.values()}
 
 
 def losses(net: nn.Module, x_adv: Tensor, y: Tensor) -> Tensor:

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.iterative import check_run, default_step
-from mrt.attacks.spatial import moved
+from mrt.attacks.iterative import check_run, default_step_size
+from mrt.attacks.spatial import apply_motion
 from mrt.crafting.best import Best, restarted
 from mrt.crafting.gradient import BatchNormMode, input_grad
-from mrt.crafting.losses import named
+from mrt.crafting.losses import loss_named
 from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Fast, Model, Rng
 from mrt.threats import noise
 from mrt.threats.affine import Affine
-from mrt.threats.radii import perturbed
+from mrt.threats.radii import perturb
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class AffineAttack:
             raise ValueError(f"AffineAttack needs a threat of type Affine; got {self.threat!r}")
         for name in ("k", "steps", "restarts"):
             checks.count(name, getattr(self, name))
-        named(self.loss)
+        loss_named(self.loss)
         checks.flag("random_start", self.random_start)
         check_run(self)
         if self.weights is not None:
@@ -69,7 +69,7 @@ class AffineAttack:
         start: Tensor | None = None,
     ) -> Tensor:
         delta = self._search(model, x, y, target, rng, start)
-        return moved(self.threat, x, delta)
+        return apply_motion(self.threat, x, delta)
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
         """(N, P): weights and perturbations, as `Affine` packs them."""
@@ -79,7 +79,7 @@ class AffineAttack:
         if call[5] is not None:
             raise ValueError("an affine attack has no single point to begin from; call it without start=")
         runs = self.restarts * (self.k if self.threat.moves else 1)
-        with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
+        with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             return restarted(task, runs, "broken", self._run, self.bn).point
 
     def _run(self, task: Task[Affine]) -> Best:
@@ -102,14 +102,14 @@ class AffineAttack:
             grads, logits, loss = self._grad(task, parts)
             best.offer(delta, loss, goal.reached(logits))
             j, ball = balls[turn % len(balls)]
-            others = perturbed(x, sum_of([parts[i] for i, _ in balls if i != j], x))
-            parts[j] = ball.step(parts[j], grads, others, default_step(None, ball.eps, self.steps))
+            others = perturb(x, add_up([parts[i] for i, _ in balls if i != j], x))
+            parts[j] = ball.step(parts[j], grads, others, default_step_size(None, ball.eps, self.steps))
         return best
 
     def _grad(self, task: Task[Affine], parts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """The gradient in the pixels before any motion, at the sum of the balls' perturbations."""
         motion = task.threat.threats[0] if task.threat.moves else None
-        pixels = perturbed(task.x, sum_of(parts[1:] if motion else parts, task.x))
+        pixels = perturb(task.x, add_up(parts[1:] if motion else parts, task.x))
 
         def seen(z: Tensor) -> Tensor:
             return task.f(z if motion is None else motion.apply(z, parts[0]))
@@ -117,6 +117,6 @@ class AffineAttack:
         return input_grad(seen, pixels, task.goal)
 
 
-def sum_of(parts: list[Tensor], x: Tensor) -> Tensor:
+def add_up(parts: list[Tensor], x: Tensor) -> Tensor:
     """Their sum; zeros for none."""
     return torch.stack(parts).sum(0) if parts else torch.zeros_like(x)

@@ -12,8 +12,8 @@ from mrt import checks
 from mrt.attacks.iterative import Iterative
 from mrt.crafting.best import Best, restarted
 from mrt.crafting.gradient import input_grad
-from mrt.crafting.losses import Goal, margin, named
-from mrt.crafting.recorded_steps import State, Step, walked
+from mrt.crafting.losses import Goal, loss_named, margin
+from mrt.crafting.recorded_steps import State, Step, repeat_step
 from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import L1
@@ -58,7 +58,7 @@ class APGD(Iterative):
         if target is not None and self.targets:
             raise ValueError(f"APGD(targets={self.targets}) chooses its own targets; call it without target=")
         call = (model, x, y, target, rng, start)
-        with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
+        with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             if not self.targets:
                 return restarted(task, self.restarts, self.best, self.run, self.bn).point
             return self._each_target(task).point
@@ -68,8 +68,8 @@ class APGD(Iterative):
         sparse = isinstance(ball, L1)
         first = self.step_size if self.step_size is not None else ball.eps * (1 if sparse else 2)
         size = torch.as_tensor(first, dtype=task.x.dtype, device=task.x.device).expand(rows)
-        x_adv = task.begin(self.random_start)
-        best = Best(self.best).begin(x_adv)
+        x_adv = task.first_point(self.random_start)
+        best = Best(self.best).start_at(x_adv)
         grad, loss = _look(task, x_adv, best)
         walk = _Walk(x_adv, grad, loss, x_adv, grad, loss)
         if sparse:
@@ -89,7 +89,7 @@ class APGD(Iterative):
         best, rows = Best(self.best), torch.arange(len(y), device=y.device)
         for turn in range(self.restarts * self.targets):
             goal = Goal(task.goal.loss, y[rows], ranked[rows, turn % self.targets], any_wrong=True)
-            point = self.run(replace(task.at(rows).again(turn), goal=goal)).point
+            point = self.run(replace(task.at(rows).with_fresh_noise(turn), goal=goal)).point
             logits = task.f(point)
             best.offer(point, margin(logits, y[rows]), logits.argmax(1) != y[rows], rows)
             if self.best == "broken" and self.bn == "eval":
@@ -154,7 +154,7 @@ def _smooth(task: Task[Ball], walk: _Walk, best: Best, size: Tensor, steps: int)
         state: State = (*walk, previous, rises, size)
         if not done:  # the first step has no momentum
             state = make(task, share=1.0)(state, best, None)
-        state = walked(make, ("apgd",), task, state, best, [None] * (count - (not done)))
+        state = repeat_step(make, ("apgd",), task, state, best, [None] * (count - (not done)))
         walk, (previous, rises, size), done = _Walk(*state[:6]), state[6:], done + count
         if count == period:
             stalled = (rises <= RISES * period) | (~halved & (walk.top_loss <= top_then))
@@ -183,7 +183,7 @@ def _sparse(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps: int
     period, done = max(int(L1_PERIOD * steps), 1), 0
     while done < steps:
         count = min(period, steps - done)
-        state = walked(make, ("apgd",), task, (*walk, size, keep), best, [None] * count)
+        state = repeat_step(make, ("apgd",), task, (*walk, size, keep), best, [None] * count)
         walk, done = _Walk(*state[:6]), done + count
         if count == period:
             now = (walk.top != task.x).flatten(1).sum(1)

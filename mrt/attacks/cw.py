@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mrt.attacks.iterative import Iterative, default_step
+from mrt.attacks.iterative import Iterative, default_step_size
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.task import Task
 from mrt.protocols import Ball
 from mrt.threats.balls import Linf
-from mrt.threats.projections import column
+from mrt.threats.projections import per_example
 
 BETAS = (0.9, 0.999)
 
@@ -38,8 +38,8 @@ class CWLinf(Iterative):
 
     def run(self, task: Task[Ball]) -> Best:
         x, ball, goal = task.x, task.threat, task.goal
-        rate = default_step(self.step_size, ball.eps, self.steps)
-        x_adv, best = task.begin(self.random_start), Best(self.best)
+        rate = default_step_size(self.step_size, ball.eps, self.steps)
+        x_adv, best = task.first_point(self.random_start), Best(self.best)
         first, second = torch.zeros_like(x), torch.zeros_like(x)
         for step in range(1, self.steps + 1):
             grad, logits, loss = input_grad(task.f, x_adv, goal)
@@ -47,7 +47,7 @@ class CWLinf(Iterative):
             first = BETAS[0] * first + (1 - BETAS[0]) * grad
             second = BETAS[1] * second + (1 - BETAS[1]) * grad.square()
             mean, spread = first / (1 - BETAS[0] ** step), (second / (1 - BETAS[1] ** step)).sqrt()
-            move = column(rate, x) * mean / (spread + 1e-8)
+            move = per_example(rate, x) * mean / (spread + 1e-8)
             x_adv = ball.apply(x, ball.project(x_adv + move - x, x))
         best.judge(x_adv, task)
         return best

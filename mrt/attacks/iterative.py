@@ -11,7 +11,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.crafting.best import Best, Policy, restarted
 from mrt.crafting.gradient import BatchNormMode
-from mrt.crafting.losses import named
+from mrt.crafting.losses import loss_named
 from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Fast, Model, Rng
 
@@ -57,7 +57,7 @@ class Iterative(ABC):
     ) -> Tensor:
         """The best x_adv found; see `mrt.protocols.Attack`."""
         call = (model, x, y, target, rng, start)
-        with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
+        with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             return restarted(task, self.restarts, self.best, self.run, self.bn).point
 
     @abstractmethod
@@ -79,7 +79,7 @@ def check_settings(attack: Any, policies: tuple[str, ...]) -> None:
     """ValueError on a setting out of range, among those that iterative attacks share."""
     for name in ("steps", "restarts"):
         object.__setattr__(attack, name, checks.count(name, getattr(attack, name)))
-    named(attack.loss)
+    loss_named(attack.loss)
     checks.choice("best", attack.best, policies)
     if attack.best == "last" and attack.restarts > 1:
         raise ValueError(f"best='last' judges nothing, so it has one run; got restarts={attack.restarts}")
@@ -95,6 +95,6 @@ def check_run(attack: Any) -> None:
         raise ValueError(f"fast must be a Fast(...); got {attack.fast!r}")
 
 
-def default_step(step_size: float | None, eps: float | Tensor, steps: int) -> float | Tensor:
+def default_step_size(step_size: float | None, eps: float | Tensor, steps: int) -> float | Tensor:
     """The step as given, or 2.5 eps / steps: enough to reach any point of the ball and to turn back."""
     return 2.5 * eps / steps if step_size is None else step_size

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import input_grad
-from mrt.crafting.losses import named
+from mrt.crafting.losses import loss_named
 from mrt.crafting.task import open_task
 from mrt.protocols import Model, Rng
 from mrt.threats.l0 import L0
@@ -28,7 +28,7 @@ class GreedyL0:
     def __post_init__(self) -> None:
         if not isinstance(self.threat, L0):
             raise ValueError(f"GreedyL0 needs a threat of type L0; got {self.threat!r}")
-        named(self.loss)
+        loss_named(self.loss)
 
     def __call__(
         self,
@@ -43,7 +43,7 @@ class GreedyL0:
         if start is not None:
             raise ValueError("GreedyL0 counts its changes from x; call it without start=")
         count = torch.as_tensor(self.threat.count, device=x.device)
-        with open_task(self.threat, named(self.loss), (model, x, y, target, rng, None)) as task:
+        with open_task(self.threat, loss_named(self.loss), (model, x, y, target, rng, None)) as task:
             best, x_adv = Best("broken"), task.x
             untouched = torch.ones_like(x_adv)
             for step in range(int(count.max())):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mrt import checks
-from mrt.attacks.iterative import Iterative, default_step
+from mrt.attacks.iterative import Iterative, default_step_size
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.task import Task
@@ -26,8 +26,8 @@ class MIM(Iterative):
 
     def run(self, task: Task[Ball]) -> Best:
         x, goal, move = task.x, task.goal, task.mover(task.threat)
-        size = default_step(self.step_size, task.threat.eps, self.steps)
-        x_adv, momentum, best = task.begin(self.random_start), torch.zeros_like(x), Best(self.best)
+        size = default_step_size(self.step_size, task.threat.eps, self.steps)
+        x_adv, momentum, best = task.first_point(self.random_start), torch.zeros_like(x), Best(self.best)
         for _ in range(self.steps):
             grad, logits, loss = input_grad(task.f, x_adv, goal)
             best.offer(x_adv, loss, goal.reached(logits))

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.attacks import sparsity
-from mrt.attacks.iterative import check_settings, default_step, need_ball
+from mrt.attacks.iterative import check_settings, default_step_size, need_ball
 from mrt.attacks.published_code import ReferenceMSD
 from mrt.attacks.sparsity import Keep
 from mrt.crafting.best import Best, Policy, restarted
 from mrt.crafting.gradient import BatchNormMode, input_grad
-from mrt.crafting.losses import named
-from mrt.crafting.recorded_steps import State, Step, walked
+from mrt.crafting.losses import loss_named
+from mrt.crafting.recorded_steps import State, Step, repeat_step
 from mrt.crafting.task import Task, open_task
-from mrt.crafting.winner_gradient import Passes, prove
+from mrt.crafting.winner_gradient import ForwardPasses, check_examples_apart
 from mrt.protocols import Ball, Fast, Model, Rng
 from mrt.threats import AnyOf
-from mrt.threats.projections import blind
+from mrt.threats.projections import no_sync
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MSD:
         for ball in self.threats:
             need_ball(self, ball)
         check_settings(self, ("broken", "loss"))
-        sparsity.check(self.keep)
+        sparsity.check_keep(self.keep)
         if self.fast.reuse and self.bn == "batch":
             raise ValueError("Fast(reuse=True) needs examples that do not see each other; got bn='batch'")
         if self.step_size is not None:
@@ -77,7 +77,7 @@ class MSD:
         start: Tensor | None = None,
     ) -> Tensor:
         call = (model, x, y, target, rng, start)
-        with open_task(self.threat, named(self.loss), call, bn=self.bn, fast=self.fast) as task:
+        with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             return restarted(task, self.restarts, self.best, self.run, self.bn).point
 
     def run(self, task: Task[AnyOf]) -> Best:
@@ -85,7 +85,7 @@ class MSD:
         goal = task.goal
         balls = [b for b in task.threat.threats if isinstance(b, Ball)]
         given = self.step_size or (None,) * len(balls)
-        sizes = tuple(default_step(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True))
+        sizes = tuple(default_step_size(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True))
         reuse, apart = self.fast.reuse, self.bn == "batch"
 
         def make(task: Task[AnyOf], last: bool = False) -> Step:
@@ -94,8 +94,8 @@ class MSD:
             def step(state: State, best: Best, many: Tensor | None) -> State:
                 x_adv, grad = state
                 points = propose(x_adv, grad, sizes, many)
-                passes = Passes(task.f, points, goal) if reuse and not last else None
-                logits = passes.logits if passes else answers(task.f, points, apart)
+                passes = ForwardPasses(task.f, points, goal) if reuse and not last else None
+                logits = passes.logits if passes else logits_of_proposals(task.f, points, apart)
                 x_adv, winner = best.pick(points, logits, goal)
                 if last:
                     return x_adv, grad
@@ -103,14 +103,14 @@ class MSD:
 
             return step
 
-        many = sparsity.of_steps(self.keep, task, self.steps)
-        x_adv, last = task.begin(self.random_start), self.steps - 1
-        best = Best(self.best).begin(x_adv)
+        many = sparsity.draw_counts_of_steps(self.keep, task, self.steps)
+        x_adv, last = task.first_point(self.random_start), self.steps - 1
+        best = Best(self.best).start_at(x_adv)
         grad, logits, loss = input_grad(task.f, x_adv, goal)
         best.offer(x_adv, loss, goal.reached(logits))
         if reuse:
-            prove(task, task.proposer(balls)(x_adv, grad, sizes, many[0]))
-        state = walked(make, ("msd", sizes, reuse, apart), task, (x_adv, grad), best, many[:last])
+            check_examples_apart(task, task.proposer(balls)(x_adv, grad, sizes, many[0]))
+        state = repeat_step(make, ("msd", sizes, reuse, apart), task, (x_adv, grad), best, many[:last])
         make(task, last=True)(state, best, many[last])
         return best
 
@@ -120,10 +120,10 @@ class MSD:
         return ReferenceMSD.preset(dataset)
 
 
-def answers(f: Model, points: Tensor | list[Tensor], apart: bool) -> Tensor | list[Tensor]:
+def logits_of_proposals(f: Model, points: Tensor | list[Tensor], apart: bool) -> Tensor | list[Tensor]:
     """The logits of several batches: in one pass where they lie together, unless each is to be a batch of its own; not
     on a CPU, whose caches hold smaller ones."""
-    if apart or not isinstance(points, Tensor) or not blind(points):
+    if apart or not isinstance(points, Tensor) or not no_sync(points):
         return [f(point) for point in points]
     together: Tensor = f(points.flatten(0, 1)).unflatten(0, points.shape[:2])
     return together

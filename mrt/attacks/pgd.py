@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mrt.attacks.iterative import Iterative, default_step, need_ball
+from mrt.attacks.iterative import Iterative, default_step_size, need_ball
 from mrt.crafting.best import Best, Policy
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import ce
-from mrt.crafting.recorded_steps import State, Step, walked
+from mrt.crafting.recorded_steps import State, Step, repeat_step
 from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import Linf
@@ -40,10 +40,10 @@ def ascend(
 
         return step
 
-    best = Best(policy).begin(x_adv)
-    (x_adv,) = walked(make, ("ascend", size), task, (x_adv,), best, keep or [None] * steps)
+    best = Best(policy).start_at(x_adv)
+    (x_adv,) = repeat_step(make, ("ascend", size), task, (x_adv,), best, keep or [None] * steps)
     if policy == "last":
-        return best.take(x_adv)
+        return best.end_at(x_adv)
     best.judge(x_adv, task)
     return best
 
@@ -64,8 +64,8 @@ class PGD(Iterative):
 
     def run(self, task: Task[Ball]) -> Best:
         random = isinstance(task.threat, Linf) if self.random_start is None else self.random_start
-        size = default_step(self.step_size, task.threat.eps, self.steps)
-        return ascend(task, task.begin(random), self.steps, size, self.best)
+        size = default_step_size(self.step_size, task.threat.eps, self.steps)
+        return ascend(task, task.first_point(random), self.steps, size, self.best)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class FGM:
         start: Tensor | None = None,
     ) -> Tensor:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
-            x_adv = task.begin(random_start=False)
+            x_adv = task.first_point(random_start=False)
             grad, _, _ = input_grad(task.f, x_adv, task.goal)
             return task.mover(self.threat)(x_adv, grad, self.threat.eps, None)
 

@@ -64,10 +64,10 @@ class ReferenceSLIDE:
         """A Laplace direction of length eps, clipped to the box."""
         x = task.x
         if task.start is not None and task.restart == 0:
-            return task.begin(random_start=True) - x
+            return task.first_point(random_start=True) - x
         direction = noise.laplace(noise.fold(task.seeds, 0), *x.shape[1:])
         length = direction.flatten(1).abs().sum(1)
-        return projections.box(direction * projections.column(task.threat.eps / length, x), x)
+        return projections.box(direction * projections.per_example(task.threat.eps / length, x), x)
 
     def _run(self, task: Task[L1]) -> Best:
         x, goal = task.x, task.goal
@@ -83,7 +83,7 @@ class ReferenceSLIDE:
                 self.step_size * (grad.masked_fill(stuck, 0).sign().flatten(1) * chosen) / chosen.sum(1, keepdim=True)
             )
             move = move.clamp(min=-GREY_LEVEL) if dark else move
-            delta = projections.box(one_too_many(delta + move.view_as(x), task.threat.eps), x)
+            delta = projections.box(project_l1_one_too_many(delta + move.view_as(x), task.threat.eps), x)
         best = Best("broken")
         best.judge((x + delta).clamp(0, 1), task)
         return best
@@ -134,7 +134,7 @@ class ReferenceMSD:
 
     def _run(self, task: Task[AnyOf]) -> Best:
         x = task.x
-        delta, best = task.begin(random_start=False) - x, Best("loss")
+        delta, best = task.first_point(random_start=False) - x, Best("loss")
         for step in range(self.steps):
             grad, _, _ = input_grad(task.f, (x + delta).clamp(0, 1), task.goal)
             k = int(noise.integers(noise.fold(task.seeds, 1 + step)[:1], *self.keep))
@@ -155,7 +155,7 @@ class ReferenceMSD:
 
     def _l2(self, delta: Tensor, grad: Tensor, x: Tensor) -> Tensor:
         norm = torch.linalg.vector_norm(grad.flatten(1), dim=1).clamp(min=1e-12)
-        moved = delta + self.step_size[1] * grad / projections.column(norm, grad)
+        moved = delta + self.step_size[1] * grad / projections.per_example(norm, grad)
         eps = self.threats[1].eps
         return (
             projections.l2(projections.box(moved, x), eps)
@@ -172,11 +172,11 @@ class ReferenceMSD:
         moved = delta + (self.step_size[2] / k) * move.view_as(delta)
         eps = self.threats[2].eps
         if self.mnist:
-            return whole_batch(projections.box(moved, x), eps, rescale=True)
-        return projections.box(whole_batch(moved, eps, rescale=False), x)
+            return project_l1_whole_batch(projections.box(moved, x), eps, rescale=True)
+        return projections.box(project_l1_whole_batch(moved, eps, rescale=False), x)
 
 
-def one_too_many(delta: Tensor, eps: float) -> Tensor:
+def project_l1_one_too_many(delta: Tensor, eps: float) -> Tensor:
     """The l1 projection of Tramer and Boneh's code: the support ends at the first entry that fails the test,
     included."""
     size = delta.flatten(1).abs()
@@ -190,7 +190,7 @@ def one_too_many(delta: Tensor, eps: float) -> Tensor:
     return torch.where(outside.reshape(-1, *[1] * (delta.ndim - 1)), projected, delta)
 
 
-def whole_batch(delta: Tensor, eps: float, rescale: bool) -> Tensor:
+def project_l1_whole_batch(delta: Tensor, eps: float, rescale: bool) -> Tensor:
     """The l1 projection of the MSD code: nothing moves while every example is inside, and all do once one is not."""
     size = delta.flatten(1).abs()
     if bool((size.sum(1) <= eps).all()):

@@ -36,12 +36,12 @@ class SLIDE(Iterative):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sparsity.check(self.keep)
+        sparsity.check_keep(self.keep)
 
     def run(self, task: Task[Ball]) -> Best:
         size = task.threat.eps * max(0.2, 2.5 / self.steps) if self.step_size is None else self.step_size
-        many = sparsity.of_steps(self.keep, task, self.steps)
-        return ascend(task, task.begin(self.random_start), self.steps, size, self.best, many)
+        many = sparsity.draw_counts_of_steps(self.keep, task, self.steps)
+        return ascend(task, task.first_point(self.random_start), self.steps, size, self.best, many)
 
     @staticmethod
     def reference(dataset: Literal["mnist", "cifar10"]) -> ReferenceSLIDE:

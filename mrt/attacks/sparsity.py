@@ -16,7 +16,7 @@ Keep = float | int | tuple[float, float] | tuple[int, int]
 """A count; or a quantile of |grad| as a float: the entries at or above it; or a (low, high) range of either."""
 
 
-def check(keep: Keep) -> None:
+def check_keep(keep: Keep) -> None:
     """A count of at least 1, a quantile strictly between 0 and 1, or a rising pair of either."""
     ends = keep if isinstance(keep, tuple) else (keep, keep)
     counts = all(isinstance(k, int) and not isinstance(k, bool) and k >= 1 for k in ends)
@@ -28,7 +28,7 @@ def check(keep: Keep) -> None:
         )
 
 
-def drawn(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
+def draw_counts(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
     """int64, a count for each seed, where a range is drawn from uniformly.
 
     The entries at or above the q-quantile with linear interpolation are the d - ceil(q (d - 1)) largest.
@@ -42,6 +42,6 @@ def drawn(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
     return entries - (quantile * (entries - 1) - 1e-9).ceil().long()
 
 
-def of_steps(keep: Keep, task: Task[Any], steps: int) -> Sequence[Tensor]:
+def draw_counts_of_steps(keep: Keep, task: Task[Any], steps: int) -> Sequence[Tensor]:
     """The counts (N,) of each step, drawn together: on a GPU each of the many small operations costs as much as all."""
-    return drawn(keep, task.x[0].numel(), noise.folds(task.seeds, 1, steps)).unbind()
+    return draw_counts(keep, task.x[0].numel(), noise.fold_range(task.seeds, 1, steps)).unbind()

@@ -31,7 +31,7 @@ class RTGrid:
     grid: tuple[int, int, int] = field(default=(5, 5, 31), kw_only=True)
 
     def __post_init__(self) -> None:
-        need_rt(self, self.threat)
+        need_rotation_translation(self, self.threat)
         if not isinstance(self.grid, (tuple, list)) or len(self.grid) != 3:
             raise ValueError(f"grid must be three counts: shifts right, shifts down, angles; got {self.grid!r}")
         object.__setattr__(self, "grid", tuple(checks.count("grid", n) for n in self.grid))
@@ -46,7 +46,7 @@ class RTGrid:
         rng: Rng = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        return moved(self.threat, x, self._search(model, x, y, target, rng, start))
+        return apply_motion(self.threat, x, self._search(model, x, y, target, rng, start))
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
         """(N, 3), the worst motion of each example."""
@@ -66,7 +66,7 @@ class RTWorstOf:
     fast: Fast = field(default=Fast(), kw_only=True)
 
     def __post_init__(self) -> None:
-        need_rt(self, self.threat)
+        need_rotation_translation(self, self.threat)
         checks.count("k", self.k)
         check_run(self)
 
@@ -80,7 +80,7 @@ class RTWorstOf:
         rng: Rng = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        return moved(self.threat, x, self._search(model, x, y, target, rng, start))
+        return apply_motion(self.threat, x, self._search(model, x, y, target, rng, start))
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
         """(N, 3), the worst motion of each example."""
@@ -118,13 +118,13 @@ def worst_motion(
         return best.point
 
 
-def moved(threat: Threat, x: Tensor, delta: Tensor) -> Tensor:
+def apply_motion(threat: Threat, x: Tensor, delta: Tensor) -> Tensor:
     """x changed by delta, outside any graph and any inference mode."""
     with torch.inference_mode(False), torch.no_grad():
         return threat.apply(x.detach().clone(), delta)
 
 
-def need_rt(attack: object, threat: object) -> None:
+def need_rotation_translation(attack: object, threat: object) -> None:
     """ValueError unless the threat is a RotationTranslation."""
     if not isinstance(threat, RotationTranslation):
         raise ValueError(f"{type(attack).__name__} needs a threat of type RotationTranslation; got {threat!r}")

@@ -26,7 +26,7 @@ from mrt.evaluation.battery import Battery
 from mrt.evaluation.report import page, tables
 from mrt.evaluation.store import PARTS
 from mrt.models import DigitsCNN
-from mrt.records import written
+from mrt.records import write_file
 from mrt.strategies import MNGAC, SAT, Adversarial, MSDTraining, Standard, Worst
 from mrt.threats import L1, L2, Linf
 from mrt.training import Adam, Triangular, fit
@@ -123,8 +123,8 @@ class Demo:
         from rich.console import Console
 
         reports = [(name, Report.load(self.folder(name) / "judged")) for name in STRATEGIES]
-        lines = [line for line in tables.lines_of(reports) if line.title in STRATEGIES]
-        Console(width=None if sys.stdout.isatty() else 120).print(tables.beside(lines))
+        lines = [line for line in tables.table_lines(reports) if line.title in STRATEGIES]
+        Console(width=None if sys.stdout.isatty() else 120).print(tables.comparison_table(lines))
         print(
             "Percent of test images still classified correctly. Each column is the worst of AutoAttack's APGD-CE and\n"
             f"APGD-T (9 targets, 100 steps) and, on survivors, Square ({QUERIES} queries) and for l1 Pointwise.\n"
@@ -137,7 +137,7 @@ class Demo:
         times = ", ".join(f"{name} {sum(row['seconds'] for row in self.rows(name)):.0f}" for name in STRATEGIES)
         print(f"Seconds of training: {times}; of everything: {took:.0f}.")
         path = self.out / "index.html"
-        written(path, lambda file: file.write(page.render(reports).encode()))
+        write_file(path, lambda file: file.write(page.render(reports).encode()))
         print(f"Tables and pictures: {path}")
 
 

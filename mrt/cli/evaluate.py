@@ -11,7 +11,7 @@ from typing import Any, Literal
 import tyro
 
 from mrt import checks
-from mrt.cli.parsing import SETS, known_data, load_data, threat
+from mrt.cli.parsing import SETS, check_data, load_data, parse_threat
 from mrt.evaluation import Report, batteries, evaluate, load_model, read_battery
 from mrt.evaluation.battery import Battery
 from mrt.protocols import Fast
@@ -68,14 +68,14 @@ class Evaluate:
 
     def run(self) -> None:
         fast = Fast(self.precision, compile=self.compile, graph=self.graph, reuse=self.reuse)
-        data = load_data(known_data(self.data), self.root, self.split)
+        data = load_data(check_data(self.data), self.root, self.split)
         data = data if self.images is None else data.take(min(checks.count("images", self.images), len(data)))
         pool = None
         if checks.count("pool", self.pool, low=0) and self.data in ("digits", *SETS):
             pool = load_data(self.data, self.root, "train")
             pool = pool.take(min(self.pool, len(pool)))
         battery: str | Battery = self.battery
-        given = tuple(threat(text) for text in self.threats) or None
+        given = tuple(parse_threat(text) for text in self.threats) or None
         if battery not in batteries.NAMES:
             if not Path(self.battery).is_file():
                 names = ", ".join(batteries.NAMES)
@@ -121,7 +121,9 @@ class Compare:
         titles = [str(f) if titles.count(t) > 1 else t for f, t in zip(self.folders, titles, strict=True)]
         reports = [(title, Report.load(folder)) for title, folder in zip(titles, self.folders, strict=True)]
         rows = published.lines(self.published, [report for _, report in reports])
-        Console(width=None if sys.stdout.isatty() else 160).print(tables.beside([*tables.lines_of(reports), *rows]))
+        Console(width=None if sys.stdout.isatty() else 160).print(
+            tables.comparison_table([*tables.table_lines(reports), *rows])
+        )
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self.out.write_text(page.render(reports, rows), "utf-8")

@@ -16,7 +16,7 @@ from mrt.cli.evaluate import Compare, Evaluate
 
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
-    | Annotated[train_options.Again, tyro.conf.subcommand("train")]
+    | Annotated[train_options.RepeatRun, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("report")]
 )
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _shown
     try:
-        command: Any = train_options.command(given[1:]) if given[:1] == ["train"] else None
+        command: Any = train_options.parse_command(given[1:]) if given[:1] == ["train"] else None
         if command is None:
             command = tyro.cli(Command, prog="mrt", args=given)
         command.run()

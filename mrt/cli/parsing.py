@@ -12,7 +12,7 @@ import mrt.data
 import mrt.models
 from mrt import checks
 from mrt.attacks.sparsity import Keep
-from mrt.config import attribute
+from mrt.config import import_attribute
 from mrt.data import Images
 from mrt.protocols import Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
@@ -29,7 +29,7 @@ THREATS: dict[str, Callable[..., Threat]] = {
 SETS: dict[str, Any] = {name: getattr(mrt.data, name) for name in ("mnist", "cifar10", "cifar100", "svhn")}
 
 
-def threat(text: str) -> Threat:
+def parse_threat(text: str) -> Threat:
     """linf=8/255 as Linf(8 / 255), rt=30,3 as RotationTranslation(30, 3)."""
     name, _, values = text.partition("=")
     make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
@@ -45,7 +45,7 @@ def threat(text: str) -> Threat:
         raise ValueError(f"{name} takes fewer numbers; got {text!r}") from None
 
 
-def known_data(name: str) -> str:
+def check_data(name: str) -> str:
     """The name, if it is a data set or a path that is there."""
     if name not in ("digits", *SETS) and not Path(name).exists():
         raise ValueError(f"data must be digits, {', '.join(SETS)}, or a .npz or folder that is there; got {name!r}")
@@ -68,7 +68,7 @@ def load_data(name: str, root: Path, split: str) -> Images:
 MODELS = tuple(name for name in mrt.models.__all__ if name != "Normalized")
 
 
-def known_model(name: str) -> str:
+def check_model(name: str) -> str:
     """DigitsCNN for digits-cnn, whatever the case and the dashes."""
     plain = {each.lower(): each for each in MODELS}.get(name.replace("-", "").lower(), name)
     return checks.choice("model", plain, (*MODELS, "package.module:factory"))
@@ -77,9 +77,9 @@ def known_model(name: str) -> str:
 def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int | float | str]]:
     """A fresh network of `mrt.models`, or of package.module:factory, and its settings, say width=8."""
     given = dict(_setting(text) for text in settings)
-    maker = attribute(name) if ":" in name else None
+    maker = import_attribute(name) if ":" in name else None
     if maker is None:
-        maker = getattr(mrt.models, known_model(name))
+        maker = getattr(mrt.models, check_model(name))
     try:
         return (maker(**given) if callable(maker) else maker), given
     except TypeError as error:
@@ -98,7 +98,7 @@ def _setting(text: str) -> tuple[str, int | float | str]:
     return name, value
 
 
-def keep(text: str) -> Keep:
+def parse_keep(text: str) -> Keep:
     """10, 0.99, or 5,20 as a number of entries, a quantile, or a range."""
     try:
         ends = tuple(float(v) if "." in v else int(v) for v in text.split(","))
@@ -113,7 +113,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 }  # fmt: skip
 
 
-def schedule(text: str) -> Schedule:
+def parse_schedule(text: str) -> Schedule:
     """triangular, triangular=0.3, cosine=0.1, constant, drops=0.5:0.1,0.75:0.01, piecewise=0:0,0.4:1,1:0."""
     name, _, values = text.partition("=")
     make = SCHEDULES[checks.choice(f"the schedule of {text!r}", name, tuple(SCHEDULES))]

@@ -13,16 +13,16 @@ from torch import nn
 from mrt import checks
 from mrt.cli import parsing
 from mrt.cli.choices import ALIASES, ATTACKS, ONLY, OPTIMIZERS, STRATEGIES, TEXT
-from mrt.config import attribute
+from mrt.config import import_attribute
 from mrt.data import CropFlip, Images
 from mrt.evaluation import save_model
 from mrt.generators import save_generator
-from mrt.inputs import device_named, fill, weights_in
+from mrt.inputs import find_device, load_weights, read_weights
 from mrt.protocols import Fast
-from mrt.records import written
+from mrt.records import write_file
 from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
-from mrt.training.tune import split
+from mrt.training.tune import split_off
 
 HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; the rest makes the run what it is
 
@@ -95,7 +95,7 @@ class Options:
 def strategy_named(name: str) -> Any:
     """A class of strategies, or a function, from its name."""
     if ":" in name:
-        return attribute(name)
+        return import_attribute(name)
     return STRATEGIES[checks.choice("strategy", ALIASES.get(name, name), (*STRATEGIES, "module:Class"))]
 
 
@@ -113,35 +113,35 @@ class Command:
     def run(self) -> None:
         """From data to model.pt."""
         o = self.options
-        strategy = made_strategy(self.strategy, self.settings, self.attack)
+        strategy = make_strategy(self.strategy, self.settings, self.attack)
         data, held = data_of(o)
-        threats = tuple(parsing.threat(text) for text in o.validate_threats) or None
-        how = self.how()
+        threats = tuple(parsing.parse_threat(text) for text in o.validate_threats) or None
+        how = self.fit_arguments()
         if o.tune:
             out = None if o.out is None else o.out / "tune"
             share = 0.2 if held is None else held
-            found = tune(lambda: fresh(o), ratios(strategy), data, held=share, threats=threats, out=out, **how)
+            found = tune(lambda: make_network(o), ratios(strategy), data, held=share, threats=threats, out=out, **how)
             strategy = found.strategy
-            if first():
+            if is_first_process():
                 print(f"{found}\nchosen on held-out training images: ratio {strategy.ratio}")
         validation = None
         if held is not None:
             validation = Validation(held, threats, every=o.validate_every or 1, steps=o.validate_steps or 20)
         how["tensorboard"] = o.tensorboard
-        run = fit(fresh(o), strategy, data, validation=validation, out=o.out, **how)
-        if first():
+        run = fit(make_network(o), strategy, data, validation=validation, out=o.out, **how)
+        if is_first_process():
             given = self.settings.get("threats", [self.settings.get("threat", "...")])
             conclude(run, o, " ".join(o.validate_threats or given))
 
-    def how(self) -> dict[str, Any]:
+    def fit_arguments(self) -> dict[str, Any]:
         """What `fit` takes besides."""
         o, told = self.options, {k: v for k, v in asdict(self).items() if k != "options"}
         kept = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(o).items() if k not in HERE}
         how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
         how["labelled"] = o.labelled
         how |= {
-            "optimizer": OPTIMIZERS[o.optimizer](**tuples(self.optimizer)),
-            "schedule": parsing.schedule(o.schedule),
+            "optimizer": OPTIMIZERS[o.optimizer](**with_tuples(self.optimizer)),
+            "schedule": parsing.parse_schedule(o.schedule),
         }
         how |= {"ema": o.ema, "clip": o.clip, "checkpoint_every": o.checkpoint_every, "seed": o.seed}
         fast = Fast(o.precision, compile=o.compile, graph=o.graph, reuse=o.reuse)
@@ -149,49 +149,49 @@ class Command:
         return how | {"progress": o.progress, "info": {"command": {**told, "options": kept}}}
 
 
-def first() -> bool:
+def is_first_process() -> bool:
     """Of several processes, or alone."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def tuples(held: dict[str, Any]) -> dict[str, Any]:
+def with_tuples(held: dict[str, Any]) -> dict[str, Any]:
     """JSON has lists where settings have tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
 
 
-def made_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -> Any:
+def make_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -> Any:
     """The strategy, with threats and attacks from their texts."""
     kind = strategy_named(name)
-    given = tuples(settings)
+    given = with_tuples(settings)
     if given.get("keep"):
-        given["keep"] = parsing.keep(given["keep"])
+        given["keep"] = parsing.parse_keep(given["keep"])
     given = {k: v for k, v in given.items() if k != "keep" or v}
     if "noise_ball" in given:
-        given["noise_ball"] = parsing.threat(given["noise_ball"]) if given["noise_ball"] else None
+        given["noise_ball"] = parsing.parse_threat(given["noise_ball"]) if given["noise_ball"] else None
     for key in {"threat", "threats"} & set(given):
         texts = given[key] if isinstance(given[key], tuple) else [given[key]]
         if not any(texts):
             raise ValueError(f"{name} needs --{key}: {ONLY.get(name, TEXT[key])}")
-        found = tuple(attacked(parsing.threat(text), attack, given) for text in texts)
+        found = tuple(attack_on(parsing.parse_threat(text), attack, given) for text in texts)
         given[key] = found if key == "threats" else found[0]
     return kind(**given) if isinstance(kind, type) else kind
 
 
-def attacked(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> Any:
+def attack_on(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> Any:
     """The threat, or where it is a ball and an attack was named, that attack on it."""
     if attack["name"] is None or not hasattr(threat, "steepest"):
         return threat
     kind = ATTACKS[attack["name"]]
-    own = {k: v for k, v in tuples(attack).items() if k != "name"}
+    own = {k: v for k, v in with_tuples(attack).items() if k != "name"}
     own |= {k: strategy[k] for k in ("steps", "bn") if k in kind.__dataclass_fields__ and k in strategy}
     if "keep" in own:
-        own["keep"] = parsing.keep(own["keep"])
+        own["keep"] = parsing.parse_keep(own["keep"])
     return kind(threat, **own)
 
 
 def data_of(options: Options) -> tuple[Images, Images | None]:
     """Training images, and those held out."""
-    data = parsing.load_data(parsing.known_data(options.data), options.root, "train")
+    data = parsing.load_data(parsing.check_data(options.data), options.root, "train")
     data = data if options.images is None else data.take(min(checks.count("images", options.images), len(data)))
     data = replace(data, augment=options.augment)
     if not options.holdout:
@@ -199,18 +199,18 @@ def data_of(options: Options) -> tuple[Images, Images | None]:
             if getattr(options, f"validate_{name}") and not (name == "threats" and options.tune):
                 raise ValueError(f"--validate-{name} needs images to judge on: --holdout 0.1, say")
         return data, None
-    return split(data, options.holdout, options.seed)
+    return split_off(data, options.holdout, options.seed)
 
 
-def fresh(options: Options) -> nn.Module:
+def make_network(options: Options) -> nn.Module:
     """The network before training, the same for the same seed."""
     torch.manual_seed(options.seed)
     model, _ = parsing.make_model(options.model, options.model_settings)
     if options.weights is not None:
         if not options.weights.is_file():
             raise ValueError(f"--weights names no file: {options.weights}")
-        model = fill(model, weights_in(options.weights), str(options.weights))
-    return model.to(device_named(options.device))  # type: ignore[no-any-return]
+        model = load_weights(model, read_weights(options.weights), str(options.weights))
+    return model.to(find_device(options.device))  # type: ignore[no-any-return]
 
 
 def conclude(run: Run, options: Options, threats: str) -> None:
@@ -227,14 +227,14 @@ def conclude(run: Run, options: Options, threats: str) -> None:
     path = run.path / "model.pt"
     _, settings = parsing.make_model(options.model, options.model_settings)
     if ":" in options.model:
-        written(path, lambda file: torch.save(model.state_dict(), file))
+        write_file(path, lambda file: torch.save(model.state_dict(), file))
     else:
-        written(path, lambda file: save_model(model, file, **settings))
+        write_file(path, lambda file: save_model(model, file, **settings))
     factory = f" --factory {options.model}" if ":" in options.model else ""
     print(f"{which} weights: {path}")
     if hasattr(run.state, "generator") and getattr(run.state.settings, "noise", "learned") == "learned":
         generator = run.path / "generator.pt"
-        written(generator, lambda file: save_generator(run.state.generator, file))
+        write_file(generator, lambda file: save_generator(run.state.generator, file))
         print(f"the generator, for mrt.generators.load_generator: {generator}")
     where = f"--data {options.data} --threats {threats} --out {run.path / 'judged'}"
     print(f"judge it: mrt evaluate {path}{factory} {where}")

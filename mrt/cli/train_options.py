@@ -56,7 +56,7 @@ HELP = TEXT | {
 
 
 @dataclass
-class Again:
+class RepeatRun:
     """Train a model that withstands several kinds of perturbation at once. Say `mrt train` for the strategies.
 
     With --config a run is repeated from its config.json alone.
@@ -103,7 +103,7 @@ class Overview:
         print("  module:Class    a class or function of your own, (model, x, y, step) -> loss")
 
 
-def command(arguments: list[str]) -> Command | Overview | None:
+def parse_command(arguments: list[str]) -> Command | Overview | None:
     """What `mrt train` was asked for; None where it is a run to be repeated."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return Overview()
@@ -118,7 +118,7 @@ def command(arguments: list[str]) -> Command | Overview | None:
     flat = tyro.conf.arg(name="")
     parts: list[Any] = [(group, Annotated[_form(group, held), flat]) for group, held in groups.items() if held]
     parts.append(("options", Annotated[Options, flat]))
-    if attackable(name, shown):
+    if takes_attack(name, shown):
         told = f"the attack on every ball, one of {', '.join(ATTACKS)}; its options then are in --help"
         parts.append(("attack", Annotated[str | None, tyro.conf.arg(help=told)], None))
         if (attack := _after("--attack", arguments)) is not None:
@@ -134,7 +134,7 @@ def command(arguments: list[str]) -> Command | Overview | None:
     return Command(name, options=found.options, attack=attack_given, **given)
 
 
-def attackable(name: str, shown: Mapping[str, Any]) -> bool:
+def takes_attack(name: str, shown: Mapping[str, Any]) -> bool:
     """May an attack be named for the threats? MSD is one itself."""
     return name != "msd" and ("threat" in shown or "threats" in shown)
 

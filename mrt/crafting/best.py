@@ -12,7 +12,7 @@ from mrt import kernels
 from mrt.crafting.losses import Goal, ce
 from mrt.crafting.task import Task
 from mrt.protocols import Threat
-from mrt.threats.projections import blind
+from mrt.threats.projections import no_sync
 
 Policy = Literal["broken", "loss", "last"]
 T = TypeVar("T", bound=Threat)
@@ -20,7 +20,7 @@ T = TypeVar("T", bound=Threat)
 
 class Best:
     """The best point offered per example. "broken": misclassified beats correct, then the larger loss; "loss": the
-    larger loss. Ties keep the earlier. "last" is for a loop that judges nothing and ends with `take`."""
+    larger loss. Ties keep the earlier. "last" is for a loop that judges nothing and ends with `end_at`."""
 
     point: Tensor
     loss: Tensor
@@ -40,7 +40,7 @@ class Best:
         better = loss > old_loss
         if self.policy == "broken":
             better = (broken & ~old_broken) | ((broken == old_broken) & better)
-        if blind(point):
+        if no_sync(point):
             old = self.point if rows is None else self.point[rows]
             point = torch.where(better.reshape(-1, *[1] * (point.ndim - 1)), point, old)
             loss, broken = torch.where(better, loss, old_loss), torch.where(better, broken, old_broken)
@@ -55,19 +55,19 @@ class Best:
         elif len(won):
             self._write(won if rows is None else rows[won], point[won], loss[won], broken[won])
 
-    def begin(self, x: Tensor) -> Best:
+    def start_at(self, x: Tensor) -> Best:
         """Worse than anything: x itself, at a loss of minus infinity. In memory of its own."""
         loss = torch.full((len(x),), -torch.inf, dtype=torch.float32, device=x.device)
-        self.held = x.clone(), loss, torch.zeros_like(loss, dtype=torch.bool)
+        self.state = x.clone(), loss, torch.zeros_like(loss, dtype=torch.bool)
         return self
 
     @property
-    def held(self) -> tuple[Tensor, Tensor, Tensor]:
+    def state(self) -> tuple[Tensor, Tensor, Tensor]:
         """The point, its loss, and whether it has reached the goal."""
         return self.point, self.loss, self.broken
 
-    @held.setter
-    def held(self, values: tuple[Tensor, Tensor, Tensor]) -> None:
+    @state.setter
+    def state(self, values: tuple[Tensor, Tensor, Tensor]) -> None:
         self.point, self.loss, self.broken = values
         self._owned = True
 
@@ -77,16 +77,16 @@ class Best:
             aim = goal.y if goal.target is None else goal.target
             if not goal.any_wrong and self._owned and self.point.stride() == points[0].stride():
                 how = (goal.target is not None, self.policy == "broken")
-                point, _, _, winner = kernels.pick_rows(points, logits, aim, *self.held, *how)
+                point, _, _, winner = kernels.pick_rows(points, logits, aim, *self.state, *how)
                 return point, winner
         chosen, losses = Best("loss"), []
         for point, answer in zip(points, logits, strict=True):
             losses.append(goal(answer).nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf))
             chosen.offer(point, losses[-1], goal.reached(answer))
-        self.offer(*chosen.held)
+        self.offer(*chosen.state)
         return chosen.point, torch.stack(losses).argmax(0)
 
-    def take(self, point: Tensor) -> Best:
+    def end_at(self, point: Tensor) -> Best:
         """That point, unjudged."""
         self.point = point
         return self
@@ -108,7 +108,7 @@ class Best:
 def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best], bn: str = "eval") -> Best:
     """The best of `runs` runs. Under "broken" each later one sees only the examples that still stand, except where
     BatchNorm takes its statistics from the batch: there the batch stays whole."""
-    best = run(task.again(0))
+    best = run(task.with_fresh_noise(0))
     for restart in range(1, runs):
         rows = None
         if policy == "broken":
@@ -116,6 +116,6 @@ def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]],
             if len(rows) == 0:
                 break
             rows = rows if bn == "eval" else None
-        more = run((task if rows is None else task.at(rows)).again(restart))
+        more = run((task if rows is None else task.at(rows)).with_fresh_noise(restart))
         best.offer(more.point, more.loss, more.broken, rows)
     return best

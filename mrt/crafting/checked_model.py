@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from mrt import checks
-from mrt.crafting.gradient import PassCount, Seen
+from mrt.crafting.gradient import AttackedModel, PassCount
 from mrt.protocols import Model
-from mrt.threats.projections import blind
+from mrt.threats.projections import no_sync
 
 
-class Checked:
+class CheckedModel:
     """The model with its answer checked: always its shape, the first time also that every label names a class, the
     highest of them being `highest`, and that some clean image of x has numbers for logits (one that has none is merely
     never counted as broken)."""
@@ -24,11 +24,11 @@ class Checked:
         if not self.classes:
             self.check_labels(logits.shape[1])
             self.no_numbers = logits.detach().isnan().any(1).all()
-            if not blind(logits):
-                self.look()
+            if not no_sync(logits):
+                self.raise_if_no_numbers()
         return logits
 
-    def look(self) -> None:
+    def raise_if_no_numbers(self) -> None:
         """`NoNumbers` if the model answers clean images with NaN throughout; on a GPU this waits for all its work."""
         if self.no_numbers is not None and bool(self.no_numbers) and bool(self.model(self.x).isnan().any(1).all()):
             raise checks.NoNumbers("the model must return numbers for clean images; got NaN for every one")
@@ -42,6 +42,10 @@ class Checked:
                 f"got {self.highest}"
             )
 
-    def alone(self, passes: PassCount) -> Checked:
+    def for_recording(self, passes: PassCount) -> CheckedModel:
         """The same with no way to the model's twin, its passes counted."""
-        return Checked(self.model.alone(passes) if isinstance(self.model, Seen) else self.model, self.x, self.highest)
+        return CheckedModel(
+            self.model.for_recording(passes) if isinstance(self.model, AttackedModel) else self.model,
+            self.x,
+            self.highest,
+        )

@@ -43,11 +43,11 @@ def capture(body: Callable[[], None], device: torch.device) -> Callable[[], None
     with torch.cuda.device(device):
         here, before, graph = torch.cuda.current_device(), torch.cuda.current_stream(), torch.cuda.CUDAGraph()
         stream, pool = _free_stream(here), torch.cuda.graph_pool_handle()
-        with torch.cuda.stream(before), _without_collections():
+        with torch.cuda.stream(before), _pause_garbage_collection():
             _warm_up(body, before, stream)
         try:
             recording = torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local")
-            with torch.cuda.stream(before), _without_collections(), recording:
+            with torch.cuda.stream(before), _pause_garbage_collection(), recording:
                 body()
         except Exception:
             del graph
@@ -66,7 +66,7 @@ def _warm_up(body: Callable[[], None], before: torch.cuda.Stream, stream: torch.
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS - 1):
                 body()
-            with _synchronisations_refused():
+            with _refuse_synchronisations():
                 body()
     finally:
         before.wait_stream(stream)  # also what failed has work under way, in memory that is free from now on
@@ -106,7 +106,7 @@ def _free_stream(device: int) -> torch.cuda.Stream:
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
+def _pause_garbage_collection() -> Iterator[None]:
     """What is garbage is collected now; nothing is until the block ends."""
     gc.collect()
     enabled = gc.isenabled()
@@ -119,7 +119,7 @@ def _without_collections() -> Iterator[None]:
 
 
 @contextmanager
-def _synchronisations_refused() -> Iterator[None]:
+def _refuse_synchronisations() -> Iterator[None]:
     """In the block, what makes the host wait for the GPU is a RuntimeError."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():

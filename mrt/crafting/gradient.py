@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mrt import checks
-from mrt.crafting.model_copy import Twin, twin_of
+from mrt.crafting.model_copy import ModelCopy, copy_of
 from mrt.protocols import Fast, Model
-from mrt.threats.projections import blind
+from mrt.threats.projections import no_sync
 
 BatchNormMode = Literal["eval", "batch"]
 
 
 @contextmanager
-def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -> Iterator[Seen]:  # noqa: B008
+def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -> Iterator[AttackedModel]:  # noqa: B008
     """The model to attack: no parameter asks for a gradient and every module is in eval mode, until the block ends.
 
     `bn="batch"` lets BatchNorm normalise by the statistics of the batch at hand, as the published MSD and MNG-AC code
@@ -50,7 +50,7 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
             norm.training, norm.track_running_stats = True, False
         for parameter in parameters:
             parameter.requires_grad_(False)
-        yield Seen(model, fast, bn)
+        yield AttackedModel(model, fast, bn)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -60,19 +60,19 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
             parameter.requires_grad_(want)
 
 
-class Seen:
+class AttackedModel:
     """The model as attacks call it, in the precision they ask for: itself, or its `twin` where there is one."""
 
     def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
         self.precision, self.bare, self.bn = fast.precision, model, bn
-        self.twin: Twin | None = None
+        self.model_copy: ModelCopy | None = None
         # A module that only watches `model.model` (the evaluator's) says how with `around`.
         self.watcher: Any = model if hasattr(model, "around") else None
         inner: Any = getattr(model, "model", None) if self.watcher is not None else model
         self.call = model
         if isinstance(inner, nn.Module) and fast != Fast() and (fast != Fast(compile=fast.compile) or _on_gpu(inner)):
-            self.twin = twin_of(inner, bn, fast)
-            self.bare = self.twin.call
+            self.model_copy = copy_of(inner, bn, fast)
+            self.bare = self.model_copy.call
             self.call = self.bare if self.watcher is None else self.watcher.around(self.bare)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -84,15 +84,15 @@ class Seen:
         """Can what it does be repeated unseen? A watcher must be able to take the count of passes afterwards."""
         return self.watcher is None or bool(self.watcher.takes_counts)
 
-    def replayed(self, forward: int, backward: int) -> None:
+    def count_replay(self, forward: int, backward: int) -> None:
         """So many images passed through the twin, and so many gradients came back, in a replay."""
         if self.watcher is not None:
             self.watcher.count(forward, backward)
 
-    def alone(self, passes: PassCount) -> Seen:
+    def for_recording(self, passes: PassCount) -> AttackedModel:
         """The same with no way to its twin or to who watches, but counted."""
         seen = copy.copy(self)
-        seen.twin = seen.watcher = None
+        seen.model_copy = seen.watcher = None
         seen.call = passes.around(self.bare)
         return seen
 
@@ -118,7 +118,7 @@ class PassCount:
 
         return seen
 
-    def stopped(self) -> tuple[int, int]:
+    def stop(self) -> tuple[int, int]:
         """What was counted; nothing is from now on."""
         self.on = False
         return self.forward, self.backward
@@ -143,11 +143,11 @@ def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -
         raise ValueError(
             "the model's output does not depend differentiably on its input, so it has no gradient to follow"
         )
-    return finite(grad), logits.detach(), loss.detach()
+    return finite_or_zero(grad), logits.detach(), loss.detach()
 
 
-def finite(grad: Tensor) -> Tensor:
+def finite_or_zero(grad: Tensor) -> Tensor:
     """The gradient, but zero where it is infinite or undefined: no direction."""
-    if blind(grad) or not bool(grad.flatten(1).sum(1).isfinite().all()):
+    if no_sync(grad) or not bool(grad.flatten(1).sum(1).isfinite().all()):
         return grad.nan_to_num(0.0, 0.0, 0.0)
     return grad

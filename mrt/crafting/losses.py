@@ -50,7 +50,7 @@ def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
 LOSSES: dict[str, Loss] = {"ce": ce, "margin": margin, "dlr": dlr}
 
 
-def named(loss: str) -> Loss:
+def loss_named(loss: str) -> Loss:
     """The loss of that name."""
     return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
 

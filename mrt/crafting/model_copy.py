@@ -24,18 +24,18 @@ COMPILE_MODES = {True: "default", "max-autotune": "max-autotune-no-cudagraphs"}
 DICTIONARIES = frozenset((dict, OrderedDict))
 PLAIN = frozenset((bool, int, float, str, bytes, type(None), torch.dtype, torch.device, torch.Size))
 
-_TWINS: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Twin]] = WeakKeyDictionary()
+_COPIES: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], ModelCopy]] = WeakKeyDictionary()
 
 
-class Twin:
+class ModelCopy:
     """`call` is the copy, ready to run. `captured` holds the attack steps recorded of it, `proven` how often
     the reuse of forward passes was asked for, by shape."""
 
     def __init__(self, model: nn.Module, bn: str, fast: Fast) -> None:
         self.made_of = _identity(model)
-        self.captured: OrderedDict[Any, Any] = OrderedDict()
-        self.complained = False  # that a step cannot be recorded
-        self.proven: dict[Any, int] = {}
+        self.recordings: OrderedDict[Any, Any] = OrderedDict()
+        self.warned = False  # that a step cannot be recorded
+        self.checked_calls: dict[Any, int] = {}
         heavy = [m for m in model.modules() if isinstance(m, HEAVY)] if fast.precision == "bfloat16" else []
         heavy = [m for m in heavy if m._parameters.keys() <= {"weight", "bias"}]  # those are not made from others
         first = {id(t) for m in heavy[:1] for t in m._parameters.values()}  # which a later layer may share
@@ -43,7 +43,7 @@ class Twin:
         low -= first
         memo: dict[int, Any] = {}
         self.pairs: list[tuple[Tensor, Tensor]] = []  # bfloat16 weight, the model's own
-        for tensor in _tensors(model):
+        for tensor in _all_tensors(model):
             held: Tensor = tensor.detach()
             if id(tensor) in low:
                 held = held.to(torch.bfloat16)
@@ -66,7 +66,7 @@ class Twin:
             layers = [m for m in module.modules() if isinstance(m, HEAVY)]
             if layers and all(p.dtype == torch.float32 for p in layers[0].parameters()):
                 # Its answer is rounded, unless it is the model's own: all that follows would else stay in float32.
-                _sees_pixels(layers[0], torch.float32 if len(layers) == 1 else torch.bfloat16)
+                _compute_in_float32(layers[0], torch.float32 if len(layers) == 1 else torch.bfloat16)
         self.call: Callable[[Tensor], Tensor] = module
         if fast.compile and any(p.is_cuda for p in module.parameters()):
             self.call = torch.compile(module, mode=COMPILE_MODES[fast.compile], dynamic=False)
@@ -78,51 +78,51 @@ class Twin:
                 torch._foreach_copy_([low for low, _ in self.pairs], [full.detach() for _, full in self.pairs])
 
 
-def twin_of(model: nn.Module, bn: str, fast: Fast) -> Twin:
+def copy_of(model: nn.Module, bn: str, fast: Fast) -> ModelCopy:
     """The model's twin for such attacks, made again if the model is no longer what it was made of."""
-    twins = _TWINS.setdefault(model, {})
+    twins = _COPIES.setdefault(model, {})
     key = (bn, fast.precision, fast.compile)
     if key not in twins or twins[key].made_of != _identity(model):
         if key in twins:
-            twins[key].captured.clear()  # at once, not when the garbage is collected
-        twins[key] = Twin(model, bn, fast)
+            twins[key].recordings.clear()  # at once, not when the garbage is collected
+        twins[key] = ModelCopy(model, bn, fast)
     twins[key].refresh()
     return twins[key]
 
 
-def twins_of(model: nn.Module) -> list[Twin]:
+def copies_of(model: nn.Module) -> list[ModelCopy]:
     """Those that there are at this moment."""
-    return list(_TWINS.get(model, {}).values())
+    return list(_COPIES.get(model, {}).values())
 
 
-def _sees_pixels(stem: Any, answer: torch.dtype) -> None:
+def _compute_in_float32(stem: Any, answer: torch.dtype) -> None:
     """The first layer computes in float32, since bfloat16 would round a pixel's perturbation by up to half of 1/255;
     what it answers is in `answer`."""
     if "forward" in vars(stem):  # somebody's own, which a class's would not replace
         own = stem.forward
-        stem.forward = lambda x: _in_float32(own, x, answer)
+        stem.forward = lambda x: _call_in_float32(own, x, answer)
     else:
         # Another class, not a function that hangs on the layer and holds it: that waits for the garbage collector.
         kind: Any = type(stem)
-        stem.__class__ = _precise(kind, answer)
+        stem.__class__ = _float32_class(kind, answer)
 
 
 @functools.cache
-def _precise(kind: Any, answer: torch.dtype) -> Any:
+def _float32_class(kind: Any, answer: torch.dtype) -> Any:
     """Layers of that kind, but such."""
 
     def forward(self: nn.Module, x: Tensor) -> Tensor:
-        return _in_float32(functools.partial(kind.forward, self), x, answer)
+        return _call_in_float32(functools.partial(kind.forward, self), x, answer)
 
     return type(kind.__name__, (kind,), {"forward": forward})
 
 
-def _in_float32(forward: Callable[[Tensor], Tensor], x: Tensor, answer: torch.dtype) -> Tensor:
+def _call_in_float32(forward: Callable[[Tensor], Tensor], x: Tensor, answer: torch.dtype) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         return forward(x.float()).to(answer)
 
 
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
+def _all_tensors(model: nn.Module) -> Iterator[Tensor]:
     """Parameters, buffers, and tensors among plain attributes."""
     for part in model.modules():
         for name, held in part.__dict__.items():
@@ -157,30 +157,30 @@ def _identity(model: nn.Module) -> list[Any]:
                 if held and name != "_modules":
                     found.append(name)
                     for key, value in held.items():
-                        found += (key, _place(value) if isinstance(value, Tensor) else _told(value, 1))
+                        found += (key, _memory_place(value) if isinstance(value, Tensor) else _comparable(value, 1))
             else:
-                found += (name, _told(held))
+                found += (name, _comparable(held))
     return found
 
 
-def _place(tensor: Tensor) -> tuple[Any, ...]:
+def _memory_place(tensor: Tensor) -> tuple[Any, ...]:
     """Where a tensor lies, and how."""
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device
 
 
-def _told(value: Any, depth: int = 0) -> Any:
+def _comparable(value: Any, depth: int = 0) -> Any:
     """The value as something that compares equal while it stays the same."""
     kind = type(value)
     if kind in PLAIN:
         return value
     if isinstance(value, Tensor):
-        return _place(value)
+        return _memory_place(value)
     if kind in (list, tuple, set, frozenset):
-        return kind, *(_told(one, depth + 1) for one in value)
+        return kind, *(_comparable(one, depth + 1) for one in value)
     if isinstance(value, dict):
-        return kind, *((name, _told(one, depth + 1)) for name, one in value.items())
+        return kind, *((name, _comparable(one, depth + 1)) for name, one in value.items())
     inside = {} if depth > 3 or isinstance(value, (type, nn.Module, FunctionType, MethodType)) else _attributes(value)
-    return _Same(value), _told(inside, depth + 1) if inside else None
+    return _SameObject(value), _comparable(inside, depth + 1) if inside else None
 
 
 def _attributes(value: Any) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _attributes(value: Any) -> dict[str, Any]:
     return held
 
 
-class _Same:
+class _SameObject:
     """Equal to another of the same object, which it does not keep alive: it may lead back to the model."""
 
     def __init__(self, value: object) -> None:
@@ -201,6 +201,6 @@ class _Same:
 
     def __eq__(self, other: object) -> bool:
         held = self.value()
-        return isinstance(other, _Same) and held is not None and held is other.value()
+        return isinstance(other, _SameObject) and held is not None and held is other.value()
 
     __hash__ = None  # type: ignore[assignment]

@@ -19,20 +19,20 @@ from mrt.crafting import cuda_graphs
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import PassCount
 from mrt.crafting.losses import LOSSES
-from mrt.crafting.model_copy import Twin, twins_of
+from mrt.crafting.model_copy import ModelCopy, copies_of
 from mrt.crafting.task import Task
 from mrt.threats import AnyOf
 
 State = tuple[Tensor, ...]
 Step = Callable[[State, Best, Tensor | None], State]
 """(where the search stands, the best so far, entries an l1 step moves) -> where it stands next."""
-KEPT = 8  # recordings of one twin
-PAUSE = 100  # calls that run without a recording after there was too little memory, or no stream, for one
+MOST_RECORDINGS = 8  # recordings of one twin
+CALLS_BEFORE_RETRY = 100  # calls that run without a recording after there was too little memory, or no stream, for one
 
 _lock = threading.RLock()  # a recording serves one caller at a time
 
 
-def walked(
+def repeat_step(
     make: Callable[[Task[Any]], Step],
     settings: tuple[Any, ...],
     task: Task[Any],
@@ -42,7 +42,7 @@ def walked(
 ) -> State:
     """The state after a step of `make(task)` for each of `keeps`. `settings` is all that distinguishes this `make` from
     others: with the shapes, it tells which recording is this one's."""
-    if keeps and _capturable(task):
+    if keeps and _can_record(task):
         with _lock:
             recording = _recording(make, settings, task, state, best, keeps[0])
             if recording is not None:
@@ -55,19 +55,19 @@ def walked(
 
 def recordings_of(model: nn.Module) -> int:
     """How many steps are recorded of that model at this moment; one that was refused is none."""
-    return sum(isinstance(held, Recording) for twin in twins_of(model) for held in twin.captured.values())
+    return sum(isinstance(held, Recording) for twin in copies_of(model) for held in twin.recordings.values())
 
 
-def _capturable(task: Task[Any]) -> bool:
+def _can_record(task: Task[Any]) -> bool:
     """Can its steps be recorded? The loss must be one that reads nothing but its arguments, and the kernels must take
     the images: what torch code computes once per batch would be recorded as a constant."""
     members = task.threat.threats if isinstance(task.threat, AnyOf) else (task.threat,)
     plain = not any(isinstance(getattr(t, "eps", None), Tensor) for t in members)
-    twin = task.seen is not None and task.seen.twin is not None and task.seen.replayable
-    return task.fast.graph and twin and plain and task.goal.loss in LOSSES.values() and ready(task.x)
+    twin = task.attacked is not None and task.attacked.model_copy is not None and task.attacked.replayable
+    return task.fast.graph and twin and plain and task.goal.loss in LOSSES.values() and can_capture(task.x)
 
 
-def ready(x: Tensor) -> bool:
+def can_capture(x: Tensor) -> bool:
     """Are there CUDA graphs, and kernels, for it?"""
     return x.is_cuda and kernels.takes(x, False)
 
@@ -81,26 +81,26 @@ def _recording(
     keep: Tensor | None,
 ) -> Recording | None:
     """One that fits, made if there is none; None where the step cannot be recorded."""
-    assert task.seen is not None and task.seen.twin is not None
-    twin, rows = task.seen.twin, len(task.x)
+    assert task.attacked is not None and task.attacked.model_copy is not None
+    twin, rows = task.attacked.model_copy, len(task.x)
     # Sizes up to the same power of two share a recording, so that at least half of it is filled; with BatchNorm's
     # statistics over the batch what fills it up would count, so that there every size has its own.
-    size = rows if task.seen.bn == "batch" else (rows - 1).bit_length()
+    size = rows if task.attacked.bn == "batch" else (rows - 1).bit_length()
     form = (size, task.x.shape[1:], task.x.stride(), task.x.device, task.goal.target is None, task.goal.any_wrong)
     key = (settings, keep is None, task.threat, task.goal.loss, best.policy, form)
-    found: Recording | Refused | None = twin.captured.get(key)
+    found: Recording | Refused | None = twin.recordings.get(key)
     if isinstance(found, Refused) and found.calls_left:
         found.calls_left -= 1
         return None
     if not isinstance(found, Recording):
         found = _record(make, task, state, best, keep, rows, twin)
     elif rows > found.size:  # made again it is large enough for all that share it
-        del twin.captured[key], found  # and with it its memory
+        del twin.recordings[key], found  # and with it its memory
         found = _record(make, task, state, best, keep, 1 << size, twin)
-    twin.captured[key] = found
-    twin.captured.move_to_end(key)
-    while len(twin.captured) > KEPT:
-        twin.captured.popitem(last=False)
+    twin.recordings[key] = found
+    twin.recordings.move_to_end(key)
+    while len(twin.recordings) > MOST_RECORDINGS:
+        twin.recordings.popitem(last=False)
     return found if isinstance(found, Recording) else None
 
 
@@ -111,7 +111,7 @@ def _record(
     best: Best,
     keep: Tensor | None,
     size: int,
-    twin: Twin,
+    twin: ModelCopy,
 ) -> Recording | Refused:
     """A recording for so many examples, or the fact that none can be had, which the first time is said on the caller's
     line."""
@@ -119,12 +119,12 @@ def _record(
         return Recording(make, task, state, best, keep, size)
     except RuntimeError as error:
         short = isinstance(error, (torch.cuda.OutOfMemoryError, cuda_graphs.NoStream))
-        if not twin.complained:
-            twin.complained = True
+        if not twin.warned:
+            twin.warned = True
             said = "there is no room to record this model's attack steps, which run without for a while"
             said = said if short else "this model's attack steps cannot be recorded and run without"
             checks.warn(f"{said}: {(str(error).strip().splitlines() or [repr(error)])[0]}")
-        return Refused(PAUSE if short else -1)
+        return Refused(CALLS_BEFORE_RETRY if short else -1)
 
 
 class Refused:
@@ -147,18 +147,20 @@ class Recording:
         size: int,
     ) -> None:
         goal, self.size = task.goal, size
-        target = None if goal.target is None else _filled(goal.target, size)
+        target = None if goal.target is None else _fill_up(goal.target, size)
         # Nothing here leads back to the twin that holds this, nor from the step to this recording: both would wait for
         # the garbage collector, which could then destroy a graph at any moment.
         passes = PassCount()
-        goal, x = replace(goal, y=_filled(goal.y, size), target=target), _filled(task.x, size)
-        self.task = replace(task, f=task.f.alone(passes), seen=None, x=x, goal=goal)
-        self.state = tuple(_filled(t, size) for t in state)
-        self.best = Best(best.policy).begin(x)
-        self.keep = None if keep is None else _filled(keep, size)
-        self.body = _in_place(make(self.task), self.state, self.best, self.keep)  # and with it whatever its memory is
+        goal, x = replace(goal, y=_fill_up(goal.y, size), target=target), _fill_up(task.x, size)
+        self.task = replace(task, f=task.f.for_recording(passes), attacked=None, x=x, goal=goal)
+        self.state = tuple(_fill_up(t, size) for t in state)
+        self.best = Best(best.policy).start_at(x)
+        self.keep = None if keep is None else _fill_up(keep, size)
+        self.body = _write_in_place(
+            make(self.task), self.state, self.best, self.keep
+        )  # and with it whatever its memory is
         self.body()
-        self.passes = passes.stopped()  # of one step: a replay does them unseen
+        self.passes = passes.stop()  # of one step: a replay does them unseen
         self.turns = cuda_graphs.Turns(task.x.device)
         self.replay = cuda_graphs.capture(self.body, task.x.device)
 
@@ -170,39 +172,39 @@ class Recording:
             _load(self.task.goal.y, task.goal.y)
             if self.task.goal.target is not None and task.goal.target is not None:
                 _load(self.task.goal.target, task.goal.target)
-            for mine, given in zip((*self.state, *self.best.held), (*state, *best.held), strict=True):
+            for mine, given in zip((*self.state, *self.best.state), (*state, *best.state), strict=True):
                 _load(mine, given)
             for keep in keeps:
                 if self.keep is not None and keep is not None:
                     _load(self.keep, keep)
                 self.replay()
             rows = len(task.x)
-            best.held = tuple(t[:rows].clone() for t in self.best.held)  # type: ignore[assignment]
+            best.state = tuple(t[:rows].clone() for t in self.best.state)  # type: ignore[assignment]
             found = tuple(t[:rows].clone() for t in self.state)
-        if task.seen is not None:
-            task.seen.replayed(*(count * len(keeps) * rows // self.size for count in self.passes))
+        if task.attacked is not None:
+            task.attacked.count_replay(*(count * len(keeps) * rows // self.size for count in self.passes))
         return found
 
 
-def _in_place(step: Step, state: State, best: Best, keep: Tensor | None) -> Callable[[], None]:
+def _write_in_place(step: Step, state: State, best: Best, keep: Tensor | None) -> Callable[[], None]:
     """The step as something that reads and writes those tensors where they are."""
 
     def body() -> None:
-        held = (*state, *best.held)
-        best_held = best.held
-        after = (*step(state, best, keep), *best.held)
+        held = (*state, *best.state)
+        best_held = best.state
+        after = (*step(state, best, keep), *best.state)
         places = {t.data_ptr() for t in held}
         # What a step hands on from one place to another must not be overwritten before it is read there.
         pairs = [(old, new) for old, new in zip(held, after, strict=True) if new is not old]
         pairs = [(old, new.clone() if new.data_ptr() in places else new) for old, new in pairs]
         for old, new in pairs:
             old.copy_(new)
-        best.held = best_held
+        best.state = best_held
 
     return body
 
 
-def _filled(values: Tensor, size: int) -> Tensor:
+def _fill_up(values: Tensor, size: int) -> Tensor:
     """Those values, and the first of them again and again, in memory of their own that lies as theirs does."""
     strides = values.stride() if values.stride(0) else values.contiguous().stride()
     to = torch.empty_strided((size, *values.shape[1:]), strides, dtype=values.dtype, device=values.device)

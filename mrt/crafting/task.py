@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from mrt import checks, kernels
-from mrt.crafting.checked_model import Checked
-from mrt.crafting.gradient import BatchNormMode, Seen, crafting
+from mrt.crafting.checked_model import CheckedModel
+from mrt.crafting.gradient import AttackedModel, BatchNormMode, crafting
 from mrt.crafting.losses import Goal, Loss
 from mrt.protocols import Ball, Fast, Model, Mover, Rng, Threat
 from mrt.threats import fused, noise
@@ -24,7 +24,7 @@ T = TypeVar("T", bound=Threat)
 class Task(Generic[T]):
     """A batch as an attack's loop sees it: examples, what to raise, and each example's own seed."""
 
-    f: Checked
+    f: CheckedModel
     threat: T
     x: Tensor
     goal: Goal
@@ -32,7 +32,7 @@ class Task(Generic[T]):
     start: Tensor | None = None
     restart: int = 0
     fast: Fast = field(default=Fast())
-    seen: Seen | None = None
+    attacked: AttackedModel | None = None
 
     def at(self, rows: Tensor) -> Task[T]:
         """Those examples only."""
@@ -42,11 +42,11 @@ class Task(Generic[T]):
             self, threat=threat, x=self.x[rows], goal=self.goal.at(rows), seeds=self.seeds[rows], start=start
         )
 
-    def again(self, restart: int) -> Task[T]:
+    def with_fresh_noise(self, restart: int) -> Task[T]:
         """The same examples with fresh noise."""
         return replace(self, seeds=noise.fold(self.seeds, restart), restart=restart)
 
-    def begin(self, random_start: bool) -> Tensor:
+    def first_point(self, random_start: bool) -> Tensor:
         """The first point: the input to start from, projected; a random one; or x. Restarts are always random."""
         if self.restart == 0 and self.start is not None:
             return self.threat.apply(self.x, self.threat.project(self.start - self.x, self.x))
@@ -94,11 +94,11 @@ def open_task(
         checks.same_shape("start", start, x)
     own = torch.autocast(x.device.type, enabled=False)  # a caller's would reach into the backward passes
     # Copies made outside inference mode, so that autograd may keep them.
-    with torch.inference_mode(False), torch.no_grad(), own, crafting(model, bn=bn, fast=fast) as seen:
+    with torch.inference_mode(False), torch.no_grad(), own, crafting(model, bn=bn, fast=fast) as attacked:
         x, y = x.detach().contiguous(memory_format=kernels.memory_format(x)).clone(), y.clone()
         target, start = (None if t is None else t.detach().clone() for t in (target, start))
         seeds, goal = noise.seeds(rng, x).clone(), Goal(loss, y, target)
-        f = Checked(seen, x, highest)
-        yield Task(f, threat, x, goal, seeds, start, fast=fast, seen=seen)
+        f = CheckedModel(attacked, x, highest)
+        yield Task(f, threat, x, goal, seeds, start, fast=fast, attacked=attacked)
         if not watched:
-            f.look()
+            f.raise_if_no_numbers()

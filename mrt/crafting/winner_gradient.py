@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from mrt import kernels
-from mrt.crafting.gradient import finite, input_grad
+from mrt.crafting.gradient import finite_or_zero, input_grad
 from mrt.crafting.task import Task
 from mrt.protocols import Model
-from mrt.threats.projections import blind
+from mrt.threats.projections import no_sync
 
-EVERY = 100  # calls
+CHECKED_EVERY = 100  # calls
 
 
-class Passes:
+class ForwardPasses:
     """Forward passes of several batches of one size, each recorded for a backward pass.
 
     `grad(winner)` goes back through the graph of the first batch alone, and hands it, wherever it asks for a tensor
@@ -26,12 +26,14 @@ class Passes:
     """
 
     def __init__(self, f: Model, points: Tensor | list[Tensor], objective: Callable[[Tensor], Tensor]) -> None:
-        self.saved = _Saved(len(points))  # no way from there to the graphs that hold it: else they would never be freed
+        self.saved = _SavedTensors(
+            len(points)
+        )  # no way from there to the graphs that hold it: else they would never be freed
         with torch.enable_grad():
             self.inputs = [point.detach().requires_grad_() for point in points]
             self.losses, logits = [], []
             for number, point in enumerate(self.inputs):
-                with self.saved.recorded(number):
+                with self.saved.record(number):
                     answer = f(point)
                     self.losses.append(objective(answer))
                     logits.append(answer.detach())
@@ -43,10 +45,10 @@ class Passes:
         if not first.requires_grad:
             raise ValueError("the model's output does not depend differentiably on its input")
         self.saved.choose(winner)
-        return finite(torch.autograd.grad(first, self.inputs[0], torch.ones_like(first))[0])
+        return finite_or_zero(torch.autograd.grad(first, self.inputs[0], torch.ones_like(first))[0])
 
 
-class _Saved:
+class _SavedTensors:
     """What each pass saved, in order, and what of it belongs to the winners."""
 
     def __init__(self, passes: int) -> None:
@@ -55,7 +57,7 @@ class _Saved:
         self.gathered: dict[Any, Tensor] = {}
         self.rows: list[Tensor] = []
 
-    def recorded(self, number: int) -> AbstractContextManager[None]:
+    def record(self, number: int) -> AbstractContextManager[None]:
         """In this context graphs save to pass `number`."""
         saved = self.tensors[number]
 
@@ -68,7 +70,7 @@ class _Saved:
     def choose(self, winner: Tensor) -> None:
         """(N,): from now on each example's rows come from that pass."""
         self.winner = winner
-        if not blind(winner):
+        if not no_sync(winner):
             self.rows = [(winner == number).nonzero().squeeze(1) for number in range(len(self.tensors))]
 
     def winners(self, place: int) -> Tensor:
@@ -77,14 +79,14 @@ class _Saved:
         first = parts[0]
         shared = all(part.data_ptr() == first.data_ptr() for part in parts[1:])
         if shared or first.ndim == 0 or len(first) != len(self.winner):
-            return first  # a weight, a statistic, a constant; `prove` has found out if it was more than that
+            return first  # a weight, a statistic, a constant; `check_examples_apart` has found out if it was more than that
         key = (first.data_ptr(), first.shape, first.stride(), first.dtype)  # saved by two operations, gathered once
         if key not in self.gathered:
             self.gathered[key] = self._gather(parts)
         return self.gathered[key]
 
     def _gather(self, parts: list[Tensor]) -> Tensor:
-        if not blind(parts[0]):
+        if not no_sync(parts[0]):
             out = torch.empty_like(parts[0])
             for part, rows in zip(parts, self.rows, strict=True):
                 out.index_copy_(0, rows, part.index_select(0, rows))
@@ -98,20 +100,20 @@ class _Saved:
         return out
 
 
-def prove(task: Task[Any], points: Tensor | list[Tensor]) -> None:
+def check_examples_apart(task: Task[Any], points: Tensor | list[Tensor]) -> None:
     """ValueError unless the gradient through such passes is the plain one, example by example: looked at in one call
     out of EVERY for a model and a shape, in each for a callable that is no module."""
-    twin, count, n = task.seen.twin if task.seen is not None else None, len(points), len(task.x)
+    twin, count, n = task.attacked.model_copy if task.attacked is not None else None, len(points), len(task.x)
     form = (points[0].shape, count)
-    seen = 0 if twin is None else twin.proven.get(form, 0)
-    if twin is not None and seen % EVERY:
-        twin.proven[form] = seen + 1
+    seen = 0 if twin is None else twin.checked_calls.get(form, 0)
+    if twin is not None and seen % CHECKED_EVERY:
+        twin.checked_calls[form] = seen + 1
         return
     rows = torch.arange(n, device=task.x.device)
     winner = (rows + 1) % count  # never the first for an example alone
     mixed = torch.stack(list(points))[winner, rows]
     plain = input_grad(task.f, mixed, task.goal)[0].flatten(1)
-    found = Passes(task.f, points, task.goal).grad(winner).flatten(1)
+    found = ForwardPasses(task.f, points, task.goal).grad(winner).flatten(1)
     gap = float(((found - plain).norm(dim=1) / plain.norm(dim=1).clamp(min=1e-30)).amax())
     allowed = 1e-3 if task.fast.precision == "float32" else 1e-2
     if not gap <= allowed:
@@ -121,4 +123,4 @@ def prove(task: Task[Any], points: Tensor | list[Tensor]) -> None:
             f"{gap:.1e} of its length, more than {allowed:g}"
         )
     if twin is not None and bool((plain != 0).any(1).all()):  # a gradient of zero proves nothing
-        twin.proven[form] = seen + 1
+        twin.checked_calls[form] = seen + 1

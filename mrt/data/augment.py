@@ -64,7 +64,7 @@ class CropFlip:
 
     def draw(self, index: Tensor, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
         """(offsets, flips) of the examples `index`: uniform corners, a fair coin (or no flip at all)."""
-        seeds = noise.of_index(index, seed, epoch, CROP)
+        seeds = noise.seeds_of_index(index, seed, epoch, CROP)
         corners = [noise.integers(noise.fold(seeds, axis), 0, 2 * self.pad) for axis in (0, 1)]
         flips = (noise.uniform(noise.fold(seeds, 2), 1)[:, 0] < 0.5) & self.flip
         return torch.stack(corners, 1), flips

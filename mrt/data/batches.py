@@ -34,7 +34,7 @@ def order(count: int, *, seed: int, epoch: int, shuffle: bool = True) -> Tensor:
     """
     if not shuffle:
         return torch.arange(count)
-    return noise.of_index(torch.arange(count), seed, epoch, ORDER).argsort()
+    return noise.seeds_of_index(torch.arange(count), seed, epoch, ORDER).argsort()
 
 
 def balanced_order(pseudo: Tensor | None, batch_size: int, labelled: float, *, seed: int, epoch: int) -> Tensor:
@@ -52,7 +52,7 @@ def balanced_order(pseudo: Tensor | None, batch_size: int, labelled: float, *, s
         walk = _walk(len(examples), epoch * updates * each, updates * each, seed, purpose)
         rows.append(examples[walk].view(updates, each))
     batch = torch.cat(rows, 1)
-    keys = noise.of_index(torch.arange(batch.numel()), seed, epoch, PLACES).view_as(batch)
+    keys = noise.seeds_of_index(torch.arange(batch.numel()), seed, epoch, PLACES).view_as(batch)
     return batch.gather(1, keys.argsort(1)).flatten()
 
 
@@ -79,7 +79,7 @@ def kinds(pseudo: Tensor | None, batch_size: int, labelled: float) -> tuple[Tens
 def _walk(n: int, start: int, count: int, seed: int, purpose: int) -> Tensor:
     """Places start .. start + count - 1 of an endless walk: a random permutation of 0 .. n - 1, then another, ..."""
     first, last = start // n, -(-(start + count) // n)
-    keys = noise.of_index(torch.arange(first * n, last * n), seed, 0, purpose).view(last - first, n)
+    keys = noise.seeds_of_index(torch.arange(first * n, last * n), seed, 0, purpose).view(last - first, n)
     return keys.argsort(1).flatten()[start - first * n :][:count]
 
 

@@ -4,9 +4,7 @@ from mrt.evaluation import batteries
 from mrt.evaluation.analysis.loss_path import LossPath, loss_path
 from mrt.evaluation.analysis.tradeoff import Point, below, distortion, gain, rho_at
 from mrt.evaluation.analysis.transfer import Transfer, Transferred, matrix, transfer
-from mrt.evaluation.battery import Battery, Entry, Foreign
-from mrt.evaluation.battery import read as read_battery
-from mrt.evaluation.battery import write as write_battery
+from mrt.evaluation.battery import Battery, Entry, Foreign, read_battery, write_battery
 from mrt.evaluation.evaluate import evaluate
 from mrt.evaluation.report import Report
 from mrt.evaluation.report.optimal import optimal

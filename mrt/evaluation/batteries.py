@@ -12,7 +12,7 @@ from typing import Any
 
 from mrt import checks
 from mrt.attacks import APGD, FGM, FGSM, MIM, PGD, SLIDE, AffineAttack, CWLinf, RTGrid, RTWorstOf
-from mrt.evaluation.battery import Battery, Entry, Foreign, checked
+from mrt.evaluation.battery import Battery, Entry, Foreign, check_battery
 from mrt.protocols import Ball, Threat
 from mrt.threats import L0, L1, L2, Affine, Linf, RotationTranslation
 
@@ -190,7 +190,7 @@ def _named(fill: Callable[[_Plan], None]) -> Callable[..., Battery]:
             if not plan.entries:
                 raise ValueError(f"no named battery has an attack for {threat!r}; write the Entry(...) yourself")
             entries += plan.entries
-        return checked(tuple(entries))
+        return check_battery(tuple(entries))
 
     battery.__doc__ = fill.__doc__
     return battery

@@ -71,7 +71,7 @@ class Entry:
     def counts_for(self) -> Threat:
         return self.threat if self.column is None else self.column
 
-    def made(self, pool: Data | None) -> Attack:
+    def build(self, pool: Data | None) -> Attack:
         """The attack itself: a foreign one from its adapter, which is imported now. A hosted one without a pool of its
         own gets this one."""
         if isinstance(self.attack, Hosted):
@@ -96,31 +96,33 @@ def _adapter(host: Host) -> Any:
         raise ValueError(f"{package} is not installed ({error}): pip install {package}") from error
 
 
-def sped(battery: Battery, fast: Fast) -> Battery:
+def with_fast(battery: Battery, fast: Fast) -> Battery:
     """The battery with its attacks run as `fast` says, but for those that were told themselves, and for hosts'."""
     if fast == Fast():
         return battery
-    return tuple(replace(entry, attack=_sped(entry.attack, fast)) for entry in battery)
+    return tuple(replace(entry, attack=_with_fast(entry.attack, fast)) for entry in battery)
 
 
-def _sped(attack: Any, fast: Fast) -> Any:
+def _with_fast(attack: Any, fast: Fast) -> Any:
     """The attack, or the value of one of its fields, with `fast` wherever in it the default stands."""
     if type(attack) in (tuple, list):
-        parts = [_sped(one, fast) for one in attack]
+        parts = [_with_fast(one, fast) for one in attack]
         return attack if all(map(is_, parts, attack)) else type(attack)(parts)
     if not isinstance(attack, Attack) or isinstance(attack, type) or not is_dataclass(attack):
         return attack
     # Where BatchNorm sees the batch, examples see each other, and then no forward pass can be used again.
     own = replace(fast, reuse=False) if getattr(attack, "bn", "eval") == "batch" else fast
     held = {f.name: getattr(attack, f.name) for f in fields(attack) if f.init}
-    told = {name: own if name == "fast" and value == Fast() else _sped(value, fast) for name, value in held.items()}
+    told = {
+        name: own if name == "fast" and value == Fast() else _with_fast(value, fast) for name, value in held.items()
+    }
     changed = {name: value for name, value in told.items() if value is not held[name]}
     return replace(attack, **changed) if changed else attack
 
 
-def labels(battery: Battery) -> list[tuple[str, str]]:
+def name_entries(battery: Battery) -> list[tuple[str, str]]:
     """(attack, column) names, one pair per entry: apgd-ce-l1 and l1; linf@0.1 where a norm has several radii."""
-    named = _names([t for e in battery for t in (e.threat, e.counts_for)])
+    named = _name_threats([t for e in battery for t in (e.threat, e.counts_for)])
     pairs = []
     for entry in battery:
         prefix = PREFIX[entry.attack.host] if isinstance(entry.attack, Foreign) else ""
@@ -132,7 +134,7 @@ def labels(battery: Battery) -> list[tuple[str, str]]:
     return pairs
 
 
-def _names(kinds: list[Threat]) -> dict[Threat, str]:
+def _name_threats(kinds: list[Threat]) -> dict[Threat, str]:
     """A name for each threat, with its radius where several share the plain one."""
     distinct = list(dict.fromkeys(kinds))
     names = {}
@@ -145,30 +147,30 @@ def _names(kinds: list[Threat]) -> dict[Threat, str]:
     return names
 
 
-def checked(battery: Any) -> Battery:
+def check_battery(battery: Any) -> Battery:
     """`battery`, if it is a tuple or list of entries with names of their own."""
     entries: Battery = checks.several("battery", battery, "Entry(...) values")
     for entry in entries:
         if not isinstance(entry, Entry):
             raise ValueError(f"a battery holds Entry(...) values; got {entry!r}")
-    labels(entries)
+    name_entries(entries)
     return entries
 
 
-def write(battery: Battery, path: Path | str) -> None:
-    """The battery as a JSON file that `read` and `mrt evaluate --battery FILE` take."""
-    entries = ",\n  ".join(json.dumps(encode(entry)) for entry in checked(battery))
+def write_battery(battery: Battery, path: Path | str) -> None:
+    """The battery as a JSON file that `read_battery` and `mrt evaluate --battery FILE` take."""
+    entries = ",\n  ".join(json.dumps(encode(entry)) for entry in check_battery(battery))
     Path(path).write_text(f"[\n  {entries}\n]\n", "utf-8")
 
 
-def read(path: Path | str, allow: tuple[str, ...] = ()) -> Battery:
+def read_battery(path: Path | str, allow: tuple[str, ...] = ()) -> Battery:
     """A battery from a file. Types are exports of `mrt`; one of your own, "module:Class", must be named in `allow`."""
     try:
         values = json.loads(Path(path).read_text("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no battery: it must hold a JSON list of entries ({error})") from error
     try:
-        return checked(decode(values, KNOWN, allow))
+        return check_battery(decode(values, KNOWN, allow))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -12,7 +12,7 @@ from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import ce
 from mrt.data.images import Images
 from mrt.evaluation.exact import exact
-from mrt.evaluation.judge import answers, right
+from mrt.evaluation.judge import exact_logits, is_right
 from mrt.protocols import Model
 
 FLAT = 1e-30  # a gradient below this is lost in rounding wherever it is used
@@ -36,7 +36,7 @@ class CleanPass:
 def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
     """Every image once; the first batch twice more."""
     try:
-        outputs = [answers(model, data.float(index)) for index in torch.arange(len(data)).split(batch_size)]
+        outputs = [exact_logits(model, data.float(index)) for index in torch.arange(len(data)).split(batch_size)]
     except (RuntimeError, TypeError, IndexError) as error:
         why = str(error).strip().splitlines()[0]
         raise ValueError(f"the model fails on images of shape {tuple(data.x.shape[1:])}: {why}") from error
@@ -46,12 +46,12 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
         raise ValueError(f"labels must be below {classes}, as the model has {classes} classes; got {int(y.max())}")
     if logits.isnan().any(1).all():
         raise ValueError("the model must return numbers for clean images; got NaN for every one")
-    x, correct = data.float(torch.arange(min(batch_size, len(data)))), right(logits, y)
+    x, correct = data.float(torch.arange(min(batch_size, len(data)))), is_right(logits, y)
     remarks, connected = _gradient(model, x, y[: len(x)], correct[: len(x)])
     half = max(len(x) // 2, 1)
-    if _differ(answers(model, x), logits[: len(x)]):
+    if _differ(exact_logits(model, x), logits[: len(x)]):
         remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
-    elif _differ(answers(model, x[:half]), logits[:half]):
+    elif _differ(exact_logits(model, x[:half]), logits[:half]):
         remarks.append("the model's outputs depend on batch mates: a BatchNorm in train mode that cannot be reached?")
     if classes < 4:
         remarks.append(

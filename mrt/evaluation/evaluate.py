@@ -9,13 +9,13 @@ from mrt import checks
 from mrt.crafting.gradient import crafting
 from mrt.data.images import Data
 from mrt.evaluation import batteries, reliability
-from mrt.evaluation.battery import Battery, checked, sped
+from mrt.evaluation.battery import Battery, check_battery, with_fast
 from mrt.evaluation.clean_pass import pass_clean_images
 from mrt.evaluation.loop import Evaluation
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report
 from mrt.evaluation.store import Store
-from mrt.inputs import as_model, device_of, pixels
+from mrt.inputs import as_model, device_of, open_data
 from mrt.processes import processes
 from mrt.protocols import Fast, Model, Threat
 
@@ -57,23 +57,23 @@ def evaluate(
         raise ValueError(f"fast must be a Fast(...); got {fast!r}")
     expected = _entries(battery, threats, budget, fast)
     for entry in expected:
-        entry.made(pool)  # what is not installed, or misspelt, is refused before the model runs
-    early = reliability.note_unsearched(expected)
+        entry.build(pool)  # what is not installed, or misspelt, is refused before the model runs
+    early = reliability.name_unsearched(expected)
     f, remarks = as_model(model)
-    images, clipped = pixels(data)
+    images, clipped = open_data(data)
     images = images.to(device_of(f, device))
     reliability.warn_of(early)
     with processes() as team, crafting(f), Progress(progress and team.first) as bar:
-        first = team.gathered(pass_clean_images(f, images, batch_size))[0]
+        first = team.gather(pass_clean_images(f, images, batch_size))[0]
         entries = _entries(battery, threats, budget, fast, first.classes)
-        attacks = [entry.made(pool) for entry in entries]
+        attacks = [entry.build(pool) for entry in entries]
         evaluation = Evaluation(
             f, images, entries, attacks, pool, first, team, Store(out), cascade, batch_size, seed, bar, fast
         )
-        if team.gathered(evaluation.store.open(evaluation.config(), team.first))[0]:
+        if team.gather(evaluation.store.open(evaluation.config(), team.first))[0]:
             report = Report.load(evaluation.store.folder)
         else:
-            report = evaluation.report([*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
+            report = evaluation.run([*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
             report.warnings += reliability.find_doubts(report, evaluation)
             if team.first and out is not None:
                 report.save(out)
@@ -87,7 +87,7 @@ def _entries(
 ) -> Battery:
     """The battery that was asked for, its attacks run as `fast` says."""
     if isinstance(battery, str):
-        return sped(batteries.named(battery, threats, classes, budget), fast)
+        return with_fast(batteries.named(battery, threats, classes, budget), fast)
     if threats is not None or budget != 1:
         raise ValueError("threats= and budget= belong to a battery given by name; an Entry(...) holds its own")
-    return sped(checked(battery), fast)
+    return with_fast(check_battery(battery), fast)

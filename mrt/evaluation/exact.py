@@ -21,9 +21,9 @@ def exact() -> Iterator[None]:
     code and torch.compile read it, so both are set, the old one first, since it overwrites the new one.
     """
     holders: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
-    old = [(holder, _told(holder)) for holder in holders]
+    old = [(holder, _read_old_switch(holder)) for holder in holders]
     new = [(operation, operation.fp32_precision) for operation in _operations()]
-    products = _products()
+    products = _matmul_precision()
     try:
         for holder, allowed in old:
             if allowed:
@@ -36,14 +36,14 @@ def exact() -> Iterator[None]:
         for holder, allowed in old:
             if allowed:
                 holder.allow_tf32 = True
-        if products is not None and products != _products():  # "medium" is more than a switch can say
+        if products is not None and products != _matmul_precision():  # "medium" is more than a switch can say
             torch.set_float32_matmul_precision(products)
         for operation, precision in new:
             if operation.fp32_precision != precision:
                 operation.fp32_precision = precision
 
 
-def _told(holder: Any) -> bool | None:
+def _read_old_switch(holder: Any) -> bool | None:
     """The old switch; None where it cannot be read, since the caller set the new ones alone."""
     try:
         return bool(holder.allow_tf32)
@@ -51,7 +51,7 @@ def _told(holder: Any) -> bool | None:
         return None
 
 
-def _products() -> str | None:
+def _matmul_precision() -> str | None:
     """What torch.set_float32_matmul_precision was told; None where other switches contradict it."""
     try:
         return torch.get_float32_matmul_precision()

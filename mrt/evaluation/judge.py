@@ -15,11 +15,11 @@ from mrt.evaluation.exact import exact
 from mrt.hosts.hosted import Attempt, Hosted
 from mrt.hosts.hosted_motions import HostedSpatial
 from mrt.protocols import Attack, Model, Spatial, Threat
-from mrt.threats.projections import column
+from mrt.threats.projections import per_example
 from mrt.threats.radii import in_box
 
 
-class Counted(nn.Module):
+class CountedModel(nn.Module):
     """The user's model, for attacks: counts the images that pass through it and the gradients asked for. Where the
     model gives no gradient at all it gives zero ones, so that every attack at least runs."""
 
@@ -84,15 +84,15 @@ def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, del
         raise ValueError(f"an attack must return a tensor of the images' shape {tuple(x.shape)}; got {given}")
     x_adv = x_adv.detach().to(x)
     number, boxed = ~x_adv.flatten(1).isnan().any(1), in_box(x_adv)
-    safe = torch.where(column(number & boxed, x), x_adv, x)
+    safe = torch.where(per_example(number & boxed, x), x_adv, x)
     with crafting(model):  # an attack may have put it into another mode
-        logits = answers(model, safe)
-    wrong = ~right(logits, y) & number & boxed
+        logits = exact_logits(model, safe)
+    wrong = ~is_right(logits, y) & number & boxed
     inside = threat.contains(x, safe, delta) & number & boxed
     distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     if hasattr(threat, "distance"):
         far = threat.distance(x, safe).double()
-        far = torch.where(inside, far.clamp(max=radius(threat)), far)  # rounding beyond the radius
+        far = torch.where(inside, far.clamp(max=bound_of(threat)), far)  # rounding beyond the radius
         distance = torch.where(wrong, far, distance)
     loss = ce(logits, y, None).nan_to_num(torch.inf)
     faults = {"nan": ~number, "box": number & ~boxed, "outside": number & boxed & ~inside}
@@ -100,7 +100,7 @@ def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, del
     return Verdict(wrong & inside, distance, torch.where(inside, loss, -torch.inf), counts)
 
 
-def perform(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -> tuple[Attempt, Tensor | None]:
+def run_attack(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -> tuple[Attempt, Tensor | None]:
     """What the attack returned, and the delta where membership needs it."""
     if isinstance(attack, Hosted):
         return attack.attempt(model, x, y, rng=seeds), None
@@ -112,17 +112,17 @@ def perform(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -
     return Attempt(attack(model, x, y, rng=seeds), none), None
 
 
-def answers(model: Model, x: Tensor) -> Tensor:
+def exact_logits(model: Model, x: Tensor) -> Tensor:
     """Logits in float32, from arithmetic in float32, whatever autocast the caller is in."""
     with torch.no_grad(), exact(), torch.autocast(x.device.type, enabled=False):
         return checks.logits(model(x), x)
 
 
-def radius(threat: Threat) -> float:
+def bound_of(threat: Threat) -> float:
     """The one number that bounds its distances."""
     return float(getattr(threat, "eps", getattr(threat, "count", torch.inf)))
 
 
-def right(logits: Tensor, y: Tensor) -> Tensor:
+def is_right(logits: Tensor, y: Tensor) -> Tensor:
     """bool (N,): the largest logit is the label's. Where the model answers NaN it is not right."""
     return (logits.argmax(1) == y) & ~logits.isnan().any(1)

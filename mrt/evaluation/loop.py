@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from mrt.data.images import Data, Images, as_images
-from mrt.evaluation.battery import Battery, Entry, labels
+from mrt.evaluation.battery import Battery, Entry, name_entries
 from mrt.evaluation.clean_pass import CleanPass
 from mrt.evaluation.exact import JUDGED_IN
-from mrt.evaluation.judge import Counted, Verdict, answers, judge, perform
+from mrt.evaluation.judge import CountedModel, Verdict, exact_logits, judge, run_attack
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report
 from mrt.evaluation.report.results import Samples
@@ -48,7 +48,7 @@ class Evaluation:
     fast: Fast = field(default=Fast())
 
     def __post_init__(self) -> None:
-        self.labels = labels(self.battery)
+        self.labels = name_entries(self.battery)
         self.clean = self.first.correct
         self.standing = {column: self.clean.clone() for _, column in self.labels}
         self.worst = self.data.float(torch.arange(len(self.data))).cpu()
@@ -59,7 +59,7 @@ class Evaluation:
         return {
             "battery": [[label, identity(e)] for (label, _), e in zip(self.labels, self.battery, strict=True)],
             "data": fingerprint(self.data.x, self.data.y),
-            "model": fingerprint(*(state(self.model) or [self.first.predicted])),
+            "model": fingerprint(*(tensors_of(self.model) or [self.first.predicted])),
             "pool": None if self.pool is None else fingerprint(as_images(self.pool).x, as_images(self.pool).y),
             "versions": versions(),
             "cascade": self.cascade,
@@ -68,17 +68,17 @@ class Evaluation:
             "fast": repr(self.fast),
         }
 
-    def report(self, remarks: list[str], name: str | None) -> Report:
+    def run(self, remarks: list[str], name: str | None) -> Report:
         """Every attack in turn. `remarks` are warnings from before, `name` is the battery's."""
         told = {"data set": repr(self.data), "judged in": JUDGED_IN}
         report = Report(self.clean, self.worst, {"name": name} | self.config() | told, warnings=remarks)
         for number, (entry, (label, column)) in enumerate(zip(self.battery, self.labels, strict=True)):
             seen = self.standing[column] if self.cascade and not entry.distances else self.clean
-            outcomes = self._all(number, seen.nonzero().squeeze(1))
+            outcomes = self._attack_all(number, seen.nonzero().squeeze(1))
             broken, distance = torch.zeros_like(self.clean), torch.full((len(self.clean),), torch.inf).double()
             for outcome in outcomes:
                 broken[outcome.index], distance[outcome.index] = outcome.broken, outcome.distance
-                self._keep(outcome)
+                self._keep_worst(outcome)
             report.columns[label], report.masks[label], report.ran[label] = column, seen & ~broken, seen.clone()
             if hasattr(entry.threat, "distance"):
                 report.distances[label] = torch.where(self.clean, distance, 0.0)
@@ -86,9 +86,9 @@ class Evaluation:
             what = {
                 "attack": identity(entry.attack),
                 "threat": repr(entry.threat),
-                "closest": closest(self.attacks[number]),
+                "closest": seeks_closest(self.attacks[number]),
             }
-            report.info["attacks"][label] = what | total(outcomes)
+            report.info["attacks"][label] = what | sum_work(outcomes)
             report.info["threats"][column] = repr(entry.counts_for)
             report.info["radii"][column] = radii_of(entry.counts_for)
             self.standing[column] = self.standing[column] & ~broken
@@ -96,7 +96,7 @@ class Evaluation:
         report.warnings += self.first.warnings
         return report
 
-    def _all(self, number: int, rows: Tensor) -> list[Outcome]:
+    def _attack_all(self, number: int, rows: Tensor) -> list[Outcome]:
         """The attack on those examples, in batches that the processes share."""
         parts = [part for part in rows.split(self.batch_size) if len(part)]
         self.bar.attack(self.labels[number][0], number, len(self.battery), len(parts))
@@ -106,48 +106,52 @@ class Evaluation:
                 unit = f"{number:03d}-{j:05d}"
                 outcome = self.store.load(unit)
                 if outcome is None:
-                    outcome = self._one(number, part)
+                    outcome = self._attack_batch(number, part)
                     self.store.save(unit, outcome)
                 mine.append((j, outcome))
             self.bar.step()
-        gathered = [pair for pairs in self.team.gathered(mine) for pair in pairs]
+        gathered = [pair for pairs in self.team.gather(mine) for pair in pairs]
         return [outcome for _, outcome in sorted(gathered, key=lambda pair: pair[0])]
 
-    def _one(self, number: int, index: Tensor) -> Outcome:
+    def _attack_batch(self, number: int, index: Tensor) -> Outcome:
         """The attack on one batch, in all its runs, and what the judge says of it."""
         entry, began = self.battery[number], time.perf_counter()
         x, y = self.data.float(index), self.data.y[index.to(self.data.device)]
         tally = Tally(x)
-        seen = Counted(self.model, self.first.connected, self.bar.passed)
+        seen = CountedModel(self.model, self.first.connected, self.bar.passed)
         for run in range(entry.runs):
             at = torch.arange(len(x), device=x.device) if entry.distances else (~tally.broken).nonzero().squeeze(1)
             if not len(at):
                 break
-            attempt, delta = perform(
-                self.attacks[number], seen, x[at], y[at], seeds_of(entry, index[at.cpu()], self.seed, run).to(x.device)
+            attempt, delta = run_attack(
+                self.attacks[number],
+                seen,
+                x[at],
+                y[at],
+                entry_seeds(entry, index[at.cpu()], self.seed, run).to(x.device),
             )
             verdict = judge(self.model, entry.threat, x[at], y[at], attempt.found, delta)
-            tally.add(at, attempt, verdict, closest(self.attacks[number]))
+            tally.add(at, attempt, verdict, seeks_closest(self.attacks[number]))
         counts = tally.counts | {
             "failed": int((tally.failed & ~tally.broken).sum()),
             "forward": seen.forwards,
             "backward": seen.backwards,
         }
         counts["seconds"] = time.perf_counter() - began
-        kept = self._worth(index, tally)
+        kept = self._worth_keeping(index, tally)
         broken, distance = tally.broken.cpu(), tally.distance.cpu()
         return Outcome(
             index, broken, distance, kept, tally.image[kept].cpu(), tally.loss[kept].cpu(), counts, tally.why
         )
 
-    def _worth(self, index: Tensor, tally: Tally) -> Tensor:
+    def _worth_keeping(self, index: Tensor, tally: Tally) -> Tensor:
         """Positions whose image is the worst so far, and the first few broken ones, for the pictures."""
         loss, broken = self.known[0][index], self.known[1][index]
         better = beats(tally.loss.cpu(), tally.broken.cpu(), loss, broken)
         better[tally.broken.cpu().nonzero().squeeze(1)[:PICTURES]] = True
         return better.nonzero().squeeze(1)
 
-    def _keep(self, outcome: Outcome) -> None:
+    def _keep_worst(self, outcome: Outcome) -> None:
         """The worst image of each example: one that fools the model, then that of largest cross-entropy."""
         index, broken = outcome.index[outcome.kept], outcome.broken[outcome.kept]
         loss, known = self.known
@@ -160,7 +164,7 @@ class Evaluation:
         """The first broken examples, with their images."""
         index = torch.cat([o.index[o.kept[o.broken[o.kept]]] for o in outcomes] or [torch.zeros(0).long()])[:PICTURES]
         images = torch.cat([o.images[o.broken[o.kept]] for o in outcomes] or [self.worst[:0]])[:PICTURES]
-        said = answers(self.model, images.to(self.data.device)).argmax(1).cpu() if len(index) else index
+        said = exact_logits(self.model, images.to(self.data.device)).argmax(1).cpu() if len(index) else index
         return Samples(index, self.data.float(index).cpu(), images, self.data.y.cpu()[index], said)
 
 
@@ -196,24 +200,24 @@ def beats(loss: Tensor, broken: Tensor, other: Tensor, other_broken: Tensor) -> 
     return (broken & ~other_broken) | ((broken == other_broken) & (loss > other))
 
 
-def state(model: Model) -> list[Tensor]:
+def tensors_of(model: Model) -> list[Tensor]:
     """A module's parameters and buffers; of another callable nothing is known but its answers."""
     owner = getattr(model, "__self__", model)
     return list(owner.state_dict().values()) if isinstance(owner, torch.nn.Module) else []
 
 
-def seeds_of(entry: Entry, index: Tensor, seed: int, run: int = 0) -> Tensor:
+def entry_seeds(entry: Entry, index: Tensor, seed: int, run: int = 0) -> Tensor:
     """int64 seeds of those examples, for that run of that entry: the same whatever else is in the battery."""
     tag = zlib.crc32(f"{entry.name} {entry.threat!r}".encode())
-    return noise.fold(noise.of_index(index, seed, tag), run)
+    return noise.fold(noise.seeds_of_index(index, seed, tag), run)
 
 
-def closest(attack: Attack) -> bool:
+def seeks_closest(attack: Attack) -> bool:
     """Does it look for the closest point, rather than within a radius?"""
     return bool(getattr(attack, "minimal", False))
 
 
-def total(outcomes: list[Outcome]) -> dict[str, object]:
+def sum_work(outcomes: list[Outcome]) -> dict[str, object]:
     """Work and faults of an attack over all its batches."""
     sums: dict[str, object] = {}
     for name in ("forward", "backward", "seconds", "failed", *FAULTS):

@@ -10,7 +10,7 @@ from torch import Tensor
 from mrt.attacks.apgd import APGD
 from mrt.evaluation.battery import Battery, Entry, Foreign
 from mrt.evaluation.clean_pass import LEAST, SHARE
-from mrt.evaluation.judge import judge, perform
+from mrt.evaluation.judge import judge, run_attack
 from mrt.evaluation.loop import Evaluation
 from mrt.evaluation.report import Report
 from mrt.threats import L1, L2, Linf, noise
@@ -19,7 +19,7 @@ PROBED, QUERIES = 64, 300
 UNSEARCHED = "gradient masking was not looked for by a random search"
 
 
-def note_unsearched(battery: Battery) -> list[str]:
+def name_unsearched(battery: Battery) -> list[str]:
     """What can be said before an attack runs: a ball has none but gradient attacks of ours, and what would look for
     masking there is not installed. Of others' attacks only a run shows whether they need gradients."""
     threats = dict.fromkeys(entry.threat for entry in battery)
@@ -37,7 +37,7 @@ def _ours(attack: object) -> bool:
 def _no_square(threat: Linf | L2 | L1) -> str:
     """Why no random search can be made; empty where it can."""
     try:
-        _square(threat).made(None)
+        _square(threat).build(None)
     except ValueError as error:
         return f"{UNSEARCHED}: {error}"
     return ""
@@ -56,7 +56,7 @@ def find_doubts(report: Report, run: Evaluation) -> list[str]:
         if work["failed"]:
             lost = f"{work['failed']:.0f} of {int(report.ran[label].sum())} examples, which count as standing"
             remarks.append(f"{label} failed on {lost}: {work['why']}")
-    return remarks + run.team.gathered(_masking(report, run))[0]
+    return remarks + run.team.gather(_masking(report, run))[0]
 
 
 def _masking(report: Report, run: Evaluation) -> list[str]:
@@ -100,7 +100,7 @@ def _probed(run: Evaluation, entry: Entry, which: Tensor) -> int:
     if not len(index):
         return 0
     x, y = run.data.float(index), run.data.y[index.to(run.data.device)]
-    attempt, _ = perform(entry.made(None), run.model, x, y, noise.of_index(index, run.seed).to(x.device))
+    attempt, _ = run_attack(entry.build(None), run.model, x, y, noise.seeds_of_index(index, run.seed).to(x.device))
     return int(judge(run.model, entry.threat, x, y, attempt.found, None).broken.sum())
 
 

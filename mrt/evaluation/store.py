@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrt.records import written
+from mrt.records import write_file
 
 CONFIG, PARTS = "evaluation.json", "parts"
 FILES = ("arrays.npz", "index.html", "report.json")  # of a finished evaluation, in the order they are written
@@ -56,8 +56,8 @@ class Store:
                 raise ValueError(
                     f"{self.folder} holds an evaluation that differs in {', '.join(differ)}; choose another folder"
                 )
-        elif first:  # the others wait for the first in `gathered`
-            written(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+        elif first:  # the others wait for the first in `gather`
+            write_file(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
         return all((self.folder / name).is_file() for name in FILES)
 
     def load(self, unit: str) -> Outcome | None:
@@ -75,7 +75,7 @@ class Store:
         names = ("index", "broken", "distance", "kept", "images", "loss")
         arrays: dict[str, Any] = {name: getattr(outcome, name).numpy() for name in names}
         arrays["notes"] = np.array(json.dumps([outcome.counts, outcome.why]))
-        written(self.folder / PARTS / f"{unit}.npz", lambda file: np.savez(file, **arrays))
+        write_file(self.folder / PARTS / f"{unit}.npz", lambda file: np.savez(file, **arrays))
 
     def close(self) -> None:
         """The report is written: forget the parts."""

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from mrt import checks
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import margin
-from mrt.generators.generator import Generator, Made, Shape, wide
+from mrt.generators.generator import Generator, Made, Shape, at_least_float32
 from mrt.protocols import Ball, Model
 from mrt.threats import Linf
 from mrt.threats.projections import linf
@@ -67,15 +67,15 @@ class AdvGAN(Generator):
         """Both players' losses in one scalar: the generator's sees the discriminator as it is, the discriminator's sees
         x' as it is, so each descends its own."""
         made, x_adv = self.perturbed(x, threat)
-        grad, logits, _ = input_grad(f, x_adv, lambda z: margin(wide(z), y).clamp(max=0))
+        grad, logits, _ = input_grad(f, x_adv, lambda z: margin(at_least_float32(z), y).clamp(max=0))
         fool = (grad * x_adv).flatten(1).sum(1).mean()
         fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
         seen = functional_call(self.discriminator, fixed, (x_adv,))
         bound = threat.eps * math.sqrt(x[0].numel()) / 2
         size = torch.linalg.vector_norm(made.flatten(1), dim=1)
-        generator = -fool + self.gan * says(seen, True) + self.hinge * (size - bound).clamp(min=0).mean()
-        judge = says(self.discriminator(x), True) + says(self.discriminator(x_adv.detach()), False)
-        return Made(generator + judge, x_adv.detach(), cross_entropy(wide(logits), y))
+        generator = -fool + self.gan * answer_loss(seen, True) + self.hinge * (size - bound).clamp(min=0).mean()
+        judge = answer_loss(self.discriminator(x), True) + answer_loss(self.discriminator(x_adv.detach()), False)
+        return Made(generator + judge, x_adv.detach(), cross_entropy(at_least_float32(logits), y))
 
 
 class Residual(nn.Module):
@@ -93,6 +93,6 @@ class Residual(nn.Module):
         return grown
 
 
-def says(logits: Tensor, real: bool) -> Tensor:
+def answer_loss(logits: Tensor, real: bool) -> Tensor:
     """The discriminator's cross-entropy with that answer."""
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))

@@ -63,7 +63,7 @@ class GeneratorAttack:
             self.generator.check(task.x, task.goal.y, self.threat)
 
             def f(z: Tensor) -> Tensor:
-                return matching(self.generator, task.f(z))
+                return check_classes(self.generator, task.f(z))
 
             best = Best("broken")
             for draw in range(self.samples):
@@ -103,7 +103,7 @@ def fit_generator(
     if optimizer is not None:
         _need_own(optimizer, generator)
     size = min(checks.count("batch_size", batch_size), len(images))
-    ready(generator, model, images, threat, here)
+    check_compatible(generator, model, images, threat, here)
     optimizer, visits = optimizer or generator.optimizer(), torch.arange(0)
     with crafting(model) as f, Bar(progress, iterations) as bar:
         try:
@@ -113,7 +113,7 @@ def fit_generator(
                 if number == 0:
                     visits = order(len(images), seed=seed, epoch=epoch)
                 batch = gather(images, visits[number * size :][:size], seed=seed, epoch=epoch, device=here)
-                seeds = noise.of_index(batch.index, seed, epoch, GENERATE)
+                seeds = noise.seeds_of_index(batch.index, seed, epoch, GENERATE)
                 made = generator.objective(f, batch.x, batch.y, seeds, threat)
                 take_step(generator, optimizer, torch.autograd.grad(made.descent, list(generator.parameters())))
                 bar.update(i, made.loss)
@@ -122,15 +122,15 @@ def fit_generator(
     return attack
 
 
-def ready(generator: Generator, model: Model, images: Images, threat: Ball, device: torch.device) -> None:
+def check_compatible(generator: Generator, model: Model, images: Images, threat: Ball, device: torch.device) -> None:
     """ValueError unless generator, model and data go together."""
     batch = gather(images, torch.arange(1), seed=0, epoch=0, device=device)
     generator.check(batch.x, images.y, threat)
     with torch.no_grad(), crafting(model) as f:
-        matching(generator, checks.logits(f(batch.x), batch.x))
+        check_classes(generator, checks.logits(f(batch.x), batch.x))
 
 
-def matching(generator: Generator, logits: Tensor) -> Tensor:
+def check_classes(generator: Generator, logits: Tensor) -> Tensor:
     """The logits, if they are of the generator's classes."""
     if logits.shape[1] != generator.classes:
         raise ValueError(f"this generator was made for {generator.classes} classes; the model has {logits.shape[1]}")

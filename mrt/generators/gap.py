@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.generators.generator import Generator, Made, Shape, rising
+from mrt.generators.generator import Generator, Made, Shape, ascend_loss
 from mrt.generators.unet import UNet
 from mrt.protocols import Ball, Model
 from mrt.threats import Linf
-from mrt.threats.projections import column
+from mrt.threats.projections import per_example
 
 
 class GAP(Generator):
@@ -29,9 +29,9 @@ class GAP(Generator):
         return torch.optim.Adam(self.parameters(), lr=2e-4, betas=(0.5, 0.999))
 
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
-        x_adv: Tensor = (x + column(threat.eps, x) * self.net(x, None, y)).clamp(0, 1)
+        x_adv: Tensor = (x + per_example(threat.eps, x) * self.net(x, None, y)).clamp(0, 1)
         return x_adv
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
-        made = rising(f, self.craft(f, x, y, seeds, threat), y)
+        made = ascend_loss(f, self.craft(f, x, y, seeds, threat), y)
         return made._replace(descent=made.descent / made.loss.clamp(min=1e-12))  # d log CE = d CE / CE

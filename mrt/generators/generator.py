@@ -92,16 +92,16 @@ class Generator(nn.Module):
 
 def slope(f: Model, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """d CE / d x_adv, and CE (N,), of each example: one pass forward and one back to the image."""
-    grad, _, loss = input_grad(f, x_adv, lambda logits: cross_entropy(wide(logits), y, reduction="none"))
+    grad, _, loss = input_grad(f, x_adv, lambda logits: cross_entropy(at_least_float32(logits), y, reduction="none"))
     return grad, loss
 
 
-def wide(logits: Tensor) -> Tensor:
+def at_least_float32(logits: Tensor) -> Tensor:
     """In float32 at least, whatever the classifier ran in."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def rising(f: Model, x_adv: Tensor, y: Tensor, cost: Tensor | float = 0.0) -> Made:
+def ascend_loss(f: Model, x_adv: Tensor, y: Tensor, cost: Tensor | float = 0.0) -> Made:
     """Ascend the mean CE(f(x_adv), y), in whatever x_adv depends on, less a cost."""
     grad, loss = slope(f, x_adv, y)
     return Made(cost - (grad * x_adv).flatten(1).sum(1).mean(), x_adv.detach(), loss.mean())
@@ -118,7 +118,7 @@ def take_step(
     parameters = list(generator.parameters())
     kept = [b for b in generator.buffers() if b.is_floating_point()]
     held = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, grads, strict=True)]
-    together = mean_of([*held, *kept], mean)
+    together = mean_over_processes([*held, *kept], mean)
     for parameter, grad in zip(parameters, together, strict=False):
         parameter.grad = grad
     for buffer, value in zip(kept, together[len(parameters) :], strict=True):
@@ -132,7 +132,7 @@ def take_step(
 
 
 @torch.no_grad()
-def mean_of(tensors: Sequence[Tensor], mean: Callable[[Tensor], Tensor]) -> list[Tensor]:
+def mean_over_processes(tensors: Sequence[Tensor], mean: Callable[[Tensor], Tensor]) -> list[Tensor]:
     """Each tensor's mean over processes, in one message."""
     flat = mean(torch.cat([t.flatten() for t in tensors]))
     parts = flat.split([t.numel() for t in tensors])

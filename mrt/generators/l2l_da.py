@@ -12,7 +12,7 @@ from mrt.generators.generator import Generator, Made, Shape, slope
 from mrt.generators.unet import LATENT, UNet
 from mrt.protocols import Ball, Model
 from mrt.threats import Linf, noise
-from mrt.threats.projections import column, linf
+from mrt.threats.projections import linf, per_example
 
 Normalise = Literal["channel", "image", "none"]
 TINY = 1e-15
@@ -92,7 +92,7 @@ class L2LGenerator(Generator):
     def move(self, x: Tensor, grad: Tensor, delta: Tensor, z: Tensor, y: Tensor, threat: Ball) -> tuple[Tensor, Tensor]:
         """One step: the next delta, which the box does not clip, and x', which it does."""
         planes = [x, self.normalised(grad), *([delta] if self.see_delta else [])]
-        moved = delta + self.step * column(threat.eps, x) * self.net(torch.cat(planes, 1), z, y)
+        moved = delta + self.step * per_example(threat.eps, x) * self.net(torch.cat(planes, 1), z, y)
         delta = linf(moved, threat.eps)
         return delta, (x + delta).clamp(0, 1)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
 from mrt import checks
-from mrt.generators.generator import Generator, Made, Shape, rising
+from mrt.generators.generator import Generator, Made, Shape, ascend_loss
 from mrt.protocols import Ball, Model
 from mrt.threats import noise
 from mrt.threats.differentiable import onto
@@ -72,4 +72,4 @@ class MNGNoise(Generator):
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
         """Adversarial noise training's (Rusak et al. 2020): ascend the loss on noisy images. In MNG-AC the generator
         descends another one, that of the classifier after a step on them: `strategies.mng_ac`."""
-        return rising(f, self.craft(f, x, y, seeds, threat), y)
+        return ascend_loss(f, self.craft(f, x, y, seeds, threat), y)

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot, relu, softmax
 
 from mrt import checks
 from mrt.crafting.gradient import input_grad
-from mrt.generators.generator import Generator, Made, Shape, rising, wide
+from mrt.generators.generator import Generator, Made, Shape, ascend_loss, at_least_float32
 from mrt.protocols import Ball, Model
 
 GradNorm = Literal["none", "l2"]
@@ -95,29 +95,29 @@ class PGNGenerator(Generator):
 
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
         """x' of any length: the attack projects it."""
-        return self.applied(x, self.seen(f, x, y), y)[1]
+        return self.perturb_image(x, self.gradient_image(f, x, y), y)[1]
 
-    def applied(self, x: Tensor, grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def perturb_image(self, x: Tensor, grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """G, and x'."""
         made = self(x, grad, y)
         return made, (torch.tanh(torch.atanh((2 * x - 1).clamp(-EDGE, EDGE)) + made) + 1) / 2
 
-    def seen(self, f: Model, x: Tensor, y: Tensor) -> Tensor:
+    def gradient_image(self, f: Model, x: Tensor, y: Tensor) -> Tensor:
         """The gradient image: d softmax(f(x))_y / dx, a constant."""
-        grad, _, _ = input_grad(f, x, lambda logits: softmax(wide(logits), 1).gather(1, y[:, None])[:, 0])
+        grad, _, _ = input_grad(f, x, lambda logits: softmax(at_least_float32(logits), 1).gather(1, y[:, None])[:, 0])
         if self.grad_norm == "none":
             return grad
         unit: Tensor = grad / (torch.linalg.vector_norm(grad, dim=(1, 2, 3), keepdim=True) + 1e-12)
         return unit
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
-        return self.penalised(f, x, self.seen(f, x, y), y)
+        return self.penalised(f, x, self.gradient_image(f, x, y), y)
 
     def penalised(self, f: Model, x: Tensor, grad: Tensor, y: Tensor) -> Made:
         """- CE(f(x'), y) + penalty |x' - x|^2, a sum over the entries of an image and a mean over images."""
-        made, x_adv = self.applied(x, grad, y)
+        made, x_adv = self.perturb_image(x, grad, y)
         cost = (x_adv - x if self.space == "image" else made).square().flatten(1).sum(1).mean()
-        return rising(f, x_adv, y, self.penalty * cost)
+        return ascend_loss(f, x_adv, y, self.penalty * cost)
 
 
 def _ordered(shown: dict[str, Tensor]) -> list[tuple[str, Tensor]]:

@@ -24,14 +24,14 @@ from mrt.data.images import Data
 from mrt.hosts.starting_points import starting_points
 from mrt.inputs import as_model
 from mrt.protocols import Model, Rng, Threat
-from mrt.threats.projections import column
+from mrt.threats.projections import per_example
 
 CALLS = 1_000_000  # of the model in one run: far beyond any published budget, so a host that gets there never ends
 LISTED = 20  # names in a message
 SAME = 1e-6  # a pixel that differs by less came back from another number format
 
 
-class Seen(nn.Module):
+class ModelForHost(nn.Module):
     """The model as a host may see it: a module in eval mode that takes any float type and layout, returns float32, and
     whose gradients are contiguous."""
 
@@ -61,7 +61,7 @@ def host_seed(seeds: Tensor) -> int:
 
 
 @contextmanager
-def contained(seed: int) -> Iterator[None]:
+def isolate_globals(seed: int) -> Iterator[None]:
     """Python's, numpy's and torch's global generators start from `seed` inside, every RandomState made without a seed
     follows from it, the host's own warnings are not shown, and afterwards those generators and the trace function are
     what they were."""
@@ -133,7 +133,7 @@ class Hosted(ABC):
             lost = f"{int(attempt.failed.sum())} of {len(x)} examples"
             warnings.warn(f"{self!r} failed on {lost}, which count as still standing: {attempt.why}", stacklevel=2)
         with torch.inference_mode(False), torch.no_grad():
-            return self._within(x.detach().clone(), attempt.found)
+            return self._bring_within(x.detach().clone(), attempt.found)
 
     def attempt(
         self,
@@ -156,12 +156,12 @@ class Hosted(ABC):
                 task, failed = replace(task, start=points), ~ready
             found, why = task.x.clone(), "nothing misclassified to start from" if failed.any() else ""
             rows, empty = (~failed).nonzero().squeeze(1), Counter[str]()
-            for part, answer in self._survive(task, rows, Seen(task.f)):
+            for part, answer in self._run_halving(task, rows, ModelForHost(task.f)):
                 if isinstance(answer, Exception):
                     failed[part], why = True, f"{type(answer).__name__}: {answer}".strip(": ").splitlines()[0]
                 else:
-                    found[part] = self._clean(task.at(part), answer, empty)
-            return Attempt(found if self.minimal else self._within(task.x, found), failed, why, empty)
+                    found[part] = self._without_failures(task.at(part), answer, empty)
+            return Attempt(found if self.minimal else self._bring_within(task.x, found), failed, why, empty)
 
     @property
     @abstractmethod
@@ -179,22 +179,24 @@ class Hosted(ABC):
         """Can it aim at a class?"""
 
     @abstractmethod
-    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+    def run(self, seen: ModelForHost, task: Task[Threat]) -> Tensor:
         """The host's answer for a batch; its own exceptions pass."""
 
-    def _within(self, x: Tensor, found: Tensor) -> Tensor:
+    def _bring_within(self, x: Tensor, found: Tensor) -> Tensor:
         """`found` where the threat contains it, else its projection."""
-        inside = column(self.threat.contains(x, found), x)
+        inside = per_example(self.threat.contains(x, found), x)
         return torch.where(inside, found, self.threat.apply(x, self.threat.project(found - x, x)))
 
-    def _survive(self, task: Task[Threat], rows: Tensor, seen: Seen) -> Iterator[tuple[Tensor, Tensor | Exception]]:
+    def _run_halving(
+        self, task: Task[Threat], rows: Tensor, seen: ModelForHost
+    ) -> Iterator[tuple[Tensor, Tensor | Exception]]:
         """(rows, the host's answer) for all of them, or (one row, what the host raised on it)."""
         if not len(rows):
             return
         part = task.at(rows)
         part = replace(part, x=part.x.contiguous())
         try:
-            with torch.enable_grad(), contained(host_seed(part.seeds)):
+            with torch.enable_grad(), isolate_globals(host_seed(part.seeds)):
                 answer = self.run(seen, part)
             yield rows, answer.detach().to(task.x)
         except Exception as error:
@@ -204,41 +206,41 @@ class Hosted(ABC):
                 yield rows, error
                 return
             middle = len(rows) // 2
-            yield from self._survive(task, rows[:middle], seen)
-            yield from self._survive(task, rows[middle:], seen)
+            yield from self._run_halving(task, rows[:middle], seen)
+            yield from self._run_halving(task, rows[middle:], seen)
 
-    def _clean(self, task: Task[Threat], answer: Tensor, empty: Counter[str]) -> Tensor:
+    def _without_failures(self, task: Task[Threat], answer: Tensor, empty: Counter[str]) -> Tensor:
         """The answer without what is no answer: NaN, changes below the number format unless they are what fools, and,
         from a search for the closest point, whatever is not misclassified or is the black image that stands for
         failure."""
         x = task.x
         finite = answer.flatten(1).isfinite().all(1)
         empty["nan"] += int((~finite).sum())
-        raw = torch.where(column(finite, x), answer, x).clamp(0, 1)
+        raw = torch.where(per_example(finite, x), answer, x).clamp(0, 1)
         found = torch.where((raw - x).abs() < SAME, x, raw)
         if not self.minimal:
             return found
         black = (found == 0).flatten(1).all(1) & (x != 0).flatten(1).any(1)
         empty["black"] += int(black.sum())
         fools, raw_fools = (task.goal.reached(task.f(image)) & ~black for image in (found, raw))
-        return torch.where(column(fools, x), found, torch.where(column(raw_fools, x), raw, x))
+        return torch.where(per_example(fools, x), found, torch.where(per_example(raw_fools, x), raw, x))
 
     def __repr__(self) -> str:
-        return written(self)
+        return call_text(self)
 
 
-def written(attack: Any) -> str:
+def call_text(attack: Any) -> str:
     """The call that makes it again."""
     settings = "".join(f", {key}={value!r}" for key, value in attack.settings)
     return f"{type(attack).__module__.split('.')[0]}.attack({attack.name!r}, {attack.threat!r}{settings})"
 
 
-def settled(given: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+def settings_tuple(given: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Keyword settings as a hashable value, in a fixed order."""
     return tuple(sorted((key, tuple(v) if isinstance(v, list) else v) for key, v in given.items()))
 
 
-def guess(name: str, allowed: list[str]) -> str:
+def suggest(name: str, allowed: list[str]) -> str:
     """A message part for a misspelt name: what may have been meant, and what there is."""
     import difflib
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from mrt.attacks.spatial import moved
+from mrt.attacks.spatial import apply_motion
 from mrt.crafting.losses import margin
 from mrt.crafting.task import Task, open_task
-from mrt.hosts.hosted import Seen, contained, host_seed, written
+from mrt.hosts.hosted import ModelForHost, call_text, host_seed, isolate_globals
 from mrt.inputs import as_model
 from mrt.protocols import Model, Rng
 from mrt.threats import RotationTranslation
@@ -38,19 +38,19 @@ class HostedSpatial(ABC):
     ) -> Tensor:
         if target is not None or start is not None:
             raise ValueError(f"{self!r} takes no target and no start")
-        return moved(self.threat, x, self.search(model, x, y, rng=rng))
+        return apply_motion(self.threat, x, self.search(model, x, y, rng=rng))
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
         """(N, 3), the motion that the host chose for each example, zero where it found none."""
         model, _ = as_model(model)
         with open_task(self.threat, margin, (model, x, y, None, rng, None)) as task:
-            seen = Seen(task.f)
-            with contained(host_seed(task.seeds)):
+            seen = ModelForHost(task.f)
+            with isolate_globals(host_seed(task.seeds)):
                 return self.threat.project(self.propose(seen, task).to(task.x), task.x)
 
     @abstractmethod
-    def propose(self, seen: Seen, task: Task[RotationTranslation]) -> Tensor:
+    def propose(self, seen: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
         """(N, 3) in our convention."""
 
     def __repr__(self) -> str:
-        return written(self)
+        return call_text(self)

@@ -15,7 +15,7 @@ from mrt.protocols import Attack, Fast, Model, Rng
 from mrt.threats import noise
 
 
-def masked(
+def attack_masked(
     attack: Attack, model: Model, x: Tensor, y: Tensor, mask: Tensor, *, target: Tensor | None = None, rng: Rng = None
 ) -> Tensor:
     """The attack's x_adv where only the entries of `mask` (bool, the shape of x) may differ from x.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mrt.threats.projections import column
+from mrt.threats.projections import per_example
 
 ROWS = 4096
 ROUNDING = 1e-5  # of the range: images this far outside it are a conversion's rounding
@@ -22,7 +22,7 @@ class Range:
     width: float
 
     @staticmethod
-    def of(low: Tensor, high: Tensor) -> Range:
+    def between(low: Tensor, high: Tensor) -> Range:
         """Between bounds that broadcast to an image."""
         widths = (high.double() - low.double()).expand(torch.broadcast_shapes(low.shape, high.shape)).flatten()
         width = float(widths[0])
@@ -33,29 +33,29 @@ class Range:
             )
         return Range(low.double(), width)
 
-    def unit(self, x: Tensor) -> Tensor:
+    def to_unit(self, x: Tensor) -> Tensor:
         """x in [0, 1], float32."""
         unit, low = torch.empty_like(x, dtype=torch.float32), self.low.to(x.device)
         for part, target in zip(x.split(ROWS), unit.split(ROWS), strict=True):  # doubles of a whole data set are large
             scaled = (part.double() - low).div_(self.width)
             if not ((scaled >= -ROUNDING) & (scaled <= 1 + ROUNDING)).all():  # NaN fails the comparison
                 least, largest = (f"{float(v):g}" for v in torch.aminmax(x))
-                told = f"({self.told}), without NaN; got values from {least} to {largest}"
+                told = f"({self.description}), without NaN; got values from {least} to {largest}"
                 raise ValueError(f"images must lie within their bounds {told}")
             target.copy_(scaled.clamp_(0, 1))
         return unit
 
-    def raw(self, unit: Tensor) -> Tensor:
+    def from_unit(self, unit: Tensor) -> Tensor:
         """Images in [0, 1] as they are here, differentiable."""
         return unit * self.width + self.low.to(unit)
 
-    def back(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None = None) -> Tensor:
+    def carry_back(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None = None) -> Tensor:
         """x moved as unit_adv is from unit. Each entry is rounded towards x, so that rounding lengthens no perturbation
         in any norm; where `gauge` (N,) is above 1, the perturbation is divided by it."""
         start = x.double()
         delta = (unit_adv.double() - unit.double()) * self.width
         if gauge is not None:
-            delta /= column(gauge.double().clamp(min=1), delta)
+            delta /= per_example(gauge.double().clamp(min=1), delta)
         low = self.low.to(x.device)
         aim = torch.minimum(torch.maximum(start + delta, low), low + self.width)
         moved = aim.to(x.dtype)
@@ -63,7 +63,7 @@ class Range:
         return torch.where(beyond, torch.nextafter(moved, x), moved)
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """For messages."""
         low, high = (float(v) for v in torch.aminmax(self.low))
         return f"{low:g} to {high + self.width:g}"

@@ -12,7 +12,7 @@ from torch import Tensor
 from mrt.crafting.task import Task
 from mrt.data.images import Data, as_images
 from mrt.threats import noise
-from mrt.threats.projections import column
+from mrt.threats.projections import per_example
 
 SHARES, DRAWS = tuple(i / 12 for i in range(1, 13)), 3  # of pixels in salt-and-pepper starts
 
@@ -28,7 +28,7 @@ def starting_points(task: Task[Any], pool: Data | None) -> tuple[Tensor, Tensor]
         offers.append(_nearest(task, pool))
     for point in itertools.chain(offers, _salt_and_pepper(task)):
         new = ~ready & task.goal.reached(task.f(point))
-        points, ready = torch.where(column(new, points), point, points), ready | new
+        points, ready = torch.where(per_example(new, points), point, points), ready | new
         if ready.all():
             break
     return points, ready
@@ -47,7 +47,7 @@ def _nearest(task: Task[Any], pool: Data, batch: int = 256) -> Tensor:
         wrong = (y[:, None] != label) if task.goal.target is None else (y[:, None] == label)
         distance = torch.cdist(task.x.flatten(1), x.flatten(1)).masked_fill(~(wrong & right), torch.inf)
         closest, which = distance.min(1)
-        nearest = torch.where(column(closest < best, x), x[which], nearest)
+        nearest = torch.where(per_example(closest < best, x), x[which], nearest)
         best = torch.minimum(best, closest)
     return nearest
 

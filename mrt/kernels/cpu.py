@@ -33,12 +33,12 @@ def library() -> ctypes.CDLL | None:
     try:
         if not compiler:
             raise OSError("there is no c++, g++ or clang++, and CXX names none")
-        built = _built(compiler)
+        built = _build(compiler)
         try:
             return ctypes.CDLL(str(built))
         except OSError:  # what was kept is broken
             built.unlink()
-            return ctypes.CDLL(str(_built(compiler)))
+            return ctypes.CDLL(str(_build(compiler)))
     except (OSError, subprocess.CalledProcessError) as error:
         said = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         warnings.warn(
@@ -49,7 +49,7 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _built(compiler: list[str]) -> Path:
+def _build(compiler: list[str]) -> Path:
     """The library's file, compiled if it is not there yet."""
     processor = Path("/proc/cpuinfo").read_bytes() if Path("/proc/cpuinfo").exists() else b""
     features = [line for line in processor.splitlines() if line.startswith((b"flags", b"Features"))][:1]
@@ -58,12 +58,12 @@ def _built(compiler: list[str]) -> Path:
     name = f"rows-{hashlib.sha256(b'|'.join(made_from)).hexdigest()[:16]}.so"
     try:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mrt-robust"
-        return _in(home, name, compiler)
+        return _build_in(home, name, compiler)
     except (OSError, RuntimeError):  # there is no home, or nothing can be written there
-        return _in(Path(tempfile.mkdtemp()), name, compiler)
+        return _build_in(Path(tempfile.mkdtemp()), name, compiler)
 
 
-def _in(folder: Path, name: str, compiler: list[str]) -> Path:
+def _build_in(folder: Path, name: str, compiler: list[str]) -> Path:
     """The library of that name in the folder; moved there when complete, since others may be building it too."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / name).exists():

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from mrt import checks
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
-from mrt.strategies.adversaries import Adversary, adversary, check, crafted
+from mrt.strategies.adversaries import Adversary, adversary, check_strategy, craft
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Adversarial:
     clean: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threat")
+        check_strategy(self, "threat")
         checks.number("clean", self.clean)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         attack = adversary(self.threat, self.steps, self.bn, step.fast)
-        loss = cross_entropy(model(crafted(attack, 0, model, x, y, step)), y)
+        loss = cross_entropy(model(craft(attack, 0, model, x, y, step)), y)
         return loss + self.clean * cross_entropy(model(x), y) if self.clean else loss

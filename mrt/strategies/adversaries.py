@@ -42,7 +42,7 @@ def adversary(given: Adversary, steps: int, bn: BatchNormMode = "eval", fast: Fa
     raise ValueError(f"there is no attack to train with for {given!r}; give the attack itself")
 
 
-def check(strategy: Any, name: str) -> None:
+def check_strategy(strategy: Any, name: str) -> None:
     """`strategy.<name>` (one threat or attack, or a tuple of them), `steps` and `bn` are what they should be."""
     given = getattr(strategy, name)
     if name == "threats":
@@ -57,22 +57,22 @@ def check(strategy: Any, name: str) -> None:
         adversary(one, strategy.steps, strategy.bn)
 
 
-def attacks(strategy: Any, step: Step) -> list[Attack]:
+def attacks_of(strategy: Any, step: Step) -> list[Attack]:
     """One for each of `strategy.threats`."""
     return [adversary(given, strategy.steps, strategy.bn, step.fast) for given in strategy.threats]
 
 
-def crafted(attack: Attack, number: int, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+def craft(attack: Attack, number: int, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
     """The attack's examples, with noise of their own for each `number`."""
     return attack(model, x, y, rng=noise.fold(step.seeds, number))
 
 
-def crafted_by_all(strategy: Any, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> list[Tensor]:
+def craft_all(strategy: Any, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> list[Tensor]:
     """A batch for each of `strategy.threats`, all against the same model."""
-    return [crafted(attack, j, model, x, y, step) for j, attack in enumerate(attacks(strategy, step))]
+    return [craft(attack, j, model, x, y, step) for j, attack in enumerate(attacks_of(strategy, step))]
 
 
-def worst(batches: list[Tensor], model: nn.Module, y: Tensor, strategy: Any, step: Step) -> Tensor:
+def worst_of(batches: list[Tensor], model: nn.Module, y: Tensor, strategy: Any, step: Step) -> Tensor:
     """Per example the one of largest cross-entropy, in the mode that the attacks saw the model in."""
     with torch.no_grad(), crafting(model, bn=strategy.bn, fast=step.fast) as f:
         losses = torch.stack([cross_entropy(f(x_adv).float(), y, reduction="none") for x_adv in batches])

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
-from mrt.strategies.adversaries import Adversary, attacks, check, crafted
+from mrt.strategies.adversaries import Adversary, attacks_of, check_strategy, craft
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Alternate:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threats")
+        check_strategy(self, "threats")
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         number = step.index % len(self.threats)
-        return cross_entropy(model(crafted(attacks(self, step)[number], number, model, x, y, step)), y)
+        return cross_entropy(model(craft(attacks_of(self, step)[number], number, model, x, y, step)), y)

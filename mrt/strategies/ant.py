@@ -14,7 +14,7 @@ from mrt.attacks.iterative import need_ball
 from mrt.crafting.gradient import crafting
 from mrt.generators import MNGNoise
 from mrt.protocols import Ball, Step
-from mrt.strategies.learner import Learner, made, made_for
+from mrt.strategies.learner import Learner, make_optimizer, shape_and_classes
 from mrt.threats import L1, L2, Linf, noise
 
 
@@ -36,8 +36,8 @@ class ANT:
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> Noisy:
         how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
-        generator = MNGNoise(*made_for(model, x, y), **how).to(x.device)
-        return Noisy(self, generator, made("adam", generator, self.generator_lr))
+        generator = MNGNoise(*shape_and_classes(model, x, y), **how).to(x.device)
+        return Noisy(self, generator, make_optimizer("adam", generator, self.generator_lr))
 
 
 class Noisy(Learner):

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from mrt import checks
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
-from mrt.strategies.adversaries import Adversary, attacks, check, crafted, crafted_by_all
+from mrt.strategies.adversaries import Adversary, attacks_of, check_strategy, craft, craft_all
 
 How = Literal["mean", "concatenate", "sequential"]
 
@@ -33,14 +33,14 @@ class Average:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threats")
+        check_strategy(self, "threats")
         checks.choice("how", self.how, get_args(How))
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor | Iterator[Tensor]:
         if self.how == "sequential":  # a generator: each is made when it is asked for
-            each = enumerate(attacks(self, step))
-            return (cross_entropy(model(crafted(attack, j, model, x, y, step)), y) for j, attack in each)
-        batches = crafted_by_all(self, model, x, y, step)
+            each = enumerate(attacks_of(self, step))
+            return (cross_entropy(model(craft(attack, j, model, x, y, step)), y) for j, attack in each)
+        batches = craft_all(self, model, x, y, step)
         if self.how == "concatenate":
             return cross_entropy(model(torch.cat(batches)), y.repeat(len(batches)))
         return torch.stack([cross_entropy(model(x_adv), y) for x_adv in batches]).mean()

@@ -14,7 +14,7 @@ from mrt.crafting.gradient import crafting
 from mrt.generators import L2LGenerator
 from mrt.generators.l2l_da import Normalise
 from mrt.protocols import Step
-from mrt.strategies.learner import Learner, Optimizer, made, made_for
+from mrt.strategies.learner import Learner, Optimizer, make_optimizer, shape_and_classes
 from mrt.threats import Linf
 
 
@@ -82,9 +82,11 @@ class L2LDA:
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> LearningToLearn:
         names = ("width", "steps", "step", "diversity", "recursive", "latent", "see_delta", "labels", "normalise")
         how: dict[str, Any] = {name: getattr(self, name) for name in (*names, "deeper")}
-        generator = L2LGenerator(*made_for(model, x, y), **how).to(x.device)
+        generator = L2LGenerator(*shape_and_classes(model, x, y), **how).to(x.device)
         decay = {"momentum": 0.9, "weight_decay": 1e-5} if self.generator_optimizer == "sgd" else {}
-        return LearningToLearn(self, generator, made(self.generator_optimizer, generator, self.generator_lr, **decay))
+        return LearningToLearn(
+            self, generator, make_optimizer(self.generator_optimizer, generator, self.generator_lr, **decay)
+        )
 
 
 class LearningToLearn(Learner):

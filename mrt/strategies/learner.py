@@ -40,14 +40,14 @@ class Learner(nn.Module):
         self.optimizer.load_state_dict(state)
 
 
-def made(kind: Optimizer, generator: Generator, lr: float, **more: float) -> torch.optim.Optimizer:
+def make_optimizer(kind: Optimizer, generator: Generator, lr: float, **more: float) -> torch.optim.Optimizer:
     """An optimizer for the generator."""
     make: Any = torch.optim.SGD if kind == "sgd" else torch.optim.Adam
     optimizer: torch.optim.Optimizer = make(generator.parameters(), lr=lr, **more)
     return optimizer
 
 
-def made_for(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Shape, int]:
+def shape_and_classes(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Shape, int]:
     """The shape of the images and the number of classes that a generator must be made for."""
     with torch.no_grad(), crafting(model) as f:
         classes = checks.logits(f(x[:1]), x[:1]).shape[1]

@@ -15,11 +15,11 @@ from mrt import checks
 from mrt.attacks import PGD, SLIDE
 from mrt.crafting.gradient import BatchNormMode
 from mrt.generators import MNGNoise
-from mrt.generators.generator import mean_of
+from mrt.generators.generator import mean_over_processes
 from mrt.protocols import Attack, Ball, Step
-from mrt.strategies.adversaries import Adversary, attacks, check, crafted
-from mrt.strategies.learner import Learner, Optimizer, made, made_for
-from mrt.strategies.sampled import drawn
+from mrt.strategies.adversaries import Adversary, attacks_of, check_strategy, craft
+from mrt.strategies.learner import Learner, Optimizer, make_optimizer, shape_and_classes
+from mrt.strategies.sampled import draw_index
 from mrt.threats import L1, L2, Linf, noise
 from mrt.threats.differentiable import onto
 
@@ -54,7 +54,7 @@ class MNGAC:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threats")
+        check_strategy(self, "threats")
         checks.choice("noise", self.noise, get_args(Kind))
         checks.choice("generator_optimizer", self.generator_optimizer, get_args(Optimizer))
         checks.count("width", self.width)
@@ -96,9 +96,9 @@ class MNGAC:
             raise ValueError("MNGAC cannot look ahead of an nn.DataParallel; give its .module, and use torchrun")
         how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
         how |= {"rescale": self.rescale, "squash": self.squash}
-        generator = MNGNoise(*made_for(model, x, y), **how).to(x.device)
+        generator = MNGNoise(*shape_and_classes(model, x, y), **how).to(x.device)
         decay = {"momentum": 0.9, "weight_decay": 5e-4} if self.generator_optimizer == "sgd" else {}
-        return MetaNoise(self, generator, made(self.generator_optimizer, generator, 1.0, **decay))
+        return MetaNoise(self, generator, make_optimizer(self.generator_optimizer, generator, 1.0, **decay))
 
 
 class MetaNoise(Learner):
@@ -110,8 +110,8 @@ class MetaNoise(Learner):
 
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         s = self.settings
-        number = drawn(torch.ones(len(s.threats)), step)
-        x_adv = crafted(attacks(s, step)[number], number, model, x, y, step)
+        number = draw_index(torch.ones(len(s.threats)), step)
+        x_adv = craft(attacks_of(s, step)[number], number, model, x, y, step)
         ball = s.ball(number)
         if s.noise == "learned":
             for group in self.optimizer.param_groups:
@@ -149,9 +149,9 @@ class MetaNoise(Learner):
         x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, LOOK))
         how: dict[str, Any] = {"materialize_grads": True}  # zeros for weights that this network does not use
         inner = torch.autograd.grad(loss_at(theta, x_aug), list(theta.values()), create_graph=True, **how)
-        taken = mean_of(inner, step.mean)
+        taken = mean_over_processes(inner, step.mean)
         ahead = {n: (p - rate * g).detach().requires_grad_() for (n, p), g in zip(theta.items(), taken, strict=True)}
-        outer = mean_of(torch.autograd.grad(loss_at(ahead, x_adv), list(ahead.values()), **how), step.mean)
+        outer = mean_over_processes(torch.autograd.grad(loss_at(ahead, x_adv), list(ahead.values()), **how), step.mean)
         moved = torch.stack([(g * v).sum() for g, v in zip(inner, outer, strict=True)]).sum()
         return torch.autograd.grad(-rate * moved, list(self.generator.parameters()))
 

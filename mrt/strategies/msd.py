@@ -12,7 +12,7 @@ from mrt.attacks import MSD
 from mrt.attacks.sparsity import Keep
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Attack, Ball, Step
-from mrt.strategies.adversaries import Adversary, adversary, check, crafted, worst
+from mrt.strategies.adversaries import Adversary, adversary, check_strategy, craft, worst_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MSDTraining:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threats")
+        check_strategy(self, "threats")
         if not self.balls:
             raise ValueError(f"MSD needs at least one ball (Linf, L2, L1) among its threats; got {self.threats!r}")
         if self.ratio is not None:
@@ -57,6 +57,6 @@ class MSDTraining:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         others = [adversary(t, self.steps, self.bn, step.fast) for t in self.threats if not isinstance(t, Ball)]
         attacks: list[Attack] = [replace(self.attack, fast=step.fast), *others]
-        batches = [crafted(attack, j, model, x, y, step) for j, attack in enumerate(attacks)]
-        x_adv = worst(batches, model, y, self, step) if others else batches[0]
+        batches = [craft(attack, j, model, x, y, step) for j, attack in enumerate(attacks)]
+        x_adv = worst_of(batches, model, y, self, step) if others else batches[0]
         return cross_entropy(model(x_adv), y)

@@ -15,7 +15,7 @@ from mrt.crafting.gradient import crafting
 from mrt.generators import PGNGenerator
 from mrt.generators.pgn import GradNorm, Input, Space
 from mrt.protocols import Step
-from mrt.strategies.learner import Learner, made, made_for
+from mrt.strategies.learner import Learner, make_optimizer, shape_and_classes
 
 FROZEN = 0.25  # of the pixels on their bounds
 
@@ -68,8 +68,8 @@ class PGN:
             warnings.warn(f"{text}: squeeze the images, to [0.1, 0.9] say", stacklevel=2)
         how: dict[str, Any] = {"width": self.width, "penalty": self.penalty, "grad_norm": self.grad_norm}
         how |= {"space": self.space, "inputs": self.inputs, "batch_norm": self.batch_norm}
-        generator = PGNGenerator(*made_for(model, x, y), **how).to(x.device)
-        return Penalised(self, generator, made("adam", generator, self.generator_lr))
+        generator = PGNGenerator(*shape_and_classes(model, x, y), **how).to(x.device)
+        return Penalised(self, generator, make_optimizer("adam", generator, self.generator_lr))
 
 
 class Penalised(Learner):
@@ -85,10 +85,10 @@ class Penalised(Learner):
         self.generator.check_batch(x, y)
         self.generator.train()
         with crafting(model, fast=step.fast) as f:
-            grad = self.generator.seen(f, x, y)
+            grad = self.generator.gradient_image(f, x, y)
             self.descend(self.generator.penalised(f, x, grad, y).descent, step)
             with torch.no_grad(), crafting(self.generator, bn="batch"):  # which moves no running statistics
-                x_adv = self.generator.applied(x, grad, y)[1]
+                x_adv = self.generator.perturb_image(x, grad, y)[1]
         s = self.settings
         adversarial = s.adversarial * cross_entropy(model(x_adv), y)
         return adversarial + s.clean * cross_entropy(model(x), y) if s.clean else adversarial

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from mrt.attacks import APGD
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Attack, Ball, Step
-from mrt.strategies.adversaries import Adversary, attacks, check, crafted
+from mrt.strategies.adversaries import Adversary, attacks_of, check_strategy, craft
 from mrt.threats import noise
 
 
@@ -26,11 +26,11 @@ class SAT:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threats")
+        check_strategy(self, "threats")
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
-        number = drawn(torch.ones(len(self.threats)), step)
-        return cross_entropy(model(crafted(attacks(self, step)[number], number, model, x, y, step)), y)
+        number = draw_index(torch.ones(len(self.threats)), step)
+        return cross_entropy(model(craft(attacks_of(self, step)[number], number, model, x, y, step)), y)
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class EAT:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threats")
+        check_strategy(self, "threats")
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> RunningErrors:
         return RunningErrors(self).to(x.device)
 
     def attacks(self, step: Step) -> list[Attack]:
         """Of each threat."""
-        each = zip(self.threats, attacks(self, step), strict=True)
+        each = zip(self.threats, attacks_of(self, step), strict=True)
         return [self._apgd(given, step) if isinstance(given, Ball) else attack for given, attack in each]
 
     def _apgd(self, ball: Ball, step: Step) -> APGD:
@@ -81,14 +81,14 @@ class RunningErrors(nn.Module):
         return self.fooled / self.given
 
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
-        number = drawn(self.weights, step)
-        logits = model(crafted(self.settings.attacks(step)[number], number, model, x, y, step))
+        number = draw_index(self.weights, step)
+        logits = model(craft(self.settings.attacks(step)[number], number, model, x, y, step))
         self.fooled[number] += step.mean((logits.argmax(1) != y).double().mean())
         self.given[number] += 1
         return cross_entropy(logits, y)
 
 
-def drawn(weights: Tensor, step: Step) -> int:
+def draw_index(weights: Tensor, step: Step) -> int:
     """An index with probability in proportion to its weight, the same on all processes."""
     seed = torch.tensor([step.shared_seed])
     ladder = weights.detach().cpu().double().cumsum(0)

@@ -10,13 +10,13 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from mrt import checks
 from mrt.attacks import sparsity
-from mrt.attacks.iterative import default_step
+from mrt.attacks.iterative import default_step_size
 from mrt.attacks.pgd import ascend
 from mrt.attacks.sparsity import Keep
 from mrt.crafting.gradient import BatchNormMode, crafting
 from mrt.crafting.task import open_task
 from mrt.protocols import Ball, Step
-from mrt.strategies.adversaries import Adversary, adversary, check, crafted
+from mrt.strategies.adversaries import Adversary, adversary, check_strategy, craft
 from mrt.threats import L1, noise
 
 START = 1e-3  # scale of the Gaussian noise about x that the search begins from: at x itself the gradient is zero
@@ -39,14 +39,14 @@ class TRADES:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threat")
+        check_strategy(self, "threat")
         object.__setattr__(self, "beta", checks.number("beta", self.beta))
         if self.step_size is not None:
             checks.number("step_size", self.step_size, open_low=True)
             if not isinstance(self.threat, Ball):
                 raise ValueError(f"step_size is for a ball; {self.threat!r} has its own steps")
         if self.keep is not None:
-            sparsity.check(self.keep)
+            sparsity.check_keep(self.keep)
             if not isinstance(self.threat, L1):
                 raise ValueError(f"keep is for an l1 ball; got {self.threat!r}")
 
@@ -54,7 +54,7 @@ class TRADES:
         if isinstance(self.threat, Ball):
             x_adv = self.farthest(self.threat, model, x, y, step)
         else:
-            x_adv = crafted(adversary(self.threat, self.steps, self.bn, step.fast), 0, model, x, y, step)
+            x_adv = craft(adversary(self.threat, self.steps, self.bn, step.fast), 0, model, x, y, step)
         clean = model(x)
         return cross_entropy(clean, y) + self.beta * divergence(clean, model(x_adv)).mean()
 
@@ -64,10 +64,10 @@ class TRADES:
             clean = f(x).float()
         near = (x + START * noise.normal(step.seeds, *x.shape[1:])).clamp(0, 1)
         call = (model, x, y, None, step.seeds, near)
-        size = default_step(self.step_size, ball.eps, self.steps)
+        size = default_step_size(self.step_size, ball.eps, self.steps)
         with open_task(ball, lambda z, *_: divergence(clean, z), call, bn=self.bn, fast=step.fast) as task:
-            many = sparsity.of_steps(0.99 if self.keep is None else self.keep, task, self.steps)
-            return ascend(task, task.begin(False), self.steps, size, "last", many).point
+            many = sparsity.draw_counts_of_steps(0.99 if self.keep is None else self.keep, task, self.steps)
+            return ascend(task, task.first_point(False), self.steps, size, "last", many).point
 
 
 def divergence(clean: Tensor, other: Tensor) -> Tensor:

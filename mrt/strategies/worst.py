@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
-from mrt.strategies.adversaries import Adversary, check, crafted_by_all, worst
+from mrt.strategies.adversaries import Adversary, check_strategy, craft_all, worst_of
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Worst:
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
-        check(self, "threats")
+        check_strategy(self, "threats")
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
-        candidates = crafted_by_all(self, model, x, y, step)
-        return cross_entropy(model(worst(candidates, model, y, self, step)), y)
+        candidates = craft_all(self, model, x, y, step)
+        return cross_entropy(model(worst_of(candidates, model, y, self, step)), y)

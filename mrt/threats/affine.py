@@ -11,7 +11,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.protocols import Ball, Rng, Threat
 from mrt.threats import noise
-from mrt.threats.radii import in_box, perturbed
+from mrt.threats.radii import in_box, perturb
 from mrt.threats.spatial import RotationTranslation
 
 
@@ -58,7 +58,7 @@ class Affine:
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
         _, parts = self.unpack(delta, x)
         moved, pixels = (self.threats[0], parts[1:]) if self.moves else (None, parts)
-        changed = perturbed(x, torch.stack(pixels).sum(0))
+        changed = perturb(x, torch.stack(pixels).sum(0))
         return changed if moved is None else moved.apply(changed, parts[0])
 
     def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:

@@ -12,8 +12,8 @@ from torch import Tensor
 from mrt import checks
 from mrt.protocols import Mover, Rng
 from mrt.threats import fused, noise, projections
-from mrt.threats.projections import blind, column
-from mrt.threats.radii import Radii, in_box, perturbed, within
+from mrt.threats.projections import no_sync, per_example
+from mrt.threats.radii import Radii, in_box, perturb, within
 from mrt.threats.selection import top
 
 Projection = Literal["exact", "clip"]
@@ -42,7 +42,7 @@ class _Pixels(Radii):
 
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
         checks.same_shape("delta", delta, x)
-        return perturbed(x, delta)
+        return perturb(x, delta)
 
     def distance(self, x: Tensor, x_adv: Tensor) -> Tensor:
         checks.same_shape("x_adv", x_adv, x)
@@ -55,7 +55,7 @@ class _Pixels(Radii):
 
     @torch.no_grad()
     def step(self, delta: Tensor, grad: Tensor, x: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
-        return fused.mover(self, x)(perturbed(x, delta), grad, size, keep).sub_(x)
+        return fused.mover(self, x)(perturb(x, delta), grad, size, keep).sub_(x)
 
     @abstractmethod
     def mover(self, x: Tensor) -> Mover: ...
@@ -75,7 +75,7 @@ class Linf(_Pixels):
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
         """Uniform in the cube, then clipped to the box."""
         unit = noise.uniform(noise.seeds(rng, x), *x.shape[1:]) * 2 - 1
-        return self.project(unit.mul_(column(self.eps, x)), x)
+        return self.project(unit.mul_(per_example(self.eps, x)), x)
 
     @torch.no_grad()
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
@@ -87,11 +87,11 @@ class Linf(_Pixels):
         return grad.sign()
 
     def mover(self, x: Tensor) -> Mover:
-        radius = column(self.eps, x)
+        radius = per_example(self.eps, x)
         lowest, highest = (x - radius).clamp_(0, 1), (x + radius).clamp_(0, 1)
 
         def move(x_adv: Tensor, grad: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
-            moved = grad.sign().mul_(column(size, grad)).add_(x_adv)
+            moved = grad.sign().mul_(per_example(size, grad)).add_(x_adv)
             return torch.clamp(moved, lowest, highest, out=moved)
 
         return move
@@ -112,7 +112,7 @@ class L2(_Pixels):
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
         """A Gaussian direction of length eps, then clipped to the box."""
         direction = noise.normal(noise.seeds(rng, x), *x.shape[1:])
-        return self.project(direction.mul_(column(self.eps / self._norm(direction), x)), x)
+        return self.project(direction.mul_(per_example(self.eps / self._norm(direction), x)), x)
 
     @torch.no_grad()
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ class L2(_Pixels):
 
     def steepest(self, grad: Tensor, delta: Tensor, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """grad / |grad|_2 over the entries that the box lets move."""
-        return _unit(_movable(grad, perturbed(x, delta)), 1.0)
+        return _unit(_movable(grad, perturb(x, delta)), 1.0)
 
     def mover(self, x: Tensor) -> Mover:
         def move(x_adv: Tensor, grad: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
@@ -153,7 +153,7 @@ class L1(_Pixels):
         the papers' start, changes every entry by next to nothing and is a weaker one where a model thresholds its
         input.)"""
         far = noise.normal(noise.seeds(rng, x), *x.shape[1:])
-        found = fused.projected(self, far, x)
+        found = fused.project(self, far, x)
         return self.project(far, x) if found is None else found
 
     @torch.no_grad()
@@ -165,7 +165,7 @@ class L1(_Pixels):
 
     def steepest(self, grad: Tensor, delta: Tensor, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """sign(grad) / m on the m entries of largest |grad| that the box lets move: `keep` of them, and their ties."""
-        return _sparse(_movable(grad, perturbed(x, delta)), 1.0, keep)
+        return _sparse(_movable(grad, perturb(x, delta)), 1.0, keep)
 
     def mover(self, x: Tensor) -> Mover:
         def move(x_adv: Tensor, grad: Tensor, size: float | Tensor, keep: Tensor | None = None) -> Tensor:
@@ -188,9 +188,9 @@ def _unit(grad: Tensor, size: float | Tensor) -> Tensor:
     flat = grad.flatten(1)
     # Brought to a largest entry of 1 first: squares of 1e-30, which a confident model does return, are zero.
     largest = torch.maximum(flat.amax(1), -flat.amin(1)).clamp_(min=torch.finfo(grad.dtype).tiny)
-    grad.mul_(column(1 / largest, grad))
+    grad.mul_(per_example(1 / largest, grad))
     norm = torch.linalg.vector_norm(grad.flatten(1), dim=1).clamp_(min=1)
-    return grad.mul_(column(size / norm, grad))
+    return grad.mul_(per_example(size / norm, grad))
 
 
 def _sparse(grad: Tensor, size: float | Tensor, keep: Tensor | None) -> Tensor:
@@ -200,11 +200,11 @@ def _sparse(grad: Tensor, size: float | Tensor, keep: Tensor | None) -> Tensor:
     flat = chosen.flatten(1)
     if keep is None:
         least = flat.amax(1)
-    elif blind(flat):
+    elif no_sync(flat):
         least = flat.sort(dim=1, descending=True).values.gather(1, keep.clamp(max=flat.shape[1])[:, None] - 1)[:, 0]
     else:
         keep = keep.clamp(max=flat.shape[1])
         least = top(flat, int(keep.max())).gather(1, keep[:, None] - 1)[:, 0]
-    chosen.ge_(column(least.clamp_(min=torch.finfo(grad.dtype).tiny), grad))
+    chosen.ge_(per_example(least.clamp_(min=torch.finfo(grad.dtype).tiny), grad))
     many = chosen.flatten(1).sum(1).clamp_(min=1)
-    return chosen.mul_(column(size / many, grad)).copysign_(grad)
+    return chosen.mul_(per_example(size / many, grad)).copysign_(grad)

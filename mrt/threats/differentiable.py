@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrt.protocols import Ball
 from mrt.threats.balls import L1, L2, Linf
-from mrt.threats.projections import Radius, column, l1, l1_box, linf
+from mrt.threats.projections import Radius, l1, l1_box, linf, per_example
 
 
 def onto(ball: Ball, x: Tensor, noise: Tensor, *, rescale: bool = True, squash: bool = False) -> Tensor:
@@ -20,25 +20,25 @@ def onto(ball: Ball, x: Tensor, noise: Tensor, *, rescale: bool = True, squash: 
     to a zero gradient. l1: projected. l2: with `rescale` brought to the sphere, from inside, too (Rauber and Bethge
     2020), else projected."""
     if isinstance(ball, Linf):
-        bound = column(ball.eps, x)
-        return (x + (_squashed(noise, bound) if squash else linf(noise, ball.eps))).clamp(0, 1)
+        bound = per_example(ball.eps, x)
+        return (x + (_squash(noise, bound) if squash else linf(noise, ball.eps))).clamp(0, 1)
     if isinstance(ball, L2):
-        scale = on_sphere(noise, x, ball.eps)
+        scale = sphere_scale(noise, x, ball.eps)
         if not rescale:
             scale = scale.clamp(max=1)
-        return (x + (column(scale, x) * noise.double()).to(x.dtype)).clamp(0, 1)
+        return (x + (per_example(scale, x) * noise.double()).to(x.dtype)).clamp(0, 1)
     if isinstance(ball, L1):
-        return (x + thresholded(noise, x, ball.eps, box=ball.projection == "exact")).clamp(0, 1)
+        return (x + soft_threshold(noise, x, ball.eps, box=ball.projection == "exact")).clamp(0, 1)
     raise ValueError(f"noise can be brought onto Linf, L2 or L1 balls; got {ball!r}")
 
 
-def _squashed(noise: Tensor, bound: float | Tensor) -> Tensor:
+def _squash(noise: Tensor, bound: float | Tensor) -> Tensor:
     least = torch.finfo(noise.dtype).tiny
     low = bound.clamp(min=least) if isinstance(bound, Tensor) else max(bound, least)
     return bound * torch.tanh(noise / low)
 
 
-def on_sphere(noise: Tensor, x: Tensor, eps: Radius) -> Tensor:
+def sphere_scale(noise: Tensor, x: Tensor, eps: Radius) -> Tensor:
     """s (N,) >= 0, float64, with |clip(x + s noise) - x|_2 = eps; where no s reaches that, the least that drives every
     entry to its bound.
 
@@ -67,7 +67,7 @@ def on_sphere(noise: Tensor, x: Tensor, eps: Radius) -> Tensor:
     return torch.where(reachable, inside.clamp(min=1e-300).sqrt(), last)
 
 
-def thresholded(noise: Tensor, x: Tensor, eps: Radius, *, box: bool) -> Tensor:
+def soft_threshold(noise: Tensor, x: Tensor, eps: Radius, *, box: bool) -> Tensor:
     """The projection of noise on the l1 ball, and with `box` on the pixel box at once: sign(n) min((|n| - t)+, u), u
     the room in that direction. With S the entries at u, A those between and k the size of A, t = (sum_A |n| + sum_S u -
     eps) / k."""

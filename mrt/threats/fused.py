@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mrt import kernels
 from mrt.protocols import Ball, Mover
-from mrt.threats.projections import blind
+from mrt.threats.projections import no_sync
 
 Proposer = Callable[[Tensor, Tensor, Sequence[float | Tensor], Tensor | None], Tensor]
 """(x_adv, grad, a size for each ball, keep) -> (C, N, ...): what each ball's mover returns, made together."""
@@ -22,7 +22,7 @@ def proposer(balls: Sequence[Ball], x: Tensor, compiled: bool = False) -> Propos
     names = [getattr(ball, "kernel", None) for ball in balls]
     if any(name not in kernels.KINDS for name in names) or not kernels.takes(x, compiled):
         return None
-    if names == ["linf"] and not blind(x):
+    if names == ["linf"] and not no_sync(x):
         return None  # torch's three passes are as fast as a call
     kinds = [kernels.KINDS[str(name)] for name in names]
     radii, one = _Rows(x), torch.ones(len(x), dtype=torch.int64, device=x.device)
@@ -45,10 +45,10 @@ def mover(ball: Any, x: Tensor, compiled: bool = False) -> Mover:
     return lambda x_adv, grad, size, keep: propose(x_adv, grad, (size,), keep)[0]
 
 
-def projected(ball: Any, delta: Tensor, x: Tensor) -> Tensor | None:
+def project(ball: Any, delta: Tensor, x: Tensor) -> Tensor | None:
     """`ball.project(delta, x)` as a step of length 0 from x + delta; None where no kernel takes the images. The search
     for the level that the ball asks for is some 1,800 launches in torch's own operators."""
-    propose = proposer((ball,), x) if blind(x) else None
+    propose = proposer((ball,), x) if no_sync(x) else None
     return None if propose is None else propose(x + delta, torch.zeros_like(x), (0.0,), None)[0].sub_(x)
 
 

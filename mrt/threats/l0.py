@@ -11,7 +11,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.protocols import Rng
 from mrt.threats import noise
-from mrt.threats.radii import Radii, in_box, perturbed
+from mrt.threats.radii import Radii, in_box, perturb
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class L0(Radii):
 
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
         checks.same_shape("delta", delta, x)
-        return perturbed(x, delta)
+        return perturb(x, delta)
 
     def distance(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """(N,), the number of entries that differ."""

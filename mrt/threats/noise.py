@@ -56,13 +56,13 @@ def fold(seed: Tensor, *tags: int) -> Tensor:
     return seed
 
 
-def folds(seed: Tensor, first: int, count: int) -> Tensor:
+def fold_range(seed: Tensor, first: int, count: int) -> Tensor:
     """(count, N): fold(seed, first), fold(seed, first + 1), ... at once."""
     tags = torch.arange(first + 1, first + 1 + count, device=seed.device)[:, None]
     return _mix(seed + tags * _signed(_GOLDEN))
 
 
-def of_index(index: Tensor, *tags: int) -> Tensor:
+def seeds_of_index(index: Tensor, *tags: int) -> Tensor:
     """int64 seeds for the positions `index` of a data set, one stream per tags: (seed, epoch, purpose)."""
     for tag in tags:
         checks.count("seed, epoch and purpose", tag, low=0)

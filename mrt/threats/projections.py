@@ -17,17 +17,17 @@ Radius = float | Tensor
 SPARSE = 24  # a row with at most one positive entry in so many is searched among those alone
 
 
-def blind(tensor: Tensor) -> bool:
+def no_sync(tensor: Tensor) -> bool:
     """Are its values not to be looked at? On a GPU that would wait for all that is under way, and no CUDA graph could
     hold it."""
     return tensor.is_cuda
 
 
 @overload
-def column(radius: Tensor, like: Tensor) -> Tensor: ...
+def per_example(radius: Tensor, like: Tensor) -> Tensor: ...
 @overload
-def column(radius: float, like: Tensor) -> float: ...
-def column(radius: Radius, like: Tensor) -> Radius:
+def per_example(radius: float, like: Tensor) -> float: ...
+def per_example(radius: Radius, like: Tensor) -> Radius:
     """The radius (N,), or any other column, in a shape that broadcasts over the examples of `like`. Numbers stay as
     they are."""
     return radius.reshape(-1, *[1] * (like.ndim - 1)) if isinstance(radius, Tensor) else radius
@@ -40,7 +40,7 @@ def box(delta: Tensor, x: Tensor) -> Tensor:
 
 def linf(delta: Tensor, eps: Radius) -> Tensor:
     """argmin |d - delta|_2 with |d|_inf <= eps."""
-    bound = column(eps, delta)
+    bound = per_example(eps, delta)
     if isinstance(bound, Tensor):
         return torch.minimum(torch.maximum(delta, -bound), bound)
     return delta.clamp(-bound, bound)
@@ -55,7 +55,7 @@ def l2_(delta: Tensor, eps: Radius) -> Tensor:
     """`l2` in place."""
     norm = torch.linalg.vector_norm(delta.flatten(1), dim=1)
     factor = (eps / norm.clamp_(min=torch.finfo(norm.dtype).tiny)).clamp_(max=1)
-    return delta.mul_(column(factor, delta))
+    return delta.mul_(per_example(factor, delta))
 
 
 def l1(delta: Tensor, eps: Radius) -> Tensor:
@@ -81,7 +81,7 @@ def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     """argmin |d - delta|_2 with |d|_2 <= eps and x + d in [0, 1]: d = box(s delta) with the largest s <= 1 that
     fits."""
     flat, origin = delta.flatten(1), x.flatten(1)
-    radius = column(eps, flat)
+    radius = per_example(eps, flat)
 
     def norm(scale: Tensor) -> Tensor:
         length: Tensor = torch.linalg.vector_norm(box(flat * scale, origin), dim=1, keepdim=True)
@@ -101,8 +101,8 @@ def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
     """(N, 1): the least t >= 0 with sum min((size - t)+, room) <= eps; no room means no bound."""
     radius = eps.to(size.dtype) if isinstance(eps, Tensor) else torch.full_like(size[:, 0], eps)
     level = torch.zeros_like(radius)
-    if blind(size):
-        level = _descend(size, room, radius, look=False)
+    if no_sync(size):
+        level = _search_level(size, room, radius, look=False)
     else:
         few = max(size.shape[1] // SPARSE, 1)
         sparse = torch.gt(size, 0, out=torch.empty_like(size)).sum(1) <= few
@@ -113,11 +113,11 @@ def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
                 columns = columns_of_largest(a, few) if narrow else None
                 if columns is not None:
                     a, u = a.gather(1, columns), None if u is None else u.gather(1, columns)
-                level[rows] = _descend(a, u, r)
+                level[rows] = _search_level(a, u, r)
     return level.mul_(1 + 2.0**-23).unsqueeze(1)  # so that the rounding left over errs to the inside
 
 
-def _descend(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = True) -> Tensor:
+def _search_level(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = True) -> Tensor:
     """The level (N,). With `look`, rows that are done leave the search; what a row finds is the same either way.
 
     The sum falls piecewise linearly in t: a Newton step is exact on its piece, and bisection takes over where it is

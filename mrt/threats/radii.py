@@ -76,7 +76,7 @@ def in_box(x_adv: Tensor) -> Tensor:
     return ((flat >= 0) & (flat <= 1)).all(1)
 
 
-def perturbed(x: Tensor, delta: Tensor) -> Tensor:
+def perturb(x: Tensor, delta: Tensor) -> Tensor:
     """x + delta in [0, 1]."""
     return torch.add(x, delta).clamp_(0, 1)
 

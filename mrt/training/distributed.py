@@ -50,7 +50,7 @@ class Together:
                 mine.copy_(part.view_as(mine))
         return bucket[0]
 
-    def same(self, module: nn.Module) -> None:
+    def copy_from_first(self, module: nn.Module) -> None:
         """Every process takes the first one's weights and buffers."""
         if self.team.count > 1:
             with torch.no_grad():

@@ -17,18 +17,17 @@ from mrt import checks
 from mrt.data import CropFlip
 from mrt.data.images import Data
 from mrt.data.stream import Stream
-from mrt.inputs import device_of, pixels
+from mrt.inputs import device_of, open_data
 from mrt.processes import processes
 from mrt.protocols import Fast, Stateful, Strategy
 from mrt.training.folder import RunFolder
-from mrt.training.helpers import generators_restored
+from mrt.training.helpers import restore_generators
 from mrt.training.loop import Loop
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.progress import Progress
 from mrt.training.schedules import Schedule
-from mrt.training.settings import chosen
-from mrt.training.tensorboard import Board
-from mrt.training.tensorboard import check as need_board
+from mrt.training.settings import check_settings
+from mrt.training.tensorboard import Board, need_tensorboard
 from mrt.training.validation import Validation
 
 
@@ -93,18 +92,18 @@ def fit(
     for name, value in (("progress", progress), ("channels_last", channels_last), ("tensorboard", tensorboard)):
         checks.flag(name, value)
     if tensorboard:
-        need_board(out)
+        need_tensorboard(out)
     if isinstance(data, Stream) and out is not None:
         raise ValueError("a run on a Stream cannot be resumed, so it has no folder; leave out= away")
-    images = data if isinstance(data, Stream) else pixels(data)[0]
+    images = data if isinstance(data, Stream) else open_data(data)[0]
     images = images.to(device_of(model, device))
     how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
     how |= {"clip": clip, "validation": validation, "checkpoint_every": checkpoint_every, "crop": crop, "seed": seed}
     how |= {"fast": fast, "channels_last": channels_last, "labelled": labelled}
-    with processes() as team, generators_restored():
-        settings = chosen(model, strategy, images, epochs, iterations, team.count, **how)
+    with processes() as team, restore_generators():
+        settings = check_settings(model, strategy, images, epochs, iterations, team.count, **how)
         folder = None if out is None else RunFolder(Path(out), team.first)
-        with nullcontext() if folder is None else folder.owned():
+        with nullcontext() if folder is None else folder.lock():
             before = memory_format(model)
             if channels_last:
                 model.to(memory_format=torch.channels_last)
@@ -121,14 +120,14 @@ def fit(
                     Board(shown, loop.index) as board,
                 ):
                     loop.run(bar, board)
-                team.gathered(None)  # the first process has written the best weights
+                team.gather(None)  # the first process has written the best weights
             finally:  # whatever happens, since hosts' attacks stumble over channels last
                 model.eval().to(memory_format=before)
             if loop.ema is not None:
                 loop.ema.to(memory_format=before)
     path = None if folder is None else folder.path
     state = loop.strategy.eval() if isinstance(loop.strategy, nn.Module) else None
-    return Run(model, loop.ema, best_of(loop), state, loop.rows, path, finished)
+    return Run(model, loop.ema, best_model(loop), state, loop.rows, path, finished)
 
 
 def restore(loop: Loop) -> None:
@@ -166,7 +165,7 @@ def memory_format(model: nn.Module) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def best_of(loop: Loop) -> nn.Module | None:
+def best_model(loop: Loop) -> nn.Module | None:
     """The model with the best weights, None where none were chosen."""
     if loop.settings.validation is None:
         return None

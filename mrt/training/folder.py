@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from mrt.inputs import unpickled
-from mrt.records import written
+from mrt.inputs import read_tensors
+from mrt.records import write_file
 
 CONFIG, METRICS, CHECKPOINT, BEST, LOCK = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt", ".lock"
 FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run
@@ -27,7 +27,7 @@ class RunFolder:
         self.path, self.first = path, first
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """ValueError if a live process trains here already. A killed one leaves nothing behind: the system takes its
         lock away."""
         if not self.first:
@@ -54,7 +54,7 @@ class RunFolder:
         except TypeError as error:
             raise ValueError(f"info must hold numbers, strings, lists and dicts: {error}") from error
         if path.is_file():
-            then = _json(path)
+            then = _read_config(path)
             changed = [line for key in {**config, **then} if key not in FREE for line in _changes(key, then, config)]
             if changed:
                 plain = [line for line in changed if not line.startswith("info")]
@@ -64,27 +64,27 @@ class RunFolder:
         if others:
             raise ValueError(f"{self.path} holds {others[0]} of something else; choose another folder")
         if self.first:
-            written(path, lambda file: file.write(f"{json.dumps(config, indent=1)}\n".encode()))
+            write_file(path, lambda file: file.write(f"{json.dumps(config, indent=1)}\n".encode()))
 
     def load(self) -> dict[str, Any] | None:
         """The last checkpoint, None before the first."""
         path = self.path / CHECKPOINT
-        return _known(path, unpickled(path)) if path.is_file() else None
+        return _check_checkpoint(path, read_tensors(path)) if path.is_file() else None
 
     def save(self, state: dict[str, Any]) -> None:
         """The checkpoint, in place of the one before."""
         if self.first:
-            _plain("checkpoint", state)
-            written(self.path / CHECKPOINT, lambda file: torch.save({"mrt_run": 1, **state}, file))
+            _need_plain("checkpoint", state)
+            write_file(self.path / CHECKPOINT, lambda file: torch.save({"mrt_run": 1, **state}, file))
 
     def best(self) -> dict[str, Any]:
         """The best weights so far."""
-        weights: dict[str, Any] = unpickled(self.path / BEST)
+        weights: dict[str, Any] = read_tensors(self.path / BEST)
         return weights
 
     def save_best(self, weights: dict[str, Any]) -> None:
         if self.first:
-            written(self.path / BEST, lambda file: torch.save(weights, file))
+            write_file(self.path / BEST, lambda file: torch.save(weights, file))
 
     def cut(self, rows: int) -> list[dict[str, float]]:
         """The first `rows` rows of the metrics, which are all that stay in the file."""
@@ -93,7 +93,7 @@ class RunFolder:
         if len(lines) < rows:
             raise ValueError(f"{path} has {len(lines)} rows where the checkpoint knows {rows}; it was changed")
         if self.first and len(lines) > rows:
-            written(path, lambda file: file.write("".join(lines[:rows]).encode()))
+            write_file(path, lambda file: file.write("".join(lines[:rows]).encode()))
         return [json.loads(line) for line in lines[:rows]]
 
     def append(self, row: dict[str, float]) -> None:
@@ -119,7 +119,7 @@ def _changes(key: str, then: Any, now: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{where} was {told[0]}, is {told[1]}"]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> dict[str, Any]:
     try:
         held: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except ValueError as error:
@@ -127,21 +127,21 @@ def _json(path: Path) -> dict[str, Any]:
     return held
 
 
-def _known(path: Path, held: Any) -> dict[str, Any]:
+def _check_checkpoint(path: Path, held: Any) -> dict[str, Any]:
     if not isinstance(held, dict) or held.get("mrt_run") != 1:
         raise ValueError(f"{path} is no checkpoint of a run")
     return held
 
 
-def _plain(where: str, value: Any) -> None:
+def _need_plain(where: str, value: Any) -> None:
     """ValueError unless torch.load(weights_only=True) will read it back."""
     if isinstance(value, dict):
         for key, part in value.items():
-            _plain(f"a key of {where}", key)
-            _plain(f"{where}.{key}", part)
+            _need_plain(f"a key of {where}", key)
+            _need_plain(f"{where}.{key}", part)
     elif isinstance(value, (list, tuple)):
         for i, part in enumerate(value):
-            _plain(f"{where}[{i}]", part)
+            _need_plain(f"{where}[{i}]", part)
     elif value is not None and type(value) not in (bool, int, float, str) and not isinstance(value, torch.Tensor):
         raise ValueError(
             f"{where} is a {type(value).__name__}; a checkpoint holds tensors, numbers, strings, lists and dicts"

@@ -20,14 +20,14 @@ GLOBAL = 6  # what these seeds are for
 def seed_everything(seed: int, update: int, rank: int) -> None:
     """Python's, numpy's and torch's global generators (dropout, a strategy's own draws) as a function of these alone,
     so that a resumed run draws what an undisturbed one does."""
-    value = int(noise.of_index(torch.tensor([update]), seed, rank, GLOBAL)) % 2**63
+    value = int(noise.seeds_of_index(torch.tensor([update]), seed, rank, GLOBAL)) % 2**63
     random.seed(value)
     np.random.seed(value % 2**32)
     torch.manual_seed(value)
 
 
 @contextmanager
-def generators_restored() -> Iterator[None]:
+def restore_generators() -> Iterator[None]:
     """Afterwards those generators are what they were."""
     python, arrays = random.getstate(), np.random.get_state()
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
@@ -76,7 +76,7 @@ class LateNumbers:
         return found
 
 
-def average(mean: nn.Module, model: nn.Module, decay: float) -> None:
+def update_average(mean: nn.Module, model: nn.Module, decay: float) -> None:
     """mean <- decay mean + (1 - decay) model; what is no parameter is taken over."""
     with torch.no_grad():
         for weight, new in zip(mean.parameters(), model.parameters(), strict=True):
@@ -86,7 +86,7 @@ def average(mean: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 @contextmanager
-def counted(model: nn.Module, sums: dict[str, Any]) -> Iterator[None]:
+def count_passes(model: nn.Module, sums: dict[str, Any]) -> Iterator[None]:
     """Adds the model's passes, whole or of a part's calls, to sums["forward"] and sums["backward"]."""
 
     def backward(grad: Tensor) -> None:

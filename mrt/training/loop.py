@@ -20,12 +20,12 @@ from mrt.protocols import Stateful, Step
 from mrt.threats import noise
 from mrt.training.distributed import Together
 from mrt.training.folder import RunFolder
-from mrt.training.helpers import LateNumbers, average, counted, seed_everything
+from mrt.training.helpers import LateNumbers, count_passes, seed_everything, update_average
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
 from mrt.training.tensorboard import Board
-from mrt.training.validation import judged
-from mrt.training.visits import ATTACK, Visits, laid
+from mrt.training.validation import judge_held_out
+from mrt.training.visits import ATTACK, Visits, lay_out
 
 SHARED = 5  # what seeds are for
 BY_UPDATE = (OneCycleLR, CyclicLR)  # torch schedulers that count updates; the others count epochs
@@ -39,8 +39,8 @@ class Loop:
     ) -> None:
         self.model, self.data, self.settings, self.team, self.folder = model, data, settings, team, folder
         self.together = Together(team, data.device)
-        self.together.same(model)
-        self.optimizer, self.scheduler = settings.made(model)
+        self.together.copy_from_first(model)
+        self.optimizer, self.scheduler = settings.optimizer_and_scheduler(model)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
@@ -55,11 +55,11 @@ class Loop:
             seed_everything(settings.seed, 0, 0)  # the same state on every process
             batch = self.batch()
             self.strategy = self.strategy.start(model, batch.x, batch.y)
-            self.together.same(self.strategy)
+            self.together.copy_from_first(self.strategy)
 
     def run(self, bar: Progress, board: Board) -> None:
         """Every update that is left."""
-        with counted(self.model, self.sums):
+        with count_passes(self.model, self.sums):
             while self.index < self.settings.total:
                 began = time.perf_counter()
                 self.update()
@@ -109,7 +109,7 @@ class Loop:
         if isinstance(self.scheduler, BY_UPDATE):
             self.scheduler.step()
         if self.ema is not None:
-            average(self.ema, self.model, min(self.settings.ema or 0.0, (1 + self.index) / (10 + self.index)))
+            update_average(self.ema, self.model, min(self.settings.ema or 0.0, (1 + self.index) / (10 + self.index)))
         self.late.put(self.index, values)
 
     def add_losses(self, found: list[tuple[int, list[float]]]) -> None:
@@ -126,12 +126,12 @@ class Loop:
         """This process's part of the next batch."""
         s = self.settings
         if isinstance(self.data, Stream):
-            return laid(self.data.batch(self.index), s.channels_last)
+            return lay_out(self.data.batch(self.index), s.channels_last)
         if self.visits is None or self.visits.epoch != self.index // s.per_epoch:
-            self.visits = Visits.of(self.data, s, self.index // s.per_epoch)
+            self.visits = Visits.of_epoch(self.data, s, self.index // s.per_epoch)
         part = self.visits.at(self.part)
         batch = gather(self.data, part.index, seed=s.seed, epoch=self.visit, crop=s.crop, drawn=part.crops)
-        return laid(batch, s.channels_last, self.highest)
+        return lay_out(batch, s.channels_last, self.highest)
 
     @property
     def part(self) -> slice:
@@ -148,7 +148,7 @@ class Loop:
         """Of the attacks, one for each example of this update's batch."""
         if self.visits is not None and self.visits.seeds is not None:
             return self.visits.seeds[self.part]
-        return noise.of_index(batch.index, self.settings.seed, self.visit, ATTACK)
+        return noise.seeds_of_index(batch.index, self.settings.seed, self.visit, ATTACK)
 
     def step(self, batch: Batch) -> Step:
         """What the strategy is told."""
@@ -160,7 +160,7 @@ class Loop:
             lr=float(self.optimizer.param_groups[0]["lr"]),
             x_raw=batch.x_raw,
             seeds=self.seeds(batch),
-            shared_seed=int(noise.of_index(here, s.seed, 0, SHARED)),
+            shared_seed=int(noise.seeds_of_index(here, s.seed, 0, SHARED)),
             fast=s.fast,
             mean=self.together.mean,
         )
@@ -236,7 +236,7 @@ class Loop:
     def judge(self, held: Images) -> dict[str, float]:
         """Held-out accuracies; the weights are kept if their union is the best so far."""
         began, s = time.perf_counter(), self.settings
-        found = judged(self.judged_model, held, s.attacks, s.seed, self.team)
+        found = judge_held_out(self.judged_model, held, s.attacks, s.seed, self.team)
         if found["union"] > self.best:
             self.best = found["union"]
             self.keep_best()

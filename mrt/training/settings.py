@@ -20,7 +20,7 @@ from mrt.protocols import Attack, Fast, Stateful
 from mrt.records import fingerprint, identity, versions
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.schedules import Schedule, Triangular
-from mrt.training.validation import Validation, held
+from mrt.training.validation import Validation, held_out_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Settings:
     fast: Fast
     channels_last: bool
 
-    def made(self, model: nn.Module) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
+    def optimizer_and_scheduler(self, model: nn.Module) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
         """The optimizer, and torch's scheduler if that is what decides on its rate."""
         live = self.optimizer if isinstance(self.optimizer, torch.optim.Optimizer) else self.optimizer.make(model)
         return live, self.schedule if isinstance(self.schedule, LRScheduler) else None
@@ -55,20 +55,22 @@ class Settings:
         """What config.json holds."""
         plain = ("batch_size", "labelled", "ema", "clip", "checkpoint_every", "seed", "channels_last")
         settings = {"updates": self.total} | {name: getattr(self, name) for name in plain}
-        settings |= {name: _told(getattr(self, name)) for name in ("strategy", "optimizer", "schedule", "crop", "fast")}
+        settings |= {
+            name: _describe(getattr(self, name)) for name in ("strategy", "optimizer", "schedule", "crop", "fast")
+        }
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
         held = (data.x, data.y, *(() if self.labelled is None or data.pseudo is None else (data.pseudo,)))
         settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(*held)}}
         if self.validation is not None and self.held is not None:
-            judges = {name: _told(attack) for name, attack in self.attacks.items()}
+            judges = {name: _describe(attack) for name, attack in self.attacks.items()}
             hashed = fingerprint(self.held.x, self.held.y)
             settings["validation"] = {"every": self.validation.every, "attacks": judges, "hash": hashed}
         shape_hash = fingerprint(torch.frombuffer(bytearray(repr(shapes).encode()), dtype=torch.uint8))
         return {**settings, "shapes": shape_hash, "info": dict(info or {}), "environment": versions()}
 
 
-def chosen(
+def check_settings(
     model: Any,
     strategy: Any,
     data: Images | Stream,
@@ -84,7 +86,7 @@ def chosen(
         raise ValueError(f"strategy must be one such as Adversarial(Linf(0.3)), or a function; got {strategy!r}")
     if not isinstance(given.get("fast", Fast()), Fast):
         raise ValueError(f"fast must be a Fast(...); got {given['fast']!r}")
-    batch = _batch(data, count, given)
+    batch = _check_batch_size(data, count, given)
     per_epoch = -(-len(data) // batch) if isinstance(data, Stream) else len(data) // batch
     if (epochs is None) == (iterations is None):
         raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
@@ -103,8 +105,8 @@ def chosen(
     if validation is not None and not isinstance(validation, Validation):
         validation = Validation(validation)
     attacks = {} if validation is None else validation.attacks(strategy)
-    judged = None if validation is None else held(validation.data, data)
-    given |= {"batch_size": batch, "schedule": _schedule(given["optimizer"], given["schedule"])}
+    judged = None if validation is None else held_out_images(validation.data, data)
+    given |= {"batch_size": batch, "schedule": _check_schedule(given["optimizer"], given["schedule"])}
     return Settings(
         strategy=strategy,
         total=total,
@@ -116,7 +118,7 @@ def chosen(
     )
 
 
-def _batch(data: Images | Stream, count: int, given: Mapping[str, Any]) -> int:
+def _check_batch_size(data: Images | Stream, count: int, given: Mapping[str, Any]) -> int:
     """The size of a batch: the processes can share it, and it has room for both kinds if `labelled` asks for them."""
     if isinstance(data, Stream):
         if count > 1 or given["labelled"] is not None:
@@ -130,7 +132,7 @@ def _batch(data: Images | Stream, count: int, given: Mapping[str, Any]) -> int:
     return batch
 
 
-def _schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
+def _check_schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
     """The schedule, by default a triangle for an optimizer made here, and none for a live one, whose rate is its
     owner's."""
     live = isinstance(optimizer, torch.optim.Optimizer)
@@ -149,7 +151,7 @@ def _schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
     return schedule  # type: ignore[no-any-return]
 
 
-def _told(value: Any) -> Any:
+def _describe(value: Any) -> Any:
     """As JSON: settings whole, live objects and functions by their names."""
     if value is None or (is_dataclass(value) and not isinstance(value, type)):
         try:

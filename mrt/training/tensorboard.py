@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 
-def check(out: Path | str | None) -> None:
+def need_tensorboard(out: Path | str | None) -> None:
     """ValueError unless there is a folder to write to and something to write with."""
     if out is None:
         raise ValueError("tensorboard=True needs a run folder, out=")

@@ -17,7 +17,7 @@ from mrt.data import order
 from mrt.data.images import Data, Images, as_images
 from mrt.processes import processes
 from mrt.protocols import Threat
-from mrt.records import written
+from mrt.records import write_file
 from mrt.strategies import MSDTraining
 from mrt.threats import L1
 from mrt.training.fit import fit
@@ -34,14 +34,14 @@ class Tuned:
     scores: tuple[tuple[Any, dict[str, float]], ...]
 
     def __str__(self) -> str:
-        named = described([strategy for strategy, _ in self.scores])
+        named = describe_differences([strategy for strategy, _ in self.scores])
         rows = zip(named, self.scores, strict=True)
         return "\n".join(
             f"{'*' if s == self.strategy else ' '} union {100 * r['union']:5.1f}  {n}" for n, (s, r) in rows
         )
 
 
-def described(strategies: Sequence[Any]) -> list[str]:
+def describe_differences(strategies: Sequence[Any]) -> list[str]:
     """Each by what it does not share with the others."""
     told = [{f.name: getattr(s, f.name) for f in fields(s)} if is_dataclass(s) else {"strategy": s} for s in strategies]
     differ = [k for k in told[0] if any(repr(t.get(k)) != repr(told[0][k]) for t in told)]
@@ -78,14 +78,14 @@ def tune(
     candidates = checks.several("strategies", tuple(strategies), "strategies to choose from")
     kept: Data
     judges: Data
-    kept, judges = split(data, held, seed) if isinstance(held, (int, float)) else (data, held)
+    kept, judges = split_off(data, held, seed) if isinstance(held, (int, float)) else (data, held)
     scores = []
     with processes() as team:
         for number, strategy in enumerate(candidates):
             judge = Validation(judges, threats, steps=steps, every=10**9)  # at the end alone
             folder = None if out is None else Path(out) / str(number)
             if settings.get("progress", True) and team.first:
-                name = described(candidates)[number]
+                name = describe_differences(candidates)[number]
                 print(f"candidate {number + 1} of {len(candidates)}: {name}", file=sys.stderr, flush=True)
             run = fit(make(), strategy, kept, validation=judge, out=folder, seed=seed, **settings)
             names = ("clean", *judge.attacks(strategy), "union")
@@ -93,11 +93,11 @@ def tune(
         best = max(scores, key=lambda score: score[1]["union"])[0]
         if out is not None and team.first:
             table = [{"strategy": encode(s), "best": s == best, **row} for s, row in scores]
-            written(Path(out) / "tune.json", lambda file: file.write(f"{json.dumps(table, indent=1)}\n".encode()))
+            write_file(Path(out) / "tune.json", lambda file: file.write(f"{json.dumps(table, indent=1)}\n".encode()))
     return Tuned(best, tuple(scores))
 
 
-def split(data: Data, share: float, seed: int) -> tuple[Images, Images]:
+def split_off(data: Data, share: float, seed: int) -> tuple[Images, Images]:
     """The data without a random `share` of it, and that share."""
     images = as_images(data)
     held = round(checks.number("the held-out share", share, open_low=True, high=1) * len(images))

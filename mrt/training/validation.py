@@ -14,7 +14,7 @@ from mrt.attacks import APGD
 from mrt.crafting.gradient import crafting
 from mrt.data.images import Data, Images
 from mrt.data.stream import Stream
-from mrt.inputs import pixels
+from mrt.inputs import open_data
 from mrt.processes import Processes
 from mrt.protocols import Attack, Ball, Threat
 from mrt.strategies.adversaries import adversary
@@ -48,7 +48,7 @@ class Validation:
 
     def attacks(self, strategy: object) -> dict[str, Attack]:
         """By name: linf, l2, or linf@0.1, linf@0.3 where a kind occurs twice."""
-        return {name: self.attack(t) for name, t in named(self.threats or threats_of(strategy)).items()}
+        return {name: self.attack(t) for name, t in name_threats(self.threats or threats_of(strategy)).items()}
 
 
 def threats_of(strategy: object) -> list[Threat]:
@@ -62,7 +62,7 @@ def threats_of(strategy: object) -> list[Threat]:
     return found
 
 
-def named(threats: Sequence[Threat]) -> dict[str, Threat]:
+def name_threats(threats: Sequence[Threat]) -> dict[str, Threat]:
     """Each threat by its name, with its radii where two share one."""
     names = [t.name for t in threats]
 
@@ -72,7 +72,9 @@ def named(threats: Sequence[Threat]) -> dict[str, Threat]:
     return {full(t): t for t in threats}
 
 
-def judged(model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int, team: Processes) -> dict[str, float]:
+def judge_held_out(
+    model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int, team: Processes
+) -> dict[str, float]:
     """Accuracy: clean, under each attack, and under all of them (union). The processes share the examples; every
     example has the same noise each time."""
     names = ["clean", *attacks, "union"]
@@ -82,7 +84,7 @@ def judged(model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int
             if not len(index):  # fewer images than processes
                 continue
             x, y = data.float(index), data.y[index.to(data.device)]
-            seeds = noise.of_index(index, seed, 0, VALIDATION).to(x.device)
+            seeds = noise.seeds_of_index(index, seed, 0, VALIDATION).to(x.device)
             correct = f(x).argmax(1) == y
             stands = [correct]
             for j, attack in enumerate(attacks.values()):
@@ -90,13 +92,13 @@ def judged(model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int
                 stands.append(correct & (f(x_adv).argmax(1) == y))
             stands.append(torch.stack(stands).all(0))
             right += torch.stack(stands).double().sum(1).cpu()
-    total = torch.stack(team.gathered(right)).sum(0) / len(data)
+    total = torch.stack(team.gather(right)).sum(0) / len(data)
     return dict(zip(names, total.tolist(), strict=True))
 
 
-def held(data: Data, like: Images | Stream) -> Images:
+def held_out_images(data: Data, like: Images | Stream) -> Images:
     """The held-out images, without augmentation, where the training images are."""
-    images, _ = pixels(data)
+    images, _ = open_data(data)
     shape = (like.x if isinstance(like, Images) else like.batch(0).x).shape[1:]
     if images.x.shape[1:] != shape:
         raise ValueError(

@@ -27,7 +27,7 @@ class Visits:
     seeds: Tensor | None
 
     @staticmethod
-    def of(data: Images, settings: Settings, epoch: int) -> Visits:
+    def of_epoch(data: Images, settings: Settings, epoch: int) -> Visits:
         """Those of that epoch. What is drawn is drawn for all of them at once, where the images are: on a GPU a few
         launches an epoch, and nothing to send there in an update."""
         s, where = settings, data.x.device
@@ -36,7 +36,7 @@ class Visits:
             return Visits(epoch, balanced.to(where), None, None)
         index = order(len(data), seed=s.seed, epoch=epoch).to(where)
         crops = s.crop.draw(index, seed=s.seed, epoch=epoch) if data.augment == "crop-flip" else None
-        return Visits(epoch, index, crops, noise.of_index(index.to(data.device), s.seed, epoch, ATTACK))
+        return Visits(epoch, index, crops, noise.seeds_of_index(index.to(data.device), s.seed, epoch, ATTACK))
 
     def at(self, part: slice) -> Visits:
         """Some of them."""
@@ -44,7 +44,7 @@ class Visits:
         return Visits(self.epoch, self.index[part], crops, None if self.seeds is None else self.seeds[part])
 
 
-def laid(batch: Batch, channels_last: bool, highest: int | None = None) -> Batch:
+def lay_out(batch: Batch, channels_last: bool, highest: int | None = None) -> Batch:
     """The batch as it lies in memory while it trains. On a GPU attacks need not look at its pixels, which are checked,
     nor for NaN, which the loop does; nor at its labels, none of which is above `highest` where that is given."""
     x, x_raw = batch.x, batch.x_raw

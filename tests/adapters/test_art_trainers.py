@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import mrt
 from mrt.processes import Processes
-from mrt.training.validation import judged
+from mrt.training.validation import judge_held_out
 from tests.adapters.test_art_attacks import Unasked, classifier
 from tests.support import UNION, digits
 
@@ -505,7 +505,7 @@ def test_the_classifier_ends_with_the_weights_asked_for() -> None:
         again = mrt.Validation((torch.from_numpy(X[:60]), DATA.y[:60]), [LINF, L2, L1])
         if weights == "best":
             judge = again.attacks(None)
-            union = judged(modules["best"], DATA.take(60), judge, 4, Processes())["union"]
+            union = judge_held_out(modules["best"], DATA.take(60), judge, 4, Processes())["union"]
             assert union == pytest.approx(max(told))
     assert gap(modules["last"], modules["ema"]) > 0
 

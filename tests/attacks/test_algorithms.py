@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.attacks import sparsity
-from mrt.attacks.published_code import one_too_many, whole_batch
+from mrt.attacks.published_code import project_l1_one_too_many, project_l1_whole_batch
 from mrt.crafting.losses import Goal, Loss
 from mrt.protocols import Ball, Model
 from mrt.threats import noise
@@ -71,14 +71,14 @@ def test_slide_moves_the_top_percent_by_the_step(pixels: tuple[int, ...], entrie
 
 def test_keep_is_a_count_a_quantile_or_a_draw() -> None:
     seeds = torch.arange(500)
-    assert set(sparsity.drawn(7, 100, seeds).tolist()) == {7}
-    assert set(sparsity.drawn((5, 20), 100, seeds).tolist()) == set(range(5, 21))
+    assert set(sparsity.draw_counts(7, 100, seeds).tolist()) == {7}
+    assert set(sparsity.draw_counts((5, 20), 100, seeds).tolist()) == set(range(5, 21))
     for d in (49, 784, 3072):
         size = torch.rand(1, d, dtype=torch.float64)
         for q in (0.5, 0.8, 0.9, 0.95, 0.99):
             wanted = int((size >= size.quantile(q, dim=1)).sum())
-            assert set(sparsity.drawn(q, d, seeds).tolist()) == {wanted}
-    drawn = sparsity.drawn((0.8, 0.99), 3072, seeds)
+            assert set(sparsity.draw_counts(q, d, seeds).tolist()) == {wanted}
+    drawn = sparsity.draw_counts((0.8, 0.99), 3072, seeds)
     assert 31 <= drawn.min() < 60 and 580 < drawn.max() <= 615 and len(set(drawn.tolist())) > 200
 
 
@@ -411,12 +411,15 @@ def test_worst_of_and_one_at_random() -> None:
 def test_the_reference_presets_carry_the_published_quirks() -> None:
     assert mrt.SLIDE.reference("mnist").threat == mrt.L1(10.0) and mrt.SLIDE.reference("cifar10").step_size == 2.0
     assert mrt.MSD.reference("cifar10").threats == (mrt.Linf(0.03), mrt.L2(0.5), mrt.L1(12.0))
-    over = one_too_many(torch.tensor([[12.0, 0.5]]).view(1, 1, 1, 2), 10.0)
+    over = project_l1_one_too_many(torch.tensor([[12.0, 0.5]]).view(1, 1, 1, 2), 10.0)
     torch.testing.assert_close(float(over.abs().sum()), 10.75)  # 7.5% outside
-    out = one_too_many(torch.tensor([[6.0, 5.0]]).view(1, 1, 1, 2), 10.0)
+    out = project_l1_one_too_many(torch.tensor([[6.0, 5.0]]).view(1, 1, 1, 2), 10.0)
     assert out.flatten().tolist() == [10.0, 9.0]  # moved outward
     pair = torch.tensor([[1.0, 0, 0], [20.0, 0, 0]]).view(2, 1, 1, 3)
-    assert whole_batch(pair, 10.0, rescale=True).flatten(1).abs().sum(1).tolist() == [10.0, 10.0]  # the inner one grew
+    assert project_l1_whole_batch(pair, 10.0, rescale=True).flatten(1).abs().sum(1).tolist() == [
+        10.0,
+        10.0,
+    ]  # the inner one grew
     model, x = RowWise((1, 28, 28), classes=10), torch.rand(3, 1, 28, 28) * 0.5 + 0.2
     x[:, :, :10] = 0
     y = torch.arange(3)

@@ -91,7 +91,7 @@ def test_a_battery_from_a_file_and_data_from_files(
     ],
 )
 def test_threats_as_they_are_typed(text: str, threat: Any) -> None:
-    assert parsing.threat(text) == threat
+    assert parsing.parse_threat(text) == threat
 
 
 BAD: list[tuple[list[str], str]] = [

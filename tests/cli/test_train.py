@@ -20,8 +20,8 @@ import mrt.strategies
 from mrt import cli
 from mrt.cli import parsing
 from mrt.cli.choices import STRATEGIES
-from mrt.cli.train_command import Command, made_strategy, strategy_named
-from mrt.cli.train_options import command
+from mrt.cli.train_command import Command, make_strategy, strategy_named
+from mrt.cli.train_options import parse_command
 from tests.matrix_smoke import ROOT
 from tests.support import UNION
 from tests.training.test_loop import toy
@@ -79,17 +79,17 @@ def test_every_strategy_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_options_of_learned_strategies(tmp_path: Path) -> None:
     words = "mng-ac --threats linf=0.2 rt=20,2 --noise-ball l1=3 --noise plain --no-conditional --look-ahead 26"
-    found = command([*words.split(), "--generator-optimizer", "adam"])
+    found = parse_command([*words.split(), "--generator-optimizer", "adam"])
     assert isinstance(found, Command)
     rt = mrt.RotationTranslation(20, 2)
     how: dict[str, Any] = {"noise": "plain", "conditional": False, "look_ahead": 26.0, "generator_optimizer": "adam"}
-    made = made_strategy("mng-ac", found.settings, found.attack)
+    made = make_strategy("mng-ac", found.settings, found.attack)
     assert made == mrt.MNGAC((mrt.Linf(0.2), rt), noise_ball=mrt.L1(3.0), **how)
     words = "pgn --penalty 3 --inputs gradient image --grad-norm none --space tanh"
-    found = command(words.split())
+    found = parse_command(words.split())
     assert isinstance(found, Command)
     expected = mrt.PGN(3.0, inputs=("gradient", "image"), grad_norm="none", space="tanh")
-    assert made_strategy("pgn", found.settings, found.attack) == expected
+    assert make_strategy("pgn", found.settings, found.attack) == expected
     data = toy(24)
     path = tmp_path / "half.npz"
     pseudo = np.arange(24) % 2 == 0
@@ -113,8 +113,8 @@ def test_options_reach_the_run(tmp_path: Path) -> None:
     assert [t["type"] for t in held["strategy"]["threats"]] == ["Linf", "RotationTranslation", "L1"]
     adam = {"type": "Adam", "lr": 0.003, "weight_decay": 0.01, "decoupled": True, "betas": [0.5, 0.99]}
     assert held["optimizer"] == adam and held["channels_last"]
-    low = command(["sat", "--threats", "linf=0.2", "--precision", "bfloat16"])
-    assert isinstance(low, Command) and low.how()["fast"] == mrt.Fast("bfloat16")
+    low = parse_command(["sat", "--threats", "linf=0.2", "--precision", "bfloat16"])
+    assert isinstance(low, Command) and low.fit_arguments()["fast"] == mrt.Fast("bfloat16")
     assert held["schedule"] == {"type": "Drops", "drops": [[0.5, 0.1], [0.75, 0.01]]} or held["schedule"] == {
         "type": "Drops"
     }
@@ -153,10 +153,10 @@ def test_an_attack_and_its_options(tmp_path: Path) -> None:
         "decay": 0.5,
     }
     mixed = {"threats": ["l1=2", "rt=30,3"], "steps": 4, "bn": "batch"}
-    found = made_strategy("sat", mixed, {"name": "slide", "keep": "1,6", "restarts": 2})
+    found = make_strategy("sat", mixed, {"name": "slide", "keep": "1,6", "restarts": 2})
     slide = mrt.SLIDE(mrt.L1(2), steps=4, keep=(1, 6), restarts=2, bn="batch")
     assert found == mrt.SAT((slide, mrt.RotationTranslation()), steps=4, bn="batch")
-    assert made_strategy("adversarial", {"threat": "linf=0.2", "steps": 4}, {"name": "fgsm"}).threat == mrt.FGSM(
+    assert make_strategy("adversarial", {"threat": "linf=0.2", "steps": 4}, {"name": "fgsm"}).threat == mrt.FGSM(
         mrt.Linf(0.2)
     )
 
@@ -362,8 +362,10 @@ def test_help_that_a_person_can_read(capsys: pytest.CaptureFixture[str], monkeyp
 
 
 def test_texts() -> None:
-    assert parsing.keep("5,20") == (5, 20) and parsing.keep("0.99") == 0.99 and parsing.keep("7") == 7
-    assert parsing.schedule("piecewise=0:0,0.4:1,1:0") == mrt.Piecewise(((0, 0), (0.4, 1), (1, 0)))
-    assert parsing.schedule("cosine") == mrt.Cosine() and parsing.schedule("triangular=0.3") == mrt.Triangular(0.3)
+    assert parsing.parse_keep("5,20") == (5, 20) and parsing.parse_keep("0.99") == 0.99 and parsing.parse_keep("7") == 7
+    assert parsing.parse_schedule("piecewise=0:0,0.4:1,1:0") == mrt.Piecewise(((0, 0), (0.4, 1), (1, 0)))
+    assert parsing.parse_schedule("cosine") == mrt.Cosine() and parsing.parse_schedule(
+        "triangular=0.3"
+    ) == mrt.Triangular(0.3)
     for name in ("madry-cnn", "MadryCNN", "preact-resnet18", "wide-resnet"):
-        assert parsing.known_model(name).lower() == name.replace("-", "").lower()
+        assert parsing.check_model(name).lower() == name.replace("-", "").lower()

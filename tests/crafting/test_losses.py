@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mrt.crafting.best import Best
-from mrt.crafting.losses import LOSSES, Goal, named
+from mrt.crafting.losses import LOSSES, Goal, loss_named
 
 logit_rows = st.lists(st.floats(-30, 30, width=32), min_size=5, max_size=5).map(lambda v: torch.tensor([v]))
 
@@ -37,14 +37,14 @@ def test_losses_are_their_definitions(name: str, z: Tensor, y: int, other: int, 
     if len(set(values)) < 5 and name == "dlr":
         return  # 0/0 at ties
     target = (y + other) % 5 if aimed else None
-    found = named(name)(z, torch.tensor([y]), None if target is None else torch.tensor([target]))
+    found = loss_named(name)(z, torch.tensor([y]), None if target is None else torch.tensor([target]))
     torch.testing.assert_close(float(found), naive(name, values, y, target), atol=1e-4, rtol=1e-3)
 
 
 def test_the_margin_is_positive_exactly_where_the_goal_is_reached() -> None:
     z, y = torch.randn(200, 5, generator=torch.Generator().manual_seed(0)), torch.arange(200) % 5
     for target in (None, (y + 1) % 5):
-        goal = Goal(named("margin"), y, target)
+        goal = Goal(loss_named("margin"), y, target)
         assert torch.equal(goal(z) > 0, goal.reached(z))
         rows = torch.tensor([5, 17, 3])
         assert torch.equal(goal.at(rows)(z[rows]), goal(z)[rows])

@@ -52,13 +52,13 @@ def test_a_twin_is_the_model_of_this_moment() -> None:
 
 def test_a_twin_is_made_once_and_goes_with_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    plain = twins.Twin.__init__
+    plain = twins.ModelCopy.__init__
 
     def counted(self: Any, *given: Any) -> None:
         made.append(weakref.ref(self))
         plain(self, *given)
 
-    monkeypatch.setattr(twins.Twin, "__init__", counted)
+    monkeypatch.setattr(twins.ModelCopy, "__init__", counted)
     net, (x, y) = Net(), batch()
     for _ in range(3):
         fast(mrt.PGD(L2, steps=2), graph=True)(net, x, y)
@@ -128,7 +128,7 @@ def test_bfloat16_weights_are_a_copy_of_this_moment() -> None:
     """All heavy layers but the first, taken anew at every call; nothing else is copied, and the model keeps its own."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(128, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 5))
     how = mrt.Fast("bfloat16")
-    module: Any = twins.twin_of(net, "eval", how).call
+    module: Any = twins.copy_of(net, "eval", how).call
     kinds = [p.dtype for p in module.parameters()]
     low, full = torch.bfloat16, torch.float32
     assert kinds == [full, full, full, full, low, low, low, low]
@@ -138,7 +138,7 @@ def test_bfloat16_weights_are_a_copy_of_this_moment() -> None:
         weights = [p for p in net.parameters() if p.ndim == 2]
         weights[2].data.fill_(0.5)  # which leaves no trace in the version
         weights[0].fill_(0.25)
-    again: Any = twins.twin_of(net, "eval", how).call
+    again: Any = twins.copy_of(net, "eval", how).call
     assert again is module and (module[5].weight == 0.5).all() and (module[1].weight == 0.25).all()
     assert all(p.dtype == full for p in net.parameters())
     assert not any(p.requires_grad for p in module.parameters()) and not module.training
@@ -158,7 +158,7 @@ def test_batchnorm_in_a_twin_is_as_asked() -> None:
 def test_a_weight_shared_with_the_first_layer_stays_whole() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 128), nn.Linear(128, 5))
     net[3].weight = net[1].weight
-    module: Any = twins.twin_of(net, "eval", mrt.Fast("bfloat16")).call
+    module: Any = twins.copy_of(net, "eval", mrt.Fast("bfloat16")).call
     kinds = [p.dtype for p in module.parameters()]
     assert kinds == [torch.float32, torch.float32, torch.bfloat16, torch.bfloat16, torch.bfloat16]
 
@@ -171,7 +171,7 @@ def test_the_first_layer_computes_in_float32_and_answers_in_bfloat16(own_forward
     if own_forward:
         plain = net[1].forward
         net[1].forward = lambda x: plain(x)
-    module: Any = twins.twin_of(net, "eval", mrt.Fast("bfloat16")).call
+    module: Any = twins.copy_of(net, "eval", mrt.Fast("bfloat16")).call
     x = torch.rand(3, 2, 8, 8)
     expected = net[1](x.flatten(1)).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
@@ -182,7 +182,7 @@ def test_the_first_layer_computes_in_float32_and_answers_in_bfloat16(own_forward
 
 def test_a_model_of_one_layer_answers_in_float32() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(128, 5))
-    module: Any = twins.twin_of(net, "eval", mrt.Fast("bfloat16")).call
+    module: Any = twins.copy_of(net, "eval", mrt.Fast("bfloat16")).call
     x = torch.rand(3, 2, 8, 8)
     plain = net(x)
     with torch.autocast("cpu", torch.bfloat16):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import mrt
-from mrt.crafting.model_copy import twins_of
+from mrt.crafting.model_copy import copies_of
 from mrt.kernels import cpu
 from mrt.models import DigitsCNN, MadryCNN, PreActResNet18
 from tests.crafting.support import same
@@ -180,7 +180,7 @@ def test_a_recording_goes_with_its_model_at_once(precision: Any, gpu: Gpu) -> No
     try:
         for name in ("MSD reuse", "APGD l1"):
             RECORDED[name](3, mrt.Fast(precision, graph=True))(net, x, y)
-        held: list[Any] = [recording for twin in twins_of(net) for recording in twin.captured.values()]
+        held: list[Any] = [recording for twin in copies_of(net) for recording in twin.recordings.values()]
         gone = [weakref.ref(part) for one in held for part in (one, one.body, one.replay.__self__)]
         assert len(gone) == 6 and all(part() is not None for part in gone)
         del net, held

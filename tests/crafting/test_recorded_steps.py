@@ -24,7 +24,7 @@ from mrt.crafting import gradient as gradients
 from mrt.crafting import model_copy as twins
 from mrt.crafting import recorded_steps
 from mrt.crafting.best import Best
-from mrt.crafting.checked_model import Checked
+from mrt.crafting.checked_model import CheckedModel
 from mrt.crafting.losses import LOSSES, Goal
 from mrt.crafting.task import Task
 from mrt.kernels import cpu
@@ -80,10 +80,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Traces:
         return replay
 
     monkeypatch.setattr("mrt.crafting.cuda_graphs.capture", capture)
-    monkeypatch.setattr(recorded_steps, "ready", lambda x: kernels.takes(x, True))
+    monkeypatch.setattr(recorded_steps, "can_capture", lambda x: kernels.takes(x, True))
     looking = ("threats.fused", "threats.projections", "threats.balls", "crafting.best", "crafting.gradient")
     for module in (*looking, "crafting.winner_gradient", "attacks.msd"):
-        monkeypatch.setattr(f"mrt.{module}.blind", lambda tensor: True)
+        monkeypatch.setattr(f"mrt.{module}.no_sync", lambda tensor: True)
     return traces
 
 
@@ -231,13 +231,13 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(graphs: Traces, monkeypatc
 @pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), recording.NoStream("32 alive")])
 def test_too_little_room_is_not_for_ever(error: RuntimeError, graphs: Traces, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = recording.capture
-    monkeypatch.setattr(recorded_steps, "PAUSE", 4)
+    monkeypatch.setattr(recorded_steps, "CALLS_BEFORE_RETRY", 4)
     refuse(monkeypatch, graphs, error)
     attack, net, (x, y) = fast(mrt.PGD(L2, steps=3), graph=True, compile=True), Net(), batch(6)
     with pytest.warns(UserWarning, match="there is no room"):
         attack(net, x, y)
     monkeypatch.setattr(recording, "capture", plain)
-    for _ in range(recorded_steps.PAUSE):
+    for _ in range(recorded_steps.CALLS_BEFORE_RETRY):
         attack(net, x, y)
         assert recorded_steps.recordings_of(net) == 0 and graphs.made == 1
     attack(net, x, y)
@@ -253,24 +253,24 @@ def test_a_step_may_hand_a_tensor_from_one_place_to_another() -> None:
 
     state = tuple(torch.tensor([value]) for value in (1.0, 10.0, 100.0))
     addresses = [t.data_ptr() for t in state]
-    recorded_steps._in_place(step, state, Best("loss").begin(torch.zeros(1, 1)), None)()
+    recorded_steps._write_in_place(step, state, Best("loss").start_at(torch.zeros(1, 1)), None)()
     assert [float(t) for t in state] == [10.0, 1.0, 101.0] and [t.data_ptr() for t in state] == addresses
 
 
 def test_only_the_latest_recordings_are_kept(graphs: Traces) -> None:
     net, (x, y) = Net(), batch()
-    for step in range(recorded_steps.KEPT + 3):
+    for step in range(recorded_steps.MOST_RECORDINGS + 3):
         fast(mrt.PGD(LINF, steps=2, step_size=0.01 * (1 + step)), graph=True)(net, x, y)
-    held = twins.twin_of(net, "eval", mrt.Fast(graph=True)).captured
-    assert len(held) == recorded_steps.KEPT and graphs.made == recorded_steps.KEPT + 3
+    held = twins.copy_of(net, "eval", mrt.Fast(graph=True)).recordings
+    assert len(held) == recorded_steps.MOST_RECORDINGS and graphs.made == recorded_steps.MOST_RECORDINGS + 3
     for step in (
-        recorded_steps.KEPT + 2,
+        recorded_steps.MOST_RECORDINGS + 2,
         3,
-        recorded_steps.KEPT + 9,
+        recorded_steps.MOST_RECORDINGS + 9,
         3,
     ):  # latest, oldest, new, oldest
         fast(mrt.PGD(LINF, steps=2, step_size=0.01 * (1 + step)), graph=True)(net, x, y)
-    assert graphs.made == recorded_steps.KEPT + 4
+    assert graphs.made == recorded_steps.MOST_RECORDINGS + 4
 
 
 def test_what_cannot_be_recorded_runs_as_it_is(graphs: Traces) -> None:
@@ -284,9 +284,11 @@ def test_what_cannot_be_recorded_runs_as_it_is(graphs: Traces) -> None:
         fast(mrt.PGD(LINF), graph=True)(lambda z: net(z), x, y, rng=seeds), mrt.PGD(LINF)(net, x, y, rng=seeds)
     )
     with gradients.crafting(net, fast=mrt.Fast(graph=True)) as seen:
-        task = Task(Checked(seen, x, 4), LINF, x, Goal(LOSSES["ce"], y), seeds, fast=mrt.Fast(graph=True), seen=seen)
-        assert recorded_steps._capturable(task)
-        assert not recorded_steps._capturable(replace(task, goal=Goal(lambda z, *_: z[:, 0], y)))
+        task = Task(
+            CheckedModel(seen, x, 4), LINF, x, Goal(LOSSES["ce"], y), seeds, fast=mrt.Fast(graph=True), attacked=seen
+        )
+        assert recorded_steps._can_record(task)
+        assert not recorded_steps._can_record(replace(task, goal=Goal(lambda z, *_: z[:, 0], y)))
     assert graphs.made == 0
 
 

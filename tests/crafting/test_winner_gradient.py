@@ -22,7 +22,7 @@ def test_passes_are_freed_with_their_last_user() -> None:
     net = Net().eval().requires_grad_(False)
     gone: list[weakref.ref[object]] = []
     for used in (True, False):
-        passes = winner_gradient.Passes(net, torch.rand(3, *x.shape), Goal(LOSSES["ce"], y))
+        passes = winner_gradient.ForwardPasses(net, torch.rand(3, *x.shape), Goal(LOSSES["ce"], y))
         if used:
             passes.grad(torch.arange(6) % 3)
         gone += [weakref.ref(passes.saved), weakref.ref(passes.saved.tensors[1][0])]
@@ -39,7 +39,7 @@ def test_reuse_gives_no_direction_where_there_is_none() -> None:
     def root(z: Tensor) -> Tensor:
         return z[:, 0, 0, :5].sqrt()
 
-    passes = winner_gradient.Passes(root, torch.stack([x, x]), Goal(LOSSES["ce"], y))
+    passes = winner_gradient.ForwardPasses(root, torch.stack([x, x]), Goal(LOSSES["ce"], y))
     assert passes.grad(torch.arange(6) % 2).isfinite().all()
 
 
@@ -51,7 +51,7 @@ def test_reuse_is_exact(candidates: int) -> None:
     net = Net().eval().requires_grad_(False)
     goal = Goal(LOSSES["ce"], y)
     winner = torch.arange(11) * 3 % candidates
-    passes = winner_gradient.Passes(net, points, goal)
+    passes = winner_gradient.ForwardPasses(net, points, goal)
     mixed = points[winner, torch.arange(11)]
     plain, logits, _ = gradients.input_grad(net, mixed, goal)
     assert torch.equal(passes.grad(winner), plain)

@@ -11,7 +11,7 @@ import pytest
 
 import mrt
 from mrt.evaluation.batteries import NAMES
-from mrt.evaluation.battery import labels
+from mrt.evaluation.battery import name_entries
 from tests.support import UNION
 
 ALL, NORMS = (*UNION, mrt.RotationTranslation(30, 3)), ("linf", "l2", "l1")
@@ -44,7 +44,7 @@ def test_a_battery_with_every_kind_of_value_survives_a_file(tmp_path: Path) -> N
 
 
 def test_the_paper_batteries_hold_what_the_papers_list() -> None:
-    msd = dict(zip((label for label, _ in labels(NAMES["msd"](UNION))), NAMES["msd"](UNION), strict=True))
+    msd = dict(zip((label for label, _ in name_entries(NAMES["msd"](UNION))), NAMES["msd"](UNION), strict=True))
     assert {"pgd-linf", "foolbox.fgsm-linf", "foolbox.bim-linf", "foolbox.mim-linf"} <= set(msd)
     assert {"foolbox.gaussian-l2", "foolbox.boundary-l2", "foolbox.deepfool-l2", "foolbox.ddn-l2"} <= set(msd)
     assert {"pgd-l2", "foolbox.bim-l2", "foolbox.pointwise-l2", "foolbox.cw-l2", "pgd-l1"} <= set(msd)
@@ -62,8 +62,8 @@ def test_the_paper_batteries_hold_what_the_papers_list() -> None:
         "quick": {f"{attack}-{norm}" for attack in ("apgd-ce", "apgd-t") for norm in NORMS} | {"grid-rt"},
     }  # fmt: skip
     for name, held in papers.items():
-        assert held <= {label for label, _ in labels(NAMES[name](ALL))}, name
-    assert "aa.apgd-ce-l1" not in {label for label, _ in labels(NAMES["mng-ac"](ALL))}
+        assert held <= {label for label, _ in name_entries(NAMES[name](ALL))}, name
+    assert "aa.apgd-ce-l1" not in {label for label, _ in name_entries(NAMES["mng-ac"](ALL))}
 
 
 SETTINGS = {
@@ -129,7 +129,7 @@ SETTINGS = {
 def test_the_settings_are_the_papers(name: str) -> None:
     """At MNIST's radii, against the numbers of each paper's evaluation, written out once more."""
     battery = NAMES[name]((mrt.Linf(0.3), mrt.L2(2.0), mrt.L1(10.0)))
-    held = {label: told(entry.attack) for (label, _), entry in zip(labels(battery), battery, strict=True)}
+    held = {label: told(entry.attack) for (label, _), entry in zip(name_entries(battery), battery, strict=True)}
     assert {label: held[label] for label in SETTINGS[name]} == SETTINGS[name]
 
 
@@ -150,7 +150,7 @@ def short(value: Any) -> str:
 
 
 def test_msds_grids_reach_the_radius_in_twenty_steps() -> None:
-    battery = dict(zip((label for label, _ in labels(NAMES["msd"](UNION))), NAMES["msd"](UNION), strict=True))
+    battery = dict(zip((label for label, _ in name_entries(NAMES["msd"](UNION))), NAMES["msd"](UNION), strict=True))
     attack = battery["foolbox.fgsm-linf"].attack
     assert isinstance(attack, mrt.Foreign)
     grid = cast(Any, dict(attack.settings)["epsilons"])
@@ -177,10 +177,10 @@ def test_the_budget_scales_steps_and_not_radii() -> None:
 
 def test_names_carry_the_radius_where_a_norm_comes_twice() -> None:
     threats = (mrt.Linf(0.1), mrt.Linf(0.3), mrt.L2(0.7))
-    names = {label for label, _ in labels(mrt.batteries.quick(threats))}
+    names = {label for label, _ in name_entries(mrt.batteries.quick(threats))}
     assert {"apgd-ce-linf@0.1", "apgd-ce-linf@0.3", "apgd-ce-l2"} <= names
     twice = (mrt.L2(0.7), mrt.L2(0.7, projection="exact"))
-    assert len({label for label, _ in labels(mrt.batteries.quick(twice))}) == 4
+    assert len({label for label, _ in name_entries(mrt.batteries.quick(twice))}) == 4
 
 
 PGD = mrt.PGD(mrt.Linf(0.1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mrt
-from mrt.evaluation.judge import Counted, judge
+from mrt.evaluation.judge import CountedModel, judge
 from mrt.evaluation.loop import beats
 from mrt.protocols import Threat
 from tests.support import UNION, digits, digits_net, small_net, torch_seed
@@ -266,7 +266,7 @@ def test_a_model_without_a_gradient_is_given_one_of_zero() -> None:
         return (x > 0.5).float().flatten(1)[:, :4]
 
     x, passed = torch.rand(6, 1, 8, 8, generator=torch_seed(0)), list[int]()
-    seen = Counted(step, connected=False, watch=passed.append)
+    seen = CountedModel(step, connected=False, watch=passed.append)
     point = x.clone().requires_grad_()
     logits = seen(point)
     (grad,) = torch.autograd.grad(logits.sum(), point)

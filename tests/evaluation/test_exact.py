@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.evaluation.exact import JUDGED_IN, exact
-from mrt.evaluation.judge import answers
+from mrt.evaluation.judge import exact_logits
 from mrt.protocols import Threat
 from tests.support import digits, digits_net
 
@@ -137,7 +137,7 @@ def test_the_judge_asks_without_tf32_and_attacks_as_the_caller_has_it(seen: bool
         assert report.info["judged in"] == JUDGED_IN and report.union < 1
         assert len(net.said) >= 6  # the look at the clean images, the judge, the pictures
     else:
-        answers(net.eval(), x)
+        exact_logits(net.eval(), x)
     assert set(net.said) == {(False, False)}
     assert (B.cudnn.allow_tf32, B.cuda.matmul.allow_tf32) == (True, True)
 
@@ -145,10 +145,10 @@ def test_the_judge_asks_without_tf32_and_attacks_as_the_caller_has_it(seen: bool
 def test_a_callers_autocast_does_not_reach_the_judge() -> None:
     """The report would say float32 all the same."""
     net, x = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), torch.rand(3, 1, 8, 8)
-    expected = answers(net, x)
+    expected = exact_logits(net, x)
     with torch.autocast("cpu", torch.bfloat16):
         assert not torch.equal(net(x), expected)
-        assert torch.equal(answers(net, x), expected)
+        assert torch.equal(exact_logits(net, x), expected)
 
 
 def test_a_model_that_raises_leaves_the_switches_alone() -> None:

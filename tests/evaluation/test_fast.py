@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import mrt
 from mrt import cli
 from mrt.evaluation.analysis.transfer import Transferred, TransferredSearch, transfer
-from mrt.evaluation.battery import sped
+from mrt.evaluation.battery import with_fast
 from mrt.protocols import Fast
 from tests.support import UNION, digits, digits_net
 
@@ -33,7 +33,7 @@ def entry(name: str, attack: Any) -> mrt.Entry:
 def attacks(*given: Any) -> list[Any]:
     """The same attacks in a battery that runs as LOW says."""
     battery = tuple(entry(str(number), attack) for number, attack in enumerate(given))
-    return [e.attack for e in sped(battery, LOW)]
+    return [e.attack for e in with_fast(battery, LOW)]
 
 
 def test_fast_reaches_every_attack_of_ours_that_was_not_told_itself() -> None:
@@ -52,11 +52,11 @@ def test_fast_reaches_attacks_on_surrogates_but_no_host() -> None:
     made = {"pgd": mrt.PGD(LINF, steps=2), "motions": mrt.RTWorstOf(mrt.RotationTranslation(20, 2), k=4)}
     host = mrt.Entry("bim", mrt.Foreign("foolbox", "LinfBasicIterativeAttack"), LINF)
     held = (*transfer(made, {"other": digits_net()}), host)  # type: ignore[arg-type]
-    pgd, motions, foreign = (e.attack for e in sped(held, LOW))
+    pgd, motions, foreign = (e.attack for e in with_fast(held, LOW))
     assert isinstance(motions, TransferredSearch) and isinstance(pgd, Transferred)
     assert pgd.attack == replace(made["pgd"], fast=LOW) and motions.attack.fast == LOW  # type: ignore[attr-defined,type-var]
     assert pgd.surrogate is held[0].attack.surrogate and foreign is host.attack  # type: ignore[union-attr]
-    assert sped(held, Fast()) is held
+    assert with_fast(held, Fast()) is held
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def test_the_command_line_offers_the_same(tmp_path: Path, monkeypatch: pytest.Mo
         given.append(fast)
         return battery
 
-    monkeypatch.setattr(front, "sped", noted)
+    monkeypatch.setattr(front, "with_fast", noted)
     line = ["evaluate", str(tmp_path / "net.pt"), "--threats", "linf=0.2", "--images", "4", "--budget", "0.02"]
     assert cli.main([*line, "--no-progress"]) == 0
     assert cli.main([*line, "--precision", "bfloat16", "--graph", "--reuse", "--compile", "--no-progress"]) == 0

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.evaluation.batteries import NAMES
-from mrt.evaluation.loop import seeds_of
+from mrt.evaluation.loop import entry_seeds
 from mrt.hosts.hosted import host_seed
 from tests.support import UNION, digits, digits_net
 
@@ -70,7 +70,7 @@ def test_the_standard_columns_are_pyautoattacks(name: str) -> None:
         label = f"aa.{entry.name}-{entry.threat.name}"
         left = torch.zeros(len(x), dtype=torch.bool)
         for index in batches(report, label):
-            seed = host_seed(seeds_of(entry, index, 0))
+            seed = host_seed(entry_seeds(entry, index, 0))
             peer = pyautoattack.AutoAttack(net, norm=norms[entry.threat.name], eps=entry.threat.eps, seed=seed)  # type: ignore[attr-defined]
             peer.attacks_to_run, peer.square.n_queries = [entry.name], queries
             with torch.random.fork_rng():
@@ -109,7 +109,7 @@ def test_foolbox_columns_are_a_hand_written_loops(name: str, capsys: pytest.Capt
         label = f"foolbox.it-{threat.name}"
         loop, raw = torch.zeros(len(x), dtype=torch.bool), x.clone()
         for index in batches(report, label):
-            seed = host_seed(seeds_of(entry, index, 0))
+            seed = host_seed(entry_seeds(entry, index, 0))
             with torch.random.fork_rng():
                 random.seed(seed)
                 np.random.seed(seed)

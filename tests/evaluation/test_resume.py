@@ -126,7 +126,7 @@ def test_batches_are_put_together_in_their_order(monkeypatch: pytest.MonkeyPatch
     few = (mrt.Entry("fgsm", mrt.FGSM(mrt.Linf(0.06)), mrt.Linf(0.06)),)
     call: dict[str, Any] = {"battery": few, "batch_size": 4, "progress": False}
     expected = mrt.evaluate(digits_net(), digits(40), **call)
-    given = Processes.gathered
+    given = Processes.gather
     monkeypatch.setattr(
         Processes, "gathered", lambda team, v: [v[::-1]] if isinstance(v, list) and len(v) > 1 else given(team, v)
     )
@@ -197,7 +197,7 @@ def test_random_outputs_do_not_keep_an_evaluation_from_going_on(tmp_path: Path) 
 def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The write number `at` fails half way, as it would for want of space; the next call goes on and ends the same."""
     call: dict[str, Any] = {"data": digits(24), "battery": mrt.batteries.quick(UNION, budget=0.05), "batch_size": 16}
-    written, calls = records.written, []
+    written, calls = records.write_file, []
 
     def failing(path: Path, write: Any) -> None:
         calls.append(path)
@@ -209,7 +209,7 @@ def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monke
         written(path, write)
 
     for module in ("mrt.evaluation.store", "mrt.evaluation.report.report"):
-        monkeypatch.setattr(f"{module}.written", failing)
+        monkeypatch.setattr(f"{module}.write_file", failing)
     with pytest.raises(OSError, match="No space"):
         mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)
     monkeypatch.undo()

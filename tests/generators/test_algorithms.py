@@ -214,7 +214,7 @@ def test_tanh_space_is_the_box(seed: int, scale: float) -> None:
     generator, x = PGNGenerator(SHAPE, 5, width=2).eval(), images(SHAPE, 4, seed)
     raw = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(seed)) * scale
     generator.forward = lambda x, grad, y: raw  # type: ignore[method-assign]
-    made, x_adv = generator.applied(x, x, torch.arange(4))
+    made, x_adv = generator.perturb_image(x, x, torch.arange(4))
     assert made is raw and bool(((x_adv >= 0) & (x_adv <= 1)).all())
     if scale == 0:
         torch.testing.assert_close(x_adv, x, rtol=0, atol=1e-6)
@@ -226,7 +226,7 @@ def test_tanh_space_is_the_box(seed: int, scale: float) -> None:
 def test_the_gradient_image_is_that_of_the_true_class() -> None:
     model, x, y = RowWise(SHAPE), images(SHAPE, 3, 0), torch.tensor([0, 2, 4])
     for kind in ("none", "l2"):
-        seen = PGNGenerator(SHAPE, 5, width=2, grad_norm=kind).seen(model, x, y)
+        seen = PGNGenerator(SHAPE, 5, width=2, grad_norm=kind).gradient_image(model, x, y)
         for i in range(3):
             leaf = x[i : i + 1].clone().requires_grad_()
             (grad,) = torch.autograd.grad(softmax(model(leaf), 1)[0, y[i]], leaf)
@@ -266,7 +266,7 @@ def test_the_noise_network_is_its_table() -> None:
 def test_pgn_starts_near_no_perturbation() -> None:
     x = torch.rand(4, *SHAPE) * 0.8 + 0.1
     generator = PGNGenerator(SHAPE, 5, width=8)
-    x_adv = generator.applied(x, torch.randn(4, *SHAPE), torch.arange(4))[1]
+    x_adv = generator.perturb_image(x, torch.randn(4, *SHAPE), torch.arange(4))[1]
     assert 0 < float((x_adv - x).abs().mean().detach()) < 0.05
 
 

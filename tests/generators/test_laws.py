@@ -96,7 +96,7 @@ def test_what_it_makes_lies_in_the_threat(name: str, seed: int, factor: float, s
     for ball in (b for b in BALLS if isinstance(b, generator.BALLS)):
         for threat in (ball.scaled(factor), ball.scaled(torch.linspace(0, factor, 5))):
             attack: Any = mrt.GeneratorAttack(generator, threat, samples)
-            x_adv = attack(model, x, y, rng=noise.of_index(torch.arange(5), seed))
+            x_adv = attack(model, x, y, rng=noise.seeds_of_index(torch.arange(5), seed))
             assert x_adv.dtype == torch.float32 and not x_adv.requires_grad
             assert bool(threat.contains(x, x_adv).all())
 
@@ -151,7 +151,7 @@ def through(generator: Any, model: nn.Module, x: Tensor, y: Tensor, seeds: Tenso
     if isinstance(generator, L2LGenerator):
         return two_pass(generator, model, x, y, seeds, ball)
     if isinstance(generator, PGNGenerator):
-        raw, x_adv = generator.applied(x, generator.seen(model, x, y), y)
+        raw, x_adv = generator.perturb_image(x, generator.gradient_image(model, x, y), y)
         moved = raw if generator.space == "tanh" else x_adv - x
         cost: Tensor = torch.stack([generator.penalty * d.square().sum() for d in moved]).mean()
         return cost - cross_entropy(model(x_adv), y)

@@ -16,7 +16,7 @@ import mrt
 from mrt.crafting.losses import margin
 from mrt.crafting.task import Task, open_task
 from mrt.hosts import hosted
-from mrt.hosts.hosted import Hosted, Seen, contained
+from mrt.hosts.hosted import Hosted, ModelForHost, isolate_globals
 from mrt.hosts.starting_points import starting_points
 from mrt.protocols import Threat
 from tests.support import digits, digits_net, torch_seed
@@ -40,7 +40,7 @@ class Host(Hosted):
     def targetable(self) -> bool:
         return True
 
-    def run(self, seen: Seen, task: Task[Threat]) -> Tensor:
+    def run(self, seen: ModelForHost, task: Task[Threat]) -> Tensor:
         answer: Tensor = dict(self.settings)["answer"](seen, task)
         return answer
 
@@ -53,7 +53,7 @@ def host(answer: Any, threat: Threat = mrt.Linf(0.2), **settings: Any) -> Host: 
 def test_unlucky_examples_cost_no_other(unlucky: tuple[int, ...]) -> None:
     x, y = digits(7)
 
-    def answer(seen: Seen, task: Task[Threat]) -> Tensor:
+    def answer(seen: ModelForHost, task: Task[Threat]) -> Tensor:
         if any(bool((row == x[i]).all()) for row in task.x for i in unlucky):
             raise AssertionError("start failed\nfor this one")
         return (task.x + 0.1).clamp(0, 1)
@@ -76,7 +76,7 @@ def test_answers_that_are_none_are_taken_out() -> None:
     y = digits_net()(x).argmax(1)
     fools = torch.where(digits_net()(1 - x).argmax(1).ne(y)[:, None, None, None], 1 - x, x)
 
-    def answer(seen: Seen, task: Task[Threat]) -> Tensor:
+    def answer(seen: ModelForHost, task: Task[Threat]) -> Tensor:
         found = fools.clone()
         found[0], found[1], found[2] = torch.nan, 0.0, x[2]
         return found
@@ -121,7 +121,7 @@ def test_a_search_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosted, "CALLS", 50)
     x, y = digits(2)
 
-    def answer(seen: Seen, task: Task[Threat]) -> Tensor:
+    def answer(seen: ModelForHost, task: Task[Threat]) -> Tensor:
         while True:
             seen(task.x)
 
@@ -145,7 +145,7 @@ def test_what_a_host_may_hand_the_model() -> None:
         layouts.append((z.dtype, z.is_contiguous()))
         return digits_net()(z)
 
-    seen = Seen(model)
+    seen = ModelForHost(model)
     three = x.expand(-1, 1, -1, -1).to(memory_format=torch.channels_last).double().requires_grad_()
     (grad,) = torch.autograd.grad(seen(three).sum(), three)
     assert grad.dtype == torch.float64 and grad.abs().sum() > 0
@@ -161,7 +161,7 @@ def test_gradients_come_back_contiguous() -> None:
         score = (z.permute(0, 2, 3, 1) * weight).flatten(1).sum(1)
         return torch.stack([score, -score], 1)
 
-    plain, sheltered = (torch.autograd.grad(f(x)[:, 0].sum(), x)[0] for f in (model, Seen(model)))
+    plain, sheltered = (torch.autograd.grad(f(x)[:, 0].sum(), x)[0] for f in (model, ModelForHost(model)))
     assert not plain.is_contiguous() and sheltered.is_contiguous() and torch.equal(plain, sheltered)
 
 
@@ -174,16 +174,16 @@ def test_randomness_is_contained() -> None:
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
-    with contained(3):
+    with isolate_globals(3):
         first = draws()
     outside = draws()[:3]
     random.seed(1)
     np.random.seed(1)
     torch.manual_seed(1)
     assert draws()[:3] == outside
-    with contained(3):
+    with isolate_globals(3):
         assert draws() == first
-    with contained(4):
+    with isolate_globals(4):
         other = draws()
     assert all(a != b for a, b in zip(first[:5], other[:5], strict=True)) and first[5] == other[5]
     assert first[3] != first[4]
@@ -191,11 +191,11 @@ def test_randomness_is_contained() -> None:
 
 def test_containment_holds_after_an_error() -> None:
     state, kind = torch.get_rng_state(), np.random.RandomState
-    with pytest.raises(KeyError), contained(3):
+    with pytest.raises(KeyError), isolate_globals(3):
         torch.rand(1)
         raise KeyError
     assert torch.equal(torch.get_rng_state(), state) and np.random.RandomState is kind
-    with contained(3):
+    with isolate_globals(3):
         warnings.warn("a host's remark", UserWarning, stacklevel=1)  # would be an error under this suite's settings
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import mrt
-from mrt.hosts.masked import masked
+from mrt.hosts.masked import attack_masked
 from mrt.hosts.pixel_range import Range
 from mrt.threats.gauge import gauge
 from tests.support import BALLS, Linear, RowWise, best_gain, images, small_net, torch_seed
@@ -21,7 +21,7 @@ bounds = st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-0.4242, 2.821
 
 
 def ranged(low: float, high: float) -> Range:
-    return Range.of(torch.tensor(low), torch.tensor(high))
+    return Range.between(torch.tensor(low), torch.tensor(high))
 
 
 @given(bounds, st.integers(0, 10**6), st.sampled_from(BALLS), st.floats(0.01, 3))
@@ -31,14 +31,14 @@ def test_there_and_back(span: tuple[float, float], seed: int, ball: Any, factor:
     any norm than it was, exact where nothing changed, and within the radius where a gauge says how far it went."""
     scale = ranged(*span)
     x = (images((1, 8, 8), 5, seed).double() * (span[1] - span[0]) + span[0]).float().clamp(*span)
-    unit = scale.unit(x)
+    unit = scale.to_unit(x)
     assert bool(((unit >= 0) & (unit <= 1)).all())
-    assert float((scale.raw(unit) - x).abs().max()) <= 3e-7 * max(abs(span[0]), abs(span[1]), scale.width)
+    assert float((scale.from_unit(unit) - x).abs().max()) <= 3e-7 * max(abs(span[0]), abs(span[1]), scale.width)
     threat = ball.scaled(factor)
     made = threat.apply(unit, threat.sample(unit, torch_seed(seed)))
     made[:, :, :2] = unit[:, :, :2]
     for size in (None, gauge(threat, unit, made)):
-        back = scale.back(x, unit, made, size)
+        back = scale.carry_back(x, unit, made, size)
         assert back.dtype == torch.float32
         assert bool(((back >= span[0]) & (back <= span[1])).all())
         assert torch.equal(back[:, :, :2], x[:, :, :2])
@@ -52,20 +52,20 @@ def test_there_and_back(span: tuple[float, float], seed: int, ball: Any, factor:
 def test_a_gauge_above_one_divides_the_change() -> None:
     x = torch.tensor([[100.0, 20.0], [30.0, 40.0], [0.0, 254.0]])
     scale = ranged(0.0, 255.0)
-    unit = scale.unit(x)
+    unit = scale.to_unit(x)
     made = unit + torch.tensor([[0.1, -0.02], [0.1, 0.0], [0.5, 1 / 255]])
-    moved = scale.back(x, unit, made, torch.tensor([2.0, 0.5, 4.0])) - x
+    moved = scale.carry_back(x, unit, made, torch.tensor([2.0, 0.5, 4.0])) - x
     assert torch.allclose(moved, torch.tensor([[12.75, -2.55], [25.5, 0.0], [31.875, 0.25]]), atol=1e-4)
 
 
 def test_bounds_by_pixel_and_doubles() -> None:
     low = torch.tensor([0.0, 1.0, -3.0]).reshape(3, 1, 1)
-    scale, x = Range.of(low, low + 2), torch.rand(2, 3, 4, 4, dtype=torch.float64) * 2 + low
-    unit = scale.unit(x)
-    assert torch.allclose(unit.double(), (x - low) / 2, atol=1e-7) and scale.told == "-3 to 3"
-    back = scale.back(x, unit, (unit + 0.3).clamp(0, 1))
+    scale, x = Range.between(low, low + 2), torch.rand(2, 3, 4, 4, dtype=torch.float64) * 2 + low
+    unit = scale.to_unit(x)
+    assert torch.allclose(unit.double(), (x - low) / 2, atol=1e-7) and scale.description == "-3 to 3"
+    back = scale.carry_back(x, unit, (unit + 0.3).clamp(0, 1))
     assert back.dtype == torch.float64 and bool(((back >= low) & (back <= low + 2)).all())
-    assert scale.unit(x[:0]).shape == (0, 3, 4, 4)
+    assert scale.to_unit(x[:0]).shape == (0, 3, 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_bounds_by_pixel_and_doubles() -> None:
 )
 def test_bad_ranges(low: Any, high: Any, x: Tensor | None, says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Range.of(torch.as_tensor(low), torch.as_tensor(high)).unit(torch.as_tensor(x))
+        Range.between(torch.as_tensor(low), torch.as_tensor(high)).to_unit(torch.as_tensor(x))
 
 
 @given(st.integers(0, 10**6), st.floats(0.1, 4))
@@ -121,7 +121,7 @@ def test_a_masked_attack_finds_the_best_of_what_it_may_change(attack: Any) -> No
     mask = torch.rand(6, *SHAPE, generator=torch_seed(0)) < 0.4
     mask[0], mask[1] = False, True
     y = torch.zeros(6, dtype=torch.int64)  # whose loss rises with the score
-    x_adv = masked(attack, model, x, y, mask, rng=torch_seed(1))
+    x_adv = attack_masked(attack, model, x, y, mask, rng=torch_seed(1))
     assert torch.equal(x_adv[~mask], x[~mask]) and bool(attack.threat.contains(x, x_adv).all())
     gain = ((x_adv - x).double() * model.weight.double()).flatten(1).sum(1)
     for row in range(6):
@@ -138,11 +138,11 @@ def test_masked_rows_stand_alone_and_restarts_see_what_stands() -> None:
     mask = torch.rand(8, *SHAPE, generator=torch_seed(2)) < 0.5
     y, seeds = model(x).argmax(1), torch.arange(8)
     attack = mrt.PGD(mrt.L2(1.0), steps=5, restarts=3)
-    whole = masked(attack, model, x, y, mask, rng=seeds)
+    whole = attack_masked(attack, model, x, y, mask, rng=seeds)
     for row in range(8):
         one = slice(row, row + 1)
-        assert torch.equal(masked(attack, model, x[one], y[one], mask[one], rng=seeds[one]), whole[one])
-    first = masked(replace(attack, restarts=1), model, x, y, mask, rng=seeds)
+        assert torch.equal(attack_masked(attack, model, x[one], y[one], mask[one], rng=seeds[one]), whole[one])
+    first = attack_masked(replace(attack, restarts=1), model, x, y, mask, rng=seeds)
     won = model(first).argmax(1) != y
     assert torch.equal(whole[won], first[won])  # what has fallen is left alone
     assert bool(((model(whole).argmax(1) != y) | ~won).all())
@@ -154,8 +154,8 @@ def test_masked_restarts_break_more_and_leave_the_standing_as_the_first_run_left
     mask[:30] = mask[0]
     y, seeds = model(x).argmax(1), torch.arange(60)
     attack = mrt.PGD(mrt.Linf(0.06), steps=1, random_start=True)
-    first = masked(attack, model, x, y, mask, rng=seeds)
-    many = masked(replace(attack, restarts=8), model, x, y, mask, rng=seeds)
+    first = attack_masked(attack, model, x, y, mask, rng=seeds)
+    many = attack_masked(replace(attack, restarts=8), model, x, y, mask, rng=seeds)
     fallen = [model(found).argmax(1) != y for found in (first, many)]
     assert fallen[1].sum() > fallen[0].sum() > 0 and bool((fallen[1] | ~fallen[0]).all())
     assert torch.equal(many[~fallen[1]], first[~fallen[1]])
@@ -171,7 +171,7 @@ def test_later_masked_runs_start_at_random_and_the_first_result_is_kept() -> Non
     x, mask = torch.full((3, *SHAPE), 0.5), torch.ones(3, *SHAPE, dtype=torch.bool)
     mask[:, :, :4] = False
     attack = mrt.PGD(mrt.L2(0.5), steps=2, restarts=2)
-    x_adv = masked(attack, stubborn, x, torch.zeros(3, dtype=torch.int64), mask, rng=torch.arange(3))
+    x_adv = attack_masked(attack, stubborn, x, torch.zeros(3, dtype=torch.int64), mask, rng=torch.arange(3))
     half = len(seen) // 2
     assert torch.equal(seen[0], x) and not torch.equal(seen[half], x)
     assert torch.equal(seen[half][~mask], x[~mask]) and bool((x_adv[mask] != 0.5).all())
@@ -184,11 +184,11 @@ def test_masks_and_the_model() -> None:
     y = torch.arange(5)
     mask = torch.ones_like(x, dtype=torch.bool)
     attack = mrt.PGD(mrt.L2(6.0), steps=30)
-    x_adv = masked(attack, net, x, y, mask, target=(y + 1) % 5)
+    x_adv = attack_masked(attack, net, x, y, mask, target=(y + 1) % 5)
     assert net.training and all(torch.equal(a, b) for a, b in zip(before, net.state_dict().values(), strict=True))
     assert (net.eval()(x_adv).argmax(1) == (y + 1) % 5).sum() > (net(x).argmax(1) == (y + 1) % 5).sum()
     for other in (mrt.FGM(mrt.L2(1.0)), mrt.RTGrid()):
         with pytest.raises(ValueError, match="iterative attacks on balls"):
-            masked(other, net, x, y, mask)
+            attack_masked(other, net, x, y, mask)
     with pytest.raises(ValueError, match="mask must have the shape"):
-        masked(attack, net, x, y, mask[:, :, 1:])
+        attack_masked(attack, net, x, y, mask[:, :, 1:])

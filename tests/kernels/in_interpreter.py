@@ -99,12 +99,12 @@ def test_the_pick_is_the_loops(policy: str, targeted: bool, classes: int) -> Non
     logits[:, 4] = 0.0  # a tie of all classes
     y, target = torch.arange(n) % classes, (torch.arange(n) + 1) % classes
     goal = Goal(LOSSES["ce"], y, target if targeted else None)
-    mine, twin = Best(policy).begin(points[0]), Best(policy).begin(points[0])  # type: ignore[arg-type]
+    mine, twin = Best(policy).start_at(points[0]), Best(policy).start_at(points[0])  # type: ignore[arg-type]
     for best in (mine, twin):
-        best.held = best.point, torch.linspace(-3, 3, n), torch.arange(n) % 2 == 0
+        best.state = best.point, torch.linspace(-3, 3, n), torch.arange(n) % 2 == 0
     x_adv, winner = twin.pick(list(points), list(logits), goal)
     aim = target if targeted else y
-    got = ops.launch_pick(points, logits, aim, *mine.held, targeted, policy == "broken")
+    got = ops.launch_pick(points, logits, aim, *mine.state, targeted, policy == "broken")
     assert torch.equal(got[0], x_adv) and torch.equal(got[3], winner)
     picked = logits[winner, torch.arange(n)]
     torch.testing.assert_close(got[1], goal(picked).nan_to_num(nan=-torch.inf), atol=1e-5, rtol=1e-5)

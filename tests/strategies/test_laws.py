@@ -60,7 +60,7 @@ every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: r
 
 
 def a_step(x: Tensor, index: int = 0, **changes: Any) -> Step:
-    seeds = noise.of_index(torch.arange(len(x)), 5, 0)
+    seeds = noise.seeds_of_index(torch.arange(len(x)), 5, 0)
     step = Step(index, 10, index / 5, 0.1, x, seeds, 1234 + index, mrt.Fast(), lambda t: t)
     return replace(step, **changes)
 
@@ -262,7 +262,7 @@ def test_sat_draws_uniformly_once_for_all_processes() -> None:
     counts = Counter(calls)
     assert len(calls) == 3000
     assert sum((counts[j] - 1000) ** 2 / 1000 for j in range(3)) < 13.8  # chi-square, 2 degrees, 0.1%
-    other = noise.of_index(torch.arange(2), 9)
+    other = noise.seeds_of_index(torch.arange(2), 9)
     for seed in range(20):  # other examples, same draw
         sat(model, x.flip(0), y, a_step(x, shared_seed=seed, seeds=other))
     assert calls[3000:] == calls[:20]

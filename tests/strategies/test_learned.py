@@ -18,7 +18,7 @@ import mrt
 from mrt.generators import L2LGenerator, MNGNoise, PGNGenerator
 from mrt.strategies.adversaries import adversary
 from mrt.strategies.mng_ac import consistency
-from mrt.strategies.sampled import drawn
+from mrt.strategies.sampled import draw_index
 from mrt.threats import noise
 from mrt.threats.differentiable import onto
 from tests.strategies.test_laws import a_step, batch
@@ -166,7 +166,7 @@ def test_an_iteration_of_mng_ac_is_the_algorithm() -> None:
     for index in range(2):
         step = a_step(x, index)
         loss = state(mine, x, y, step)
-        number = drawn(torch.ones(3), step)
+        number = draw_index(torch.ones(3), step)
         x_adv = adversary(UNION[number], 2)(theirs, x, y, rng=noise.fold(step.seeds, number))
         helper = copy.deepcopy(state)
         helper.generator.load_state_dict(twin.state_dict())

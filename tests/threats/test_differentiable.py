@@ -12,7 +12,7 @@ from torch import Tensor
 
 import mrt
 from mrt.protocols import Ball
-from mrt.threats.differentiable import on_sphere, onto
+from mrt.threats.differentiable import onto, sphere_scale
 from tests.support import BALLS, Case, cases, images, project_float64, rooms, torch_seed
 
 L2, L1 = mrt.L2(0.7), mrt.L1(2.0)
@@ -103,7 +103,7 @@ def test_the_gradient_flows_where_it_should() -> None:
 def test_the_scale_is_the_formula() -> None:
     """Three entries, worked by hand: one meets the box first, then two share what is left."""
     x, noise = torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[1.0, 0.3, -0.4]])
-    scale = on_sphere(noise, x, 0.3)
+    scale = sphere_scale(noise, x, 0.3)
     assert float(scale) == pytest.approx(((0.09 - 0.01) / 0.25) ** 0.5, rel=1e-6)
     with pytest.raises(ValueError, match="Linf, L2 or L1"):
         onto(mrt.AnyOf((L2,)), x, noise)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import mrt
 import mrt.threats
 from mrt import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation  # noqa: F401 - eval(repr(v)) needs them
 from mrt.protocols import Ball, Threat
-from mrt.threats.projections import _descend
+from mrt.threats.projections import _search_level
 from tests.support import BALLS, THREATS, Case, cases, factors, images, project_float64
 
 every_threat = pytest.mark.parametrize("threat", THREATS, ids=repr)
@@ -279,4 +279,4 @@ def test_the_level_search_finds_the_same_without_looking(case: Case, eps: float,
     size = case.delta.flatten(1).abs()
     room = case.x.flatten(1) if boxed else None
     radius = torch.full((len(size),), eps)
-    assert torch.equal(_descend(size, room, radius, look=False), _descend(size, room, radius))
+    assert torch.equal(_search_level(size, room, radius, look=False), _search_level(size, room, radius))

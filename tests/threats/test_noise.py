@@ -79,5 +79,5 @@ def test_seeds_come_from_the_given_source() -> None:
 def test_many_folds_are_each_ones() -> None:
     seeds = torch.randint(-(2**63), 2**63 - 1, (7,), generator=torch.Generator().manual_seed(1))
     for first in (0, 1, 40):
-        together = noise.folds(seeds, first, 5)
+        together = noise.fold_range(seeds, first, 5)
         assert torch.equal(together, torch.stack([noise.fold(seeds, first + step) for step in range(5)]))

@@ -23,8 +23,8 @@ from mrt.processes import Processes
 from mrt.protocols import Step
 from mrt.threats import noise
 from mrt.training.loop import Loop
-from mrt.training.settings import chosen
-from mrt.training.validation import named, threats_of
+from mrt.training.settings import check_settings
+from mrt.training.validation import name_threats, threats_of
 from tests.support import UNION, RowWise, images, small_net
 
 LINF, L2, L1 = UNION
@@ -60,7 +60,7 @@ def test_a_plain_loop_gives_the_same_weights() -> None:
     for epoch in range(3):
         for rows in order(40, seed=seed, epoch=epoch).split(8):
             batch = gather(data, rows, seed=seed, epoch=epoch, crop=crop)
-            seeds = noise.fold(noise.of_index(rows, seed, epoch, 4), 0)
+            seeds = noise.fold(noise.seeds_of_index(rows, seed, epoch, 4), 0)
             x_adv = attack(twin, batch.x, batch.y, rng=seeds)
             optimizer.param_groups[0]["lr"] = 0.1 * shape((index + 0.5) / 15)
             optimizer.zero_grad()
@@ -145,7 +145,7 @@ def test_balanced_batches() -> None:
     for update, (step, x) in enumerate(zip(spy.steps, spy.batches, strict=True)):
         batch = gather(data, rows[update], seed=seed, epoch=update)
         assert torch.equal(x, batch.x) and torch.equal(step.x_raw, batch.x_raw)
-        assert torch.equal(step.seeds, noise.of_index(rows[update], seed, update, 4))
+        assert torch.equal(step.seeds, noise.seeds_of_index(rows[update], seed, update, 4))
     plain = Spy()
     fit(RowWise((1, 8, 8)), plain, data, epochs=1, seed=seed)
     assert {int((~data.pseudo)[places(data, s.x_raw)].sum()) for s in plain.steps} != {2}
@@ -173,7 +173,7 @@ def test_processes_share_a_balanced_batch() -> None:
     how |= {"labelled": 0.5, "validation": None, "checkpoint_every": 1, "crop": CropFlip(), "seed": 3}
     how |= {"fast": mrt.Fast(), "channels_last": False}
     for count in (1, 2, 4):
-        settings = chosen(RowWise((1, 8, 8)), mrt.Standard(), data, 2, None, count, **how)
+        settings = check_settings(RowWise((1, 8, 8)), mrt.Standard(), data, 2, None, count, **how)
         loop = Loop(RowWise((1, 8, 8)), data, settings, Processes(), None)
         for loop.index in range(settings.total):
             parts = []
@@ -391,7 +391,7 @@ def test_the_union_of_the_averaged_weights_decides(monkeypatch: pytest.MonkeyPat
         judged.append(model)
         return next(answers)
 
-    monkeypatch.setattr("mrt.training.loop.judged", scripted)
+    monkeypatch.setattr("mrt.training.loop.judge_held_out", scripted)
     run = fit(RowWise((1, 8, 8)), mrt.Standard(), toy(), epochs=2, validation=toy(8), ema=0.5)
     assert run.ema is not None and run.best is not None and all(model is run.ema for model in judged)
     early = fit(RowWise((1, 8, 8)), mrt.Standard(), toy(), epochs=1, ema=0.5, schedule=mrt.Constant()).ema
@@ -411,7 +411,7 @@ def test_judging_comes_as_often_as_asked() -> None:
 def test_threats_by_name() -> None:
     assert threats_of(mrt.SAT((LINF, mrt.SLIDE(L1), mrt.AnyOf((L2, LINF))))) == [LINF, L1, L2]
     assert threats_of(mrt.Adversarial(mrt.MSD(UNION))) == list(UNION) and threats_of(lambda: 0) == []
-    assert list(named([mrt.Linf(0.1), mrt.Linf(0.3), L1])) == ["linf@0.1", "linf@0.3", "l1"]
+    assert list(name_threats([mrt.Linf(0.1), mrt.Linf(0.3), L1])) == ["linf@0.1", "linf@0.3", "l1"]
 
 
 def test_random_states() -> None:

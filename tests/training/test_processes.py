@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 import mrt
 from mrt.data import order
 from mrt.protocols import Step
-from mrt.training.settings import chosen
+from mrt.training.settings import check_settings
 from tests.matrix_smoke import ROOT
 from tests.support import UNION
 from tests.training.test_loop import fit, toy
@@ -199,4 +199,4 @@ def test_the_command_line_speaks_once(two: Any) -> None:
 def test_a_batch_is_shared_evenly() -> None:
     with pytest.raises(ValueError, match=r"batch_size \(here 8\) must be a multiple of the 3 processes"):
         how: dict[str, Any] = {"batch_size": 8, "optimizer": mrt.SGD(), "schedule": None, "ema": None, "clip": None}
-        chosen(smooth_net(), mrt.Standard(), toy(), 1, None, 3, **how)
+        check_settings(smooth_net(), mrt.Standard(), toy(), 1, None, 3, **how)

@@ -11,7 +11,7 @@ import torch
 
 import mrt
 from mrt.training import ratios, tune
-from mrt.training.tune import split
+from mrt.training.tune import split_off
 from tests.support import UNION, RowWise
 from tests.training.test_loop import toy
 
@@ -29,14 +29,14 @@ def test_ratios_vary_the_l1_step() -> None:
 
 def test_the_split_is_of_the_training_data_and_complete() -> None:
     data = toy(40)
-    kept, held = split(data, 0.25, seed=1)
+    kept, held = split_off(data, 0.25, seed=1)
     assert (len(kept), len(held)) == (30, 10)
     both = torch.cat([kept.x, held.x]).flatten(1)
     assert torch.equal(both.sum(1).sort().values, data.x.flatten(1).sum(1).sort().values)
-    assert not torch.equal(split(data, 0.25, seed=2)[1].x, held.x)
+    assert not torch.equal(split_off(data, 0.25, seed=2)[1].x, held.x)
     for share in (0, 1, 0.001):
         with pytest.raises(ValueError, match="held-out share"):
-            split(data, share, seed=0)
+            split_off(data, share, seed=0)
 
 
 def test_the_best_union_wins_and_a_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ def loss_path(attack: Attack, model: Model, x: Tensor, y: Tensor, attempts: int 
     with crafting(model):
         for attempt in range(attempts):
             seen = _Recorded(model, len(x), attack)
-            seeds = noise.of_index(torch.arange(len(x)), seed, attempt).to(x.device)
+            seeds = noise.seeds_of_index(torch.arange(len(x)), seed, attempt).to(x.device)
             found = attack(seen, x, y, rng=seeds)
             with crafting(model), torch.no_grad():  # an attack may have put it into another mode
                 seen(found)

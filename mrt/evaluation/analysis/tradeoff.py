@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.crafting.gradient import crafting
-from mrt.evaluation.judge import answers, right
+from mrt.evaluation.judge import exact_logits, is_right
 from mrt.protocols import Ball, Model
 from mrt.threats import L2
 
@@ -66,7 +66,7 @@ def distortion(
     with crafting(model):
         for factor in checks.several("factors", factors, "numbers of at least 0"):
             scaled = (x + checks.number("factor", factor) * (x_adv - x)).clamp(0, 1)
-            correct = right(answers(model, scaled), y)
+            correct = is_right(exact_logits(model, scaled), y)
             found.append((float(norm.distance(x, scaled).double().mean()), float(correct.double().mean())))
     return found
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from mrt import checks
 from mrt.crafting.gradient import crafting
 from mrt.data.images import Data, Images
-from mrt.evaluation.battery import Battery, Entry, checked
+from mrt.evaluation.battery import Battery, Entry, check_battery
 from mrt.evaluation.clean_pass import pass_clean_images
-from mrt.evaluation.judge import Counted, judge, perform
-from mrt.evaluation.loop import seeds_of
+from mrt.evaluation.judge import CountedModel, judge, run_attack
+from mrt.evaluation.loop import entry_seeds
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.reliability import warn_of
-from mrt.inputs import as_model, device_of, pixels
+from mrt.inputs import as_model, device_of, open_data
 from mrt.protocols import Attack, Model, Rng, Spatial, Threat
 
 
@@ -87,7 +87,7 @@ def transfer(attacks: Mapping[str, Attack], surrogates: Mapping[str, Model]) -> 
         for source, surrogate in surrogates.items():
             made = kind(attack, as_model(surrogate)[0])
             entries.append(Entry(f"{name}@{source}", made, made.threat))
-    return checked(tuple(entries))
+    return check_battery(tuple(entries))
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def matrix(
     transfer(attacks, models)  # refused, if at all, before a model runs
     opened = {name: as_model(model) for name, model in models.items()}
     targets = {name: f for name, (f, _) in opened.items()}
-    images, remarks = pixels(data)
+    images, remarks = open_data(data)
     images = images.to(device_of(next(iter(targets.values())), device))
     remarks += [f"{name}: {remark}" for name, (_, told) in opened.items() for remark in told]
     with ExitStack() as stack:
@@ -156,7 +156,7 @@ def matrix(
             stack.enter_context(crafting(f))
         looks = {name: pass_clean_images(f, images, batch_size) for name, f in targets.items()}
         remarks += [f"{name}: {remark}" for name, seen in looks.items() for remark in seen.warnings]
-        sources = {name: Counted(f, looks[name].connected) for name, f in targets.items()}
+        sources = {name: CountedModel(f, looks[name].connected) for name, f in targets.items()}
         entries, bar = transfer(attacks, sources), stack.enter_context(Progress(progress))
         accuracy: dict[str, dict[str, dict[str, float]]] = {t: {s: {} for s in models} for t in models}
         for number, (entry, (attack, source)) in enumerate(zip(entries, product(attacks, models), strict=True)):
@@ -175,13 +175,13 @@ def _broken(
     entry: Entry, targets: Mapping[str, Model], images: Images, parts: Sequence[Tensor], seed: int, bar: Progress
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Which examples each target gets wrong within the threat, and what was wrong with the images themselves."""
-    attack = entry.made(None)
+    attack = entry.build(None)
     broken: dict[str, list[Tensor]] = {target: [] for target in targets}
     faults = Counter[str]()
     for index in parts:
         x, y = images.float(index), images.y[index.to(images.device)]
         first = next(iter(targets.values()))
-        attempt, delta = perform(attack, first, x, y, seeds_of(entry, index, seed).to(x.device))
+        attempt, delta = run_attack(attack, first, x, y, entry_seeds(entry, index, seed).to(x.device))
         for target, f in targets.items():
             verdict = judge(f, entry.threat, x, y, attempt.found, delta)
             broken[target].append(verdict.broken.cpu())

@@ -81,7 +81,7 @@ def _accuracies(threat: str, found: list[tuple[str, Tensor]], sizes: list[float]
         shares = 100 * metrics.curve(distances, radii)
         series.append((name, [(r, a, None) for r, a in zip(radii.tolist(), shares.tolist(), strict=True)]))
     axes = Axis(f"{threat} distance", 0, top), Axis("still correct, %", 0, 100)
-    return _drawn(f"accuracy against {threat} distance", axes, series, dotted=sizes)
+    return _draw(f"accuracy against {threat} distance", axes, series, dotted=sizes)
 
 
 def lines(title: str, x: str, y: str, series: Mapping[str, Points], *, markers: bool = True) -> str:
@@ -94,11 +94,11 @@ def lines(title: str, x: str, y: str, series: Mapping[str, Points], *, markers: 
     if not held:
         raise ValueError(f"series must hold at least one point of finite numbers; got {dict(series)!r}")
     spans = [v for _, v, spread in held for v in (v - (spread or 0), v + (spread or 0))]
-    axes = _around(x, [v for v, _, _ in held]), _around(y, spans)
-    return _drawn(title, axes, kept, markers=markers)
+    axes = _axis_around(x, [v for v, _, _ in held]), _axis_around(y, spans)
+    return _draw(title, axes, kept, markers=markers)
 
 
-def _drawn(
+def _draw(
     title: str,
     axes: tuple[Axis, Axis],
     series: Sequence[tuple[str, Points]],
@@ -132,11 +132,11 @@ def _drawn(
 def _frame(across: Axis, up: Axis) -> str:
     """Both axes with their ticks, and a grid."""
     parts = []
-    for tick in _between(up):
+    for tick in _ticks(up):
         y = _y(up.share(tick))
         parts.append(f'<line class="grid" x1="{_x(0)}" x2="{_x(1)}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.6g}</text>')
-    for tick in _between(across):
+    for tick in _ticks(across):
         x = _x(across.share(tick))
         parts.append(f'<text x="{x:.1f}" y="{_y(0) + 16}" text-anchor="middle">{tick:.6g}</text>')
     parts.append(f'<line class="axis" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(0)}" y2="{_y(0)}"/>')
@@ -149,10 +149,10 @@ def _frame(across: Axis, up: Axis) -> str:
 
 def ticks(top: float) -> list[float]:
     """Three to six round numbers from 0 to at most `top`."""
-    return _between(Axis("", 0, top))
+    return _ticks(Axis("", 0, top))
 
 
-def _between(axis: Axis) -> list[float]:
+def _ticks(axis: Axis) -> list[float]:
     """Two to six round numbers on the axis."""
     length = axis.high - axis.low
     power = 10.0 ** math.floor(math.log10(length))
@@ -162,7 +162,7 @@ def _between(axis: Axis) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def _around(label: str, values: Sequence[float]) -> Axis:
+def _axis_around(label: str, values: Sequence[float]) -> Axis:
     """From the smallest to the largest; from 0 where that is no detour, and round about where there is but one."""
     plain = [v if abs(v) > LEAST else 0.0 for v in values]
     low, high = min(plain), max(plain)

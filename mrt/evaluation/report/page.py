@@ -82,7 +82,7 @@ def render(reports: Sequence[tuple[str, Results]], published: Sequence[Line] = (
 
     many = None
     if len(reports) > 1 or published:
-        own = tables.lines_of(reports)
+        own = tables.table_lines(reports)
         names = tables.columns([*own, *published])
         rows = [(line.title, tables.cells(line, names), "") for line in own]
         rows += [(line.title, tables.cells(line, names), "published") for line in published]
@@ -108,14 +108,14 @@ def _part(title: str, report: Results) -> dict[str, Any]:
     for column, share in report.threats.items():
         lines.append(_row(column, share, sure[column], "sum"))
         for label in (a for a, c in report.columns.items() if c == column):
-            lines.append(_row(label, attacks[label], sure[label], "part", tables.broken(report, label)))
+            lines.append(_row(label, attacks[label], sure[label], "part", tables.broken_text(report, label)))
     lines.append(_row("union", report.union, sure["union"], "sum"))
     lines.append(_row("average", report.average, sure["average"], "sum"))
-    radii = "; ".join(f"{c} {tables.size(report.info['radii'][c])}" for c in report.threats)
+    radii = "; ".join(f"{c} {tables.radii_text(report.info['radii'][c])}" for c in report.threats)
     return {
         "title": title,
-        "note": f"{tables.title(report)}. Threats: {radii}.",
-        "rhos": tables.rhos(report),
+        "note": f"{tables.headline(report)}. Threats: {radii}.",
+        "rhos": tables.rho_lines(report),
         "rows": lines,
         "pictures": [(label, _cases(s)) for label, s in report.samples.items() if len(s.index)],
         "settings": json.dumps(report.info, indent=1),

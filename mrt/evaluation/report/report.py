@@ -15,7 +15,7 @@ import torch
 
 from mrt.evaluation.report import charts, page, tables
 from mrt.evaluation.report.results import Results, Samples
-from mrt.records import written
+from mrt.records import write_file
 
 
 @dataclass(eq=False)
@@ -25,12 +25,12 @@ class Report(Results):
     def save(self, folder: Path | str) -> None:
         """arrays.npz, curves as SVG, index.html, and last report.json."""
         folder = Path(folder)
-        written(folder / "arrays.npz", lambda file: np.savez_compressed(file, **self._arrays()))
+        write_file(folder / "arrays.npz", lambda file: np.savez_compressed(file, **self._arrays()))
         for name, chart in charts.curves([self]).items():
-            written(folder / f"curve-{name}.svg", lambda file, c=chart: file.write(c.encode()))  # type: ignore[misc]
-        written(folder / "index.html", lambda file: file.write(page.render([(folder.name, self)]).encode()))
+            write_file(folder / f"curve-{name}.svg", lambda file, c=chart: file.write(c.encode()))  # type: ignore[misc]
+        write_file(folder / "index.html", lambda file: file.write(page.render([(folder.name, self)]).encode()))
         text = json.dumps(self.summary(), indent=1, allow_nan=False)
-        written(folder / "report.json", lambda file: file.write(f"{text}\n".encode()))
+        write_file(folder / "report.json", lambda file: file.write(f"{text}\n".encode()))
 
     @staticmethod
     def load(folder: Path | str | None) -> Report:
@@ -66,7 +66,9 @@ class Report(Results):
         from rich.console import Console
 
         text = io.StringIO()
-        text.write(f"{tables.title(self)}\n")
-        Console(file=text, width=min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)).print(tables.of(self))
-        text.writelines(f"{line}\n" for line in tables.rhos(self))
+        text.write(f"{tables.headline(self)}\n")
+        Console(file=text, width=min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)).print(
+            tables.report_table(self)
+        )
+        text.writelines(f"{line}\n" for line in tables.rho_lines(self))
         return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)

@@ -29,7 +29,7 @@ class Line:
     more: Mapping[str, float] = field(default_factory=dict)
 
 
-def of(report: Results) -> Table:
+def report_table(report: Results) -> Table:
     """One report: each attack, each threat, the union."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -46,16 +46,16 @@ def of(report: Results) -> Table:
             work = report.info["attacks"][label]
             seen = max(int(report.ran[label].sum()), 1)
             cost = f"{work['forward'] / seen:,.0f}+{work['backward'] / seen:,.0f}"
-            row = (*_share(attacks[label], sure[label]), broken(report, label), cost)
+            row = (*_share(attacks[label], sure[label]), broken_text(report, label), cost)
             table.add_row(Text(f"  {label}"), *row, style="dim")
-        name = f"{column} {size(report.info['radii'][column])}"
+        name = f"{column} {radii_text(report.info['radii'][column])}"
         table.add_row(name, *_share(accuracy, sure[column]), end_section=True)
     table.add_row("union", *_share(report.union, sure["union"]), style="bold")
     table.add_row("average", *_share(report.average, sure["average"]))
     return table
 
 
-def title(report: Results) -> str:
+def headline(report: Results) -> str:
     """How many examples, who saw them, and how attacks of ours ran the model if not as it is."""
     cascade = "each attack saw what the earlier ones on its threat left"
     seen = cascade if report.info["cascade"] else "every attack saw every correct example"
@@ -63,14 +63,14 @@ def title(report: Results) -> str:
     return f"{report.n} examples; {seen}" + ("" if plain else f"; attacks of ours with {report.info['fast']}")
 
 
-def broken(report: Results, label: str) -> str:
+def broken_text(report: Results, label: str) -> str:
     """What the attack broke of what it was given, and on how much it failed."""
     count, seen = int((report.ran[label] & ~report.masks[label]).sum()), int(report.ran[label].sum())
     failed = int(report.info["attacks"][label]["failed"])
     return f"{count} of {seen}" + (f", failed on {failed}" if failed else "")
 
 
-def rhos(report: Results) -> list[str]:
+def rho_lines(report: Results) -> list[str]:
     """A line for each search for the closest point."""
     lines = []
     for label, rho in report.rhos.items():
@@ -80,12 +80,12 @@ def rhos(report: Results) -> list[str]:
     return lines
 
 
-def size(radii: Sequence[float]) -> str:
+def radii_text(radii: Sequence[float]) -> str:
     """A threat's radii: 0.3; 30,3."""
     return ",".join(f"{r:.4g}" for r in radii)
 
 
-def beside(lines: Sequence[Line]) -> Table:
+def comparison_table(lines: Sequence[Line]) -> Table:
     """Several rows side by side."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -101,7 +101,7 @@ def beside(lines: Sequence[Line]) -> Table:
     return table
 
 
-def lines_of(reports: Sequence[tuple[str, Results]]) -> list[Line]:
+def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
     """A row for each report, and one of the best per threat where several share examples and threats."""
     lines = []
     for name, report in reports:
@@ -123,22 +123,22 @@ def lines_of(reports: Sequence[tuple[str, Results]]) -> list[Line]:
 def columns(lines: Sequence[Line]) -> list[str]:
     """clean, each threat with its size ("l1 10"), what one row lists and another has as well, then union, average, min,
     n: those that any row has."""
-    threats = [sized(line, name) for line in lines for name in line.values if name in line.radii]
-    shared = {sized(line, name) for line in lines for name in line.more}
-    others = [sized(line, name) for line in lines for name in line.values if sized(line, name) in shared]
+    threats = [with_radius(line, name) for line in lines for name in line.values if name in line.radii]
+    shared = {with_radius(line, name) for line in lines for name in line.more}
+    others = [with_radius(line, name) for line in lines for name in line.values if with_radius(line, name) in shared]
     last = [name for name in LAST if any(name in line.values for line in lines)]
     return ["clean", *dict.fromkeys(threats), *dict.fromkeys(others), *last]
 
 
-def sized(line: Line, name: str) -> str:
+def with_radius(line: Line, name: str) -> str:
     """A column's name with the radius of its threat: "l1 10", "fgsm-linf 0.3"."""
     radius = line.radii.get(name.rpartition("-")[2])
-    return name if radius is None else f"{name} {size(radius)}"
+    return name if radius is None else f"{name} {radii_text(radius)}"
 
 
 def cells(line: Line, names: Sequence[str]) -> list[str]:
     """The row's entries in those columns."""
-    named = {sized(line, name): value for name, value in {**line.more, **line.values}.items()}
+    named = {with_radius(line, name): value for name, value in {**line.more, **line.values}.items()}
     digits = {n: 0 if n == "n" else 3 if n.startswith(("mean ", "median ")) else 1 for n in names}
     return ["" if n not in named else f"{named[n]:.{digits[n]}f}" for n in names]
 

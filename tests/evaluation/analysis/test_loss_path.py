@@ -32,7 +32,7 @@ def by_hand(net: nn.Module, attempts: int, seed: int = 0, steps: int = 4) -> Ten
             logits: Tensor = net(z)
             return logits
 
-        ATTACK(first, X, Y, rng=noise.of_index(torch.arange(N), seed, attempt))
+        ATTACK(first, X, Y, rng=noise.seeds_of_index(torch.arange(N), seed, attempt))
         z, losses = starts[0], []
         for step in range(steps + 1):
             z = z.detach().requires_grad_()

@@ -69,7 +69,7 @@ def test_images_are_the_surrogates(attack: Attack) -> None:
     x, y = digits(8)
     seeds = torch.arange(8)
     entry = transfer({"a": attack}, {"s": NET})[0]
-    made = entry.made(None)
+    made = entry.build(None)
     assert entry.name == "a@s" and entry.threat == made.threat == attack.threat
 
     def never(x: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def test_everything_lies_within_the_frame(series: dict[str, Any]) -> None:
 @example(0.0, 0.3)  # 0.3 / 0.05 is a little less than 6
 def test_ticks_are_round_few_and_inside(low: float, length: float) -> None:
     axis = charts.Axis("", low, low + length)
-    found = charts._between(axis)
+    found = charts._ticks(axis)
     assert 2 <= len(found) <= 6
     assert axis.low - 1e-6 * length <= found[0] and found[-1] <= axis.high + 1e-6 * length
     step = float(f"{found[1] - found[0]:.1e}")
@@ -138,10 +138,10 @@ def test_ticks_are_round_few_and_inside(low: float, length: float) -> None:
 
 
 def test_accuracies_start_at_zero_and_losses_need_not() -> None:
-    assert charts._around("", [0.2, 0.9]).low == 0 and charts._around("", [97.2, 98.5]).low == 97.2
-    assert charts._around("", [-0.5, 2.0]).low == -0.5
-    one = charts._around("", [3.0, 3.0])
-    assert one.low < 3 < one.high and charts._around("", [0.0]).low < 0 < charts._around("", [0.0]).high
+    assert charts._axis_around("", [0.2, 0.9]).low == 0 and charts._axis_around("", [97.2, 98.5]).low == 97.2
+    assert charts._axis_around("", [-0.5, 2.0]).low == -0.5
+    one = charts._axis_around("", [3.0, 3.0])
+    assert one.low < 3 < one.high and charts._axis_around("", [0.0]).low < 0 < charts._axis_around("", [0.0]).high
 
 
 def tiles(png: bytes, rows: dict[str, Tensor]) -> dict[str, list[Any]]:

@@ -147,7 +147,7 @@ def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> Non
     other = mrt.evaluate(
         digits_net(steps=60, eps=0.2), digits(50), mrt.batteries.quick(UNION, budget=0.05), progress=False
     )
-    several, paper = tables.lines_of([("a", report), ("b", other)]), published.lines(["msd-mnist"], [])
+    several, paper = tables.table_lines([("a", report), ("b", other)]), published.lines(["msd-mnist"], [])
     names = tables.columns([*several, *paper])
     sizes = ["linf 0.2", "l2 0.7", "l1 2", "rt 30,2", "linf 0.3", "l2 2", "l1 10"]
     assert names == ["clean", *sizes, "union", "average", "n"]
@@ -155,7 +155,7 @@ def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> Non
     assert rows["b"][names.index("rt 30,2")] == "" and rows["a"][-1] == "50" and rows["a"][names.index("l2 2")] == ""
     assert "best per threat" not in rows  # they differ in their threats
     alike = mrt.evaluate(digits_net(), digits(50), mrt.batteries.quick(UNION, budget=0.05), progress=False)
-    best = tables.lines_of([("b", other), ("c", alike)])[-1]
+    best = tables.table_lines([("b", other), ("c", alike)])[-1]
     assert best.title == "best per threat"
     assert best.values["linf"] == 100 * max(alike.threats["linf"], other.threats["linf"])
     row = rows["Maini et al. 2020, MNIST: MSD"]
@@ -192,7 +192,7 @@ def test_l2l_das_minimum_stands_in_a_column_of_its_own() -> None:
     assert whole.minimum == min(whole.attacks.values()) >= whole.threats["linf"]
     with pytest.raises(ValueError, match="cascade=False"):
         assert part.minimum
-    lines = [tables.lines_of([("x", r)])[0] for r in (whole, part)]
+    lines = [tables.table_lines([("x", r)])[0] for r in (whole, part)]
     assert lines[0].values["min"] == 100 * whole.minimum and "min" not in lines[1].values
     paper = published.lines(["l2l-da-mnist"], [])
     names = tables.columns([*lines, *paper])
