@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 import mrt
 from benchmarks.environment import environment
 from mrt.protocols import Stateful, Step
-from mrt.strategies.sampled import draw_index
+from mrt.strategies.sat import draw_index
 from mrt.threats import noise
 
 BATCH, SHAPE = 8, (3, 32, 32)

@@ -3,6 +3,9 @@
 A *threat* says what may change in an input and is the only place that knows a norm, a radius or the pixel box.
 An *attack* searches a threat for the worst input. A *strategy* says what loss training descends. A *model* is any
 callable from images in [0, 1] to logits.
+
+Letters mean the same everywhere: x is a batch of clean images (N, C, H, W), y their classes (N,), delta a perturbation
+(for a ball in the shape of x, otherwise a row of numbers for each image), x_adv the image that it makes of x.
 """
 
 from __future__ import annotations
@@ -23,9 +26,9 @@ Rng = torch.Generator | Tensor | None
 """Where noise comes from. A Tensor is int64 seeds (N,), one per example, and all noise of an example comes from its own
 seed. Otherwise N seeds are drawn once per call: from the generator, or from torch's global one for None."""
 
-
 Mover = Callable[[Tensor, Tensor, float | Tensor, Tensor | None], Tensor]
-"""(x_adv, grad, size, keep) -> x_adv: one projected steepest step within a ball about a fixed batch."""
+"""(x_adv, grad, size, keep) -> x_adv: one projected steepest step within a ball about a fixed batch. The arguments are
+those of `Ball.step`, but for x_adv in place of delta."""
 
 
 @runtime_checkable
@@ -67,7 +70,7 @@ class Ball(Threat, Protocol):
         """The radius. A per-example view holds a Tensor (N,) here."""
 
     def distance(self, x: Tensor, x_adv: Tensor) -> Tensor:
-        """(N,) in this norm."""
+        """The length of x_adv - x in this ball's norm, (N,)."""
 
     def steepest(self, grad: Tensor, delta: Tensor, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """The direction of largest gain for a step of length 1 that the box does not stop. Zero where grad is zero.
@@ -83,7 +86,16 @@ class Ball(Threat, Protocol):
 
 @runtime_checkable
 class Attack(Protocol):
-    """A search of a threat, as a frozen dataclass of settings; the model is an argument of the call."""
+    """A search of a threat for the input that the model handles worst, as a frozen dataclass of settings. The model is
+    an argument of the call, so that one attack serves many models. All iterative attacks here are this loop:
+
+        x_adv = x, or a random point of the threat
+        repeat `steps` times:
+            grad = d loss(model(x_adv), y) / d x_adv            crafting.gradient.input_grad
+            remember x_adv where it is the best point so far    crafting.best.Best.offer
+            x_adv = a projected step along grad                 threat.mover(x)
+        return the best point of each example
+    """
 
     @property
     def threat(self) -> Threat:
@@ -143,16 +155,17 @@ class Fast:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """All that the training loop tells a strategy."""
+    """All that the training loop tells a strategy about the update that it is asked for."""
 
     index: int
-    """Of this update, from 0 to total - 1."""
+    """The number of this update, from 0 to total - 1."""
     total: int
     epoch: float
-    """Epochs done before this update, and `lr`, the learning rate of this very update."""
+    """How many epochs were done before this update."""
     lr: float
+    """The learning rate of this very update (MNG-AC looks ahead by it)."""
     x_raw: Tensor
-    """x before augmentation."""
+    """The images of the batch before augmentation."""
     seeds: Tensor
     """int64 (N,), one per example and epoch (and update, where a share of each batch is `labelled`): noise drawn from
     them depends neither on batch mates nor on the number of processes."""
@@ -164,7 +177,16 @@ class Step:
 
 
 class Strategy(Protocol):
-    """What loss to descend, as a frozen dataclass of settings; a plain function qualifies."""
+    """What loss training descends, as a frozen dataclass of settings; a plain function qualifies. The training loop
+    (`training.loop`) asks for it once in every update, whatever the strategy is:
+
+        for x, y in the batches of every epoch:
+            loss = strategy(model, x, y, step)                  MSDTraining, say: CE(model(msd(model, x, y)), y)
+            optimizer.zero_grad(); loss.backward()
+            average the gradients over the processes
+            optimizer.step()
+        after each epoch: judge held-out images, write a checkpoint
+    """
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor | Iterator[Tensor]:
         """A scalar, for one update; or an iterator of scalars, each asked for after the update that the one before it
@@ -173,7 +195,8 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A strategy with a state of its own: running errors, a generator and its optimizer."""
+    """A strategy that remembers something from one update to the next: running errors, or a generator and its
+    optimizer. Its settings stay frozen; what changes is in the module that `start` makes, and so in checkpoints."""
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> nn.Module:
         """The state, as a module that is called as a Strategy; x and y are the first batch. Called once, before a

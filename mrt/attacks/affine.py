@@ -11,7 +11,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.attacks.iterative import check_run, default_step_size
 from mrt.attacks.spatial import apply_motion
-from mrt.crafting.best import Best, restarted
+from mrt.crafting.best import Best, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode, input_grad
 from mrt.crafting.losses import loss_named
 from mrt.crafting.task import Task, open_task
@@ -80,7 +80,7 @@ class AffineAttack:
             raise ValueError("an affine attack has no single point to begin from; call it without start=")
         runs = self.restarts * (self.k if self.threat.moves else 1)
         with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
-            return restarted(task, runs, "broken", self._run, self.bn).point
+            return run_with_restarts(task, runs, "broken", self._run, self.bn).point
 
     def _run(self, task: Task[Affine]) -> Best:
         """One draw of the shares and, where the image moves, of the motion; then the balls take turns."""

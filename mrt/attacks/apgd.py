@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.attacks.iterative import Iterative
-from mrt.crafting.best import Best, restarted
+from mrt.crafting.best import Best, run_with_restarts
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import Goal, loss_named, margin
 from mrt.crafting.recorded_steps import State, Step, repeat_step
@@ -60,7 +60,7 @@ class APGD(Iterative):
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             if not self.targets:
-                return restarted(task, self.restarts, self.best, self.run, self.bn).point
+                return run_with_restarts(task, self.restarts, self.best, self.run, self.bn).point
             return self._each_target(task).point
 
     def run(self, task: Task[Ball]) -> Best:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mrt import checks
-from mrt.crafting.best import Best, Policy, restarted
+from mrt.crafting.best import Best, Policy, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode
 from mrt.crafting.losses import loss_named
 from mrt.crafting.task import Task, open_task
@@ -58,7 +58,7 @@ class Iterative(ABC):
         """The best x_adv found; see `mrt.protocols.Attack`."""
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
-            return restarted(task, self.restarts, self.best, self.run, self.bn).point
+            return run_with_restarts(task, self.restarts, self.best, self.run, self.bn).point
 
     @abstractmethod
     def run(self, task: Task[Ball]) -> Best:

@@ -1,7 +1,18 @@
-"""MSD, multi steepest descent (Maini, Wong and Kolter 2020, algorithm 1)."""
+"""MSD, multi steepest descent (Maini, Wong and Kolter 2020, algorithm 1).
+
+    delta_0 = 0 (or random)
+    for t = 0 .. T - 1:
+        1. g = the gradient of the loss at x + delta_t
+        2. for each ball p:  delta_p = P_p(delta_t + v_p(g)),  its own projected steepest step
+        3. delta_(t+1) = argmax over the delta_p of the loss at x + delta_p, example by example
+    return the best delta of the whole path, as the authors' code does
+
+`MSD._step_for` below holds 2, 3 and 1 of the next turn, since the step's end is where its gradient is at hand.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,7 +23,7 @@ from mrt.attacks import sparsity
 from mrt.attacks.iterative import check_settings, default_step_size, need_ball
 from mrt.attacks.published_code import ReferenceMSD
 from mrt.attacks.sparsity import Keep
-from mrt.crafting.best import Best, Policy, restarted
+from mrt.crafting.best import Best, Policy, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode, input_grad
 from mrt.crafting.losses import loss_named
 from mrt.crafting.recorded_steps import State, Step, repeat_step
@@ -46,8 +57,8 @@ class MSD:
     fast: Fast = field(default=Fast(), kw_only=True)
 
     def __post_init__(self) -> None:
-        given = self.threats.threats if isinstance(self.threats, AnyOf) else self.threats
-        object.__setattr__(self, "threats", checks.several("threats", given, "balls (Linf, L2, L1)"))
+        balls = self.threats.threats if isinstance(self.threats, AnyOf) else self.threats
+        object.__setattr__(self, "threats", checks.several("threats", balls, "balls (Linf, L2, L1)"))
         for ball in self.threats:
             need_ball(self, ball)
         check_settings(self, ("broken", "loss"))
@@ -78,52 +89,63 @@ class MSD:
     ) -> Tensor:
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
-            return restarted(task, self.restarts, self.best, self.run, self.bn).point
+            return run_with_restarts(task, self.restarts, self.best, self.run, self.bn).point
 
     def run(self, task: Task[AnyOf]) -> Best:
-        """One run from one start: a gradient at the common point, then a forward pass for each ball's proposal."""
-        goal = task.goal
-        balls = [b for b in task.threat.threats if isinstance(b, Ball)]
-        given = self.step_size or (None,) * len(balls)
-        sizes = tuple(default_step_size(s, b.eps, self.steps) for s, b in zip(given, balls, strict=True))
-        reuse, apart = self.fast.reuse, self.bn == "batch"
+        """Search once from one start; T = `steps` turns cost T + 1 gradients less one, and T passes for each ball."""
+        balls = [ball for ball in task.threat.threats if isinstance(ball, Ball)]
+        lengths = self.step_size or (None,) * len(balls)
+        sizes = tuple(default_step_size(s, b.eps, self.steps) for s, b in zip(lengths, balls, strict=True))
+        counts = sparsity.draw_counts_of_steps(self.keep, task, self.steps)  # of entries in an l1 step, (N,) each
 
-        def make(task: Task[AnyOf], last: bool = False) -> Step:
+        x_adv = task.first_point(self.random_start)
+        best = Best(self.best).start_at(x_adv)
+        grad, logits, loss = input_grad(task.f, x_adv, task.goal)  # 1. of the first turn
+        best.offer(x_adv, loss, task.goal.reached(logits))
+        if self.fast.reuse:
+            check_examples_apart(task, task.proposer(balls)(x_adv, grad, sizes, counts[0]))
+
+        step_for, recording = self._step_for(balls, sizes), ("msd", sizes, self.fast.reuse, self.bn)
+        state = repeat_step(step_for, recording, task, (x_adv, grad), best, counts[:-1])
+        self._step_for(balls, sizes, last=True)(task)(state, best, counts[-1])
+        return best
+
+    def _step_for(
+        self, balls: list[Ball], sizes: tuple[float | Tensor, ...], last: bool = False
+    ) -> Callable[[Task[AnyOf]], Step]:
+        """Make one turn of the algorithm. The last one needs no gradient at its end."""
+        reuse = self.fast.reuse and not last
+
+        def step_for(task: Task[AnyOf]) -> Step:
             propose, goal = task.proposer(balls), task.goal
 
-            def step(state: State, best: Best, many: Tensor | None) -> State:
-                x_adv, grad = state
-                points = propose(x_adv, grad, sizes, many)
-                passes = ForwardPasses(task.f, points, goal) if reuse and not last else None
-                logits = passes.logits if passes else logits_of_proposals(task.f, points, apart)
+            def step(state: State, best: Best, entries: Tensor | None) -> State:
+                x_adv, grad = state  # both (N, C, H, W)
+                # 2. Each ball's own projected steepest step from the common point: as many proposals (N, C, H, W).
+                points = propose(x_adv, grad, sizes, entries)
+                # 3. Each example moves to the proposal of largest loss, which may also be its best point so far.
+                passes = ForwardPasses(task.f, points, goal) if reuse else None
+                logits = passes.logits if passes else self._logits_of(task, points)
                 x_adv, winner = best.pick(points, logits, goal)
-                if last:
-                    return x_adv, grad
-                return x_adv, passes.grad(winner) if passes else input_grad(task.f, x_adv, goal)[0]
+                # 1. The gradient at the new common point: by a pass of its own, or back through the winner's.
+                if not last:
+                    grad = passes.grad(winner) if passes else input_grad(task.f, x_adv, goal)[0]
+                return x_adv, grad
 
             return step
 
-        many = sparsity.draw_counts_of_steps(self.keep, task, self.steps)
-        x_adv, last = task.first_point(self.random_start), self.steps - 1
-        best = Best(self.best).start_at(x_adv)
-        grad, logits, loss = input_grad(task.f, x_adv, goal)
-        best.offer(x_adv, loss, goal.reached(logits))
-        if reuse:
-            check_examples_apart(task, task.proposer(balls)(x_adv, grad, sizes, many[0]))
-        state = repeat_step(make, ("msd", sizes, reuse, apart), task, (x_adv, grad), best, many[:last])
-        make(task, last=True)(state, best, many[last])
-        return best
+        return step_for
+
+    def _logits_of(self, task: Task[AnyOf], points: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        """Show the model all proposals: in one pass on a GPU, where they lie together; one by one on a CPU, whose
+        caches hold smaller batches, and where BatchNorm takes its statistics from a batch, so that each must be its
+        own."""
+        if self.bn == "batch" or not isinstance(points, Tensor) or not no_sync(points):
+            return [task.f(point) for point in points]
+        together: Tensor = task.f(points.flatten(0, 1)).unflatten(0, points.shape[:2])
+        return together
 
     @staticmethod
     def reference(dataset: Literal["mnist", "cifar10"]) -> ReferenceMSD:
         """The published code's numbers and quirks, for comparison runs."""
         return ReferenceMSD.preset(dataset)
-
-
-def logits_of_proposals(f: Model, points: Tensor | list[Tensor], apart: bool) -> Tensor | list[Tensor]:
-    """The logits of several batches: in one pass where they lie together, unless each is to be a batch of its own; not
-    on a CPU, whose caches hold smaller ones."""
-    if apart or not isinstance(points, Tensor) or not no_sync(points):
-        return [f(point) for point in points]
-    together: Tensor = f(points.flatten(0, 1)).unflatten(0, points.shape[:2])
-    return together

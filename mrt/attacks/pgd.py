@@ -23,28 +23,37 @@ def ascend(
     steps: int,
     size: float | Tensor,
     policy: Policy,
-    keep: Sequence[Tensor | None] | None = None,
+    counts: Sequence[Tensor | None] | None = None,
 ) -> Best:
-    """x_adv <- a projected steepest step of length `size`, `steps` times; the best of the steps + 1 points, or the
-    last."""
+    """The loop of PGD, and of SLIDE and TRADES, which differ in where they start and how long their steps are:
 
-    def make(task: Task[Ball]) -> Step:
+        x_(k+1) = P(x_k + size * s(g_k)),   g_k = d loss(f(x_k)) / d x_k,   k = 0 .. steps - 1
+
+    P projects on the ball and the pixel box; s(g) is the direction of length 1 in the ball's norm along which the loss
+    rises most (`Ball.steepest`). Returns the best of the steps + 1 points per example, or with policy "last" the last.
+    `counts` holds for each step how many entries an l1 step moves, (N,).
+    """
+
+    def step_for(task: Task[Ball]) -> Step:  # once more for a recording, whose tensors stay where they are
         move, goal = task.mover(task.threat), task.goal
 
-        def step(state: State, best: Best, many: Tensor | None) -> State:
-            (x_adv,) = state
+        def step(state: State, best: Best, entries: Tensor | None) -> State:
+            (x_adv,) = state  # (N, C, H, W)
+            # 1. The gradient of the loss at the point at hand: one pass forward, one back.
             grad, logits, loss = input_grad(task.f, x_adv, goal)
+            # 2. The pass has judged that point, too; it is kept where no earlier one is better.
             if policy != "last":
                 best.offer(x_adv, loss, goal.reached(logits))
-            return (move(x_adv, grad, size, many),)
+            # 3. A step of that size in the steepest direction, projected.
+            return (move(x_adv, grad, size, entries),)
 
         return step
 
     best = Best(policy).start_at(x_adv)
-    (x_adv,) = repeat_step(make, ("ascend", size), task, (x_adv,), best, keep or [None] * steps)
+    (x_adv,) = repeat_step(step_for, ("ascend", size), task, (x_adv,), best, counts or [None] * steps)
     if policy == "last":
         return best.end_at(x_adv)
-    best.judge(x_adv, task)
+    best.judge(x_adv, task)  # the last point has had no pass of its own yet
     return best
 
 
@@ -54,7 +63,8 @@ class PGD(Iterative):
 
     best="last" returns the end of the path unjudged, as training does in the papers, and saves a pass of the model.
     random_start None is True in the linf ball and False in the others. There a random start is noise of length eps that
-    the steps must first remove: on a linear model it costs 1% of the attainable loss in l2, up to 40% in l1.
+    the steps must first remove: on a linear model it costs 1% of the attainable loss in l2, up to 40% in l1. The other
+    settings are explained in `Iterative`.
     """
 
     POLICIES = ("broken", "loss", "last")

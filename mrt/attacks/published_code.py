@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.crafting.best import Best, restarted
+from mrt.crafting.best import Best, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode, input_grad
 from mrt.crafting.losses import ce, margin
 from mrt.crafting.task import Task, open_task
@@ -58,7 +58,7 @@ class ReferenceSLIDE:
         start: Tensor | None = None,
     ) -> Tensor:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
-            return restarted(task, self.restarts, "broken", self._run).point
+            return run_with_restarts(task, self.restarts, "broken", self._run).point
 
     def _begin(self, task: Task[L1]) -> Tensor:
         """A Laplace direction of length eps, clipped to the box."""

@@ -1,4 +1,16 @@
-"""SLIDE, sparse l1 descent (Tramer and Boneh 2019, section 4)."""
+"""SLIDE, sparse l1 descent (Tramer and Boneh 2019, section 4).
+
+One step from x_adv = x + delta, with g the gradient of the loss there:
+
+    1. Entries that the box does not let move are left out: g_i = 0 where x_adv_i = 1 and g_i > 0, or x_adv_i = 0 and
+       g_i < 0.                                                               `_movable` in threats/balls.py
+    2. e_i = sign(g_i) where |g_i| is at least the q-quantile of |g|, else 0. The counts of entries that belong to the
+       quantiles of all steps are drawn in attacks/sparsity.py; the entries are chosen by `_sparse` in threats/balls.py
+    3. delta <- delta + size * e / |e|_1.                                     `_sparse`, too
+    4. delta <- the nearest point of the l1 ball and the box.                 `l1_box` in threats/projections.py
+
+The loop around it is that of PGD, `ascend` in attacks/pgd.py.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +37,7 @@ class SLIDE(Iterative):
     of a fixed keep raise the chosen entries alike, so among more than eps / room of them SLIDE has no preference; where
     the best few matter, draw the number with a pair (1, 20), or use APGD, which adapts it. Here step_size None is
     eps / 5, or 2.5 eps / steps where that is more: close to the papers' fixed lengths of 1 and 2, and stronger on
-    MNIST.
+    MNIST. The other settings are explained in `Iterative`.
     """
 
     KINDS = (L1,)
@@ -39,9 +51,11 @@ class SLIDE(Iterative):
         sparsity.check_keep(self.keep)
 
     def run(self, task: Task[Ball]) -> Best:
+        # A fifth of the radius is close to the papers' fixed steps of 1 and 2, and stronger than 2.5 eps / steps alone:
+        # on a natural MNIST network (eps = 5, 40 steps) 76.2% were left, not 78.0%. Few steps still need long ones.
         size = task.threat.eps * max(0.2, 2.5 / self.steps) if self.step_size is None else self.step_size
-        many = sparsity.draw_counts_of_steps(self.keep, task, self.steps)
-        return ascend(task, task.first_point(self.random_start), self.steps, size, self.best, many)
+        counts = sparsity.draw_counts_of_steps(self.keep, task, self.steps)
+        return ascend(task, task.first_point(self.random_start), self.steps, size, self.best, counts)
 
     @staticmethod
     def reference(dataset: Literal["mnist", "cifar10"]) -> ReferenceSLIDE:

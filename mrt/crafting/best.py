@@ -105,7 +105,9 @@ class Best:
         self.offer(x_adv, task.goal(logits), task.goal.reached(logits))
 
 
-def restarted(task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best], bn: str = "eval") -> Best:
+def run_with_restarts(
+    task: Task[T], runs: int, policy: Policy, run: Callable[[Task[T]], Best], bn: str = "eval"
+) -> Best:
     """The best of `runs` runs. Under "broken" each later one sees only the examples that still stand, except where
     BatchNorm takes its statistics from the batch: there the batch stays whole."""
     best = run(task.with_fresh_noise(0))

@@ -4,11 +4,12 @@ from mrt.strategies.adversarial import Adversarial
 from mrt.strategies.alternate import Alternate
 from mrt.strategies.ant import ANT
 from mrt.strategies.average import Average
+from mrt.strategies.e_at import EAT
 from mrt.strategies.l2l_da import L2LDA
 from mrt.strategies.mng_ac import MNGAC
 from mrt.strategies.msd import MSDTraining
 from mrt.strategies.pgn import PGN
-from mrt.strategies.sampled import EAT, SAT
+from mrt.strategies.sat import SAT
 from mrt.strategies.standard import Standard
 from mrt.strategies.trades import TRADES
 from mrt.strategies.worst import Worst

@@ -19,7 +19,7 @@ from mrt.generators.generator import mean_over_processes
 from mrt.protocols import Attack, Ball, Step
 from mrt.strategies.adversaries import Adversary, attacks_of, check_strategy, craft
 from mrt.strategies.learner import Learner, Optimizer, make_optimizer, shape_and_classes
-from mrt.strategies.sampled import draw_index
+from mrt.strategies.sat import draw_index
 from mrt.threats import L1, L2, Linf, noise
 from mrt.threats.differentiable import onto
 

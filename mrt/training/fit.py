@@ -1,4 +1,4 @@
-"""The front door: `fit`."""
+"""`fit`, the front door of training: it checks what it was asked for, prepares the model and runs the loop."""
 
 from __future__ import annotations
 
@@ -97,19 +97,19 @@ def fit(
         raise ValueError("a run on a Stream cannot be resumed, so it has no folder; leave out= away")
     images = data if isinstance(data, Stream) else open_data(data)[0]
     images = images.to(device_of(model, device))
-    how: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
-    how |= {"clip": clip, "validation": validation, "checkpoint_every": checkpoint_every, "crop": crop, "seed": seed}
-    how |= {"fast": fast, "channels_last": channels_last, "labelled": labelled}
+    asked: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
+    asked |= {"clip": clip, "validation": validation, "checkpoint_every": checkpoint_every, "crop": crop, "seed": seed}
+    asked |= {"fast": fast, "channels_last": channels_last, "labelled": labelled}
     with processes() as team, restore_generators():
-        settings = check_settings(model, strategy, images, epochs, iterations, team.count, **how)
+        settings = check_settings(model, strategy, images, epochs, iterations, team.count, **asked)
         folder = None if out is None else RunFolder(Path(out), team.first)
         with nullcontext() if folder is None else folder.lock():
             before = memory_format(model)
-            if channels_last:
+            if channels_last:  # a quarter of a step of Madry's CNN less on one CPU thread, and slower for no network
                 model.to(memory_format=torch.channels_last)
             try:
                 loop = Loop(model.train(), images, settings, team, folder)
-                if folder is not None:  # once everything has been accepted
+                if folder is not None:  # written to only now that everything has been accepted
                     assert not isinstance(images, Stream)
                     folder.open(settings.config(model, images, info))
                 restore(loop)
@@ -120,55 +120,57 @@ def fit(
                     Board(shown, loop.index) as board,
                 ):
                     loop.run(bar, board)
-                team.gather(None)  # the first process has written the best weights
-            finally:  # whatever happens, since hosts' attacks stumble over channels last
+                team.gather(None)  # wait: the first process may still be writing the best weights
+            finally:  # however the run ends, since hosts' attacks stumble over channels last
                 model.eval().to(memory_format=before)
             if loop.ema is not None:
                 loop.ema.to(memory_format=before)
     path = None if folder is None else folder.path
     state = loop.strategy.eval() if isinstance(loop.strategy, nn.Module) else None
-    return Run(model, loop.ema, best_model(loop), state, loop.rows, path, finished)
+    return Run(model, loop.ema, best_model(loop), state, loop.ledger.rows, path, finished)
 
 
 def restore(loop: Loop) -> None:
-    """Go on from the folder's checkpoint; without one, from the beginning. The metrics are cut back to it."""
+    """Go on from the checkpoint in the loop's folder, or from the beginning where there is none. Rows of metrics that
+    were written after the checkpoint are cut off, since their updates will be made again."""
     if loop.folder is None:
         return
-    held = loop.folder.load()
-    if held is None:
+    checkpoint = loop.folder.load()
+    if checkpoint is None:
         loop.folder.cut(0)
         return
     for name, part in loop.parts.items():
         try:
-            part.load_state_dict(_fused_as_here(held[name], part) if name == "optimizer" else held[name])
+            state = checkpoint[name]
+            part.load_state_dict(_fused_as_here(state, part) if name == "optimizer" else state)
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             short = " ".join(str(error).split())[:200]
             raise ValueError(f"{loop.folder.path} holds a checkpoint of another {name}: {short}") from error
-    rows = loop.folder.cut(held["rows"])
-    loop.index, loop.best, loop.rates, loop.rows = held["step"], held["best"], held["rates"], rows
-    loop.sums.update(held["sums"])
+    loop.index, loop.rates = checkpoint["step"], checkpoint["rates"]
+    loop.ledger.load_state_dict(checkpoint, loop.folder.cut(checkpoint["rows"]))
 
 
 def _fused_as_here(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
-    """An optimizer's state, which says whether steps are fused, as this device has it: it may come from another one."""
-    groups, mine = state["param_groups"], optimizer.param_groups
-    if len(groups) != len(mine):
-        return state  # which is refused
-    here = [{"fused": own["fused"]} if "fused" in own else {} for own in mine]
-    return {**state, "param_groups": [{**group, **fused} for group, fused in zip(groups, here, strict=True)]}
+    """Rewrite an optimizer's state for this device. The state says whether steps are fused, which a GPU's are and a
+    CPU's need not be, and a checkpoint may come from the other one."""
+    saved_groups, own_groups = state["param_groups"], optimizer.param_groups
+    if len(saved_groups) != len(own_groups):
+        return state  # load_state_dict refuses it, in its own words
+    here = [{"fused": group["fused"]} if "fused" in group else {} for group in own_groups]
+    return {**state, "param_groups": [{**group, **fused} for group, fused in zip(saved_groups, here, strict=True)]}
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:
-    """How the model's convolutions lie in memory."""
-    images = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
-    last = bool(images) and all(p.is_contiguous(memory_format=torch.channels_last) for p in images)
-    return torch.channels_last if last else torch.contiguous_format
+    """Tell how the weights of the model's convolutions lie in memory."""
+    unusual = [p for p in model.parameters() if p.ndim == 4 and not p.is_contiguous()]
+    channels_last = bool(unusual) and all(p.is_contiguous(memory_format=torch.channels_last) for p in unusual)
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def best_model(loop: Loop) -> nn.Module | None:
-    """The model with the best weights, None where none were chosen."""
+    """Copy the model and give it the best held-out weights; None where nothing was held out."""
     if loop.settings.validation is None:
         return None
     best = copy.deepcopy(loop.model).eval()
-    best.load_state_dict(loop.best_weights if loop.folder is None else loop.folder.best())
+    best.load_state_dict(loop.ledger.best_weights if loop.folder is None else loop.folder.best())
     return best

@@ -18,7 +18,7 @@ import mrt
 from mrt.generators import L2LGenerator, MNGNoise, PGNGenerator
 from mrt.strategies.adversaries import adversary
 from mrt.strategies.mng_ac import consistency
-from mrt.strategies.sampled import draw_index
+from mrt.strategies.sat import draw_index
 from mrt.threats import noise
 from mrt.threats.differentiable import onto
 from tests.strategies.test_laws import a_step, batch

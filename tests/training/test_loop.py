@@ -178,8 +178,8 @@ def test_processes_share_a_balanced_batch() -> None:
         for loop.index in range(settings.total):
             parts = []
             for rank in range(count):
-                loop.team = Processes(rank, count)
-                parts.append(loop.batch().index)
+                loop.feed.team = Processes(rank, count)
+                parts.append(loop.feed.batch(loop.index).index)
             found.setdefault(loop.index, []).append(torch.cat(parts).sort().values)
     for batch in found.values():
         assert len(batch) == 3 and all(torch.equal(batch[0], other) for other in batch)
@@ -391,7 +391,7 @@ def test_the_union_of_the_averaged_weights_decides(monkeypatch: pytest.MonkeyPat
         judged.append(model)
         return next(answers)
 
-    monkeypatch.setattr("mrt.training.loop.judge_held_out", scripted)
+    monkeypatch.setattr("mrt.training.ledger.judge_held_out", scripted)
     run = fit(RowWise((1, 8, 8)), mrt.Standard(), toy(), epochs=2, validation=toy(8), ema=0.5)
     assert run.ema is not None and run.best is not None and all(model is run.ema for model in judged)
     early = fit(RowWise((1, 8, 8)), mrt.Standard(), toy(), epochs=1, ema=0.5, schedule=mrt.Constant()).ema
