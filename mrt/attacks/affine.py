@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,8 +49,8 @@ class AffineAttack:
         checks.flag("random_start", self.random_start)
         check_run(self)
         if self.weights is not None:
-            given = checks.several("weights", self.weights, "shares of the budget")
-            weights = tuple(checks.number("weights", w, high=1) for w in given)
+            shares = checks.several("weights", self.weights, "shares of the budget")
+            weights = tuple(checks.number("weights", w, high=1) for w in shares)
             if len(weights) != len(self.threat.threats) or sum(weights) > 1 + 1e-6:
                 raise ValueError(
                     f"weights needs {len(self.threat.threats)} shares that sum to at most 1; got {self.weights!r}"
@@ -72,23 +71,29 @@ class AffineAttack:
         return apply_motion(self.threat, x, delta)
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
-        """(N, P): weights and perturbations, as `Affine` packs them."""
+        """Find the worst delta (N, P): weights and perturbations, as `Affine` packs them."""
         return self._search(model, x, y, None, rng, None)
 
-    def _search(self, *call: Any) -> Tensor:
-        if call[5] is not None:
+    def _search(
+        self, model: Model, x: Tensor, y: Tensor, target: Tensor | None, rng: Rng, start: Tensor | None
+    ) -> Tensor:
+        if start is not None:
             raise ValueError("an affine attack has no single point to begin from; call it without start=")
+        call = (model, x, y, target, rng, None)
+        # Shares are drawn anew for every motion, so that restarts times k runs all see only what still stands.
         runs = self.restarts * (self.k if self.threat.moves else 1)
         with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             return run_with_restarts(task, runs, "broken", self._run, self.bn).point
 
     def _run(self, task: Task[Affine]) -> Best:
-        """One draw of the shares and, where the image moves, of the motion; then the balls take turns."""
+        """Search once: draw the shares and, where the image moves, the motion; then the balls take turns."""
+        # 1. The shares of the budget w (N, n), and each member at its share.
         x, goal, seeds = task.x, task.goal, task.seeds
         weights = noise.simplex(noise.fold(seeds, 0), len(task.threat.threats))
         if self.weights is not None:
             weights = torch.tensor(self.weights, device=x.device).expand_as(weights)
         members = task.threat.members(weights)
+        # 2. Each member's own perturbation r_j to begin with; a motion stays as it is drawn.
         parts = [
             t.sample(x, noise.fold(seeds, 1 + j))
             if self.random_start or not isinstance(t, Ball)
@@ -97,6 +102,7 @@ class AffineAttack:
         ]
         balls = [(j, t) for j, t in enumerate(members) if isinstance(t, Ball)]
         best = Best("broken")
+        # 3. Turn i moves ball i mod n along the gradient at the sum of all, with room for what the others have changed.
         for turn in range(self.steps * len(balls) + 1):
             delta = task.threat.pack(weights, parts)
             grads, logits, loss = self._grad(task, parts)
@@ -107,16 +113,16 @@ class AffineAttack:
         return best
 
     def _grad(self, task: Task[Affine], parts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradient in the pixels before any motion, at the sum of the balls' perturbations."""
+        """Differentiate the loss in the pixels before any motion, at the sum of the balls' perturbations."""
         motion = task.threat.threats[0] if task.threat.moves else None
         pixels = perturb(task.x, add_up(parts[1:] if motion else parts, task.x))
 
-        def seen(z: Tensor) -> Tensor:
+        def moved_model(z: Tensor) -> Tensor:
             return task.f(z if motion is None else motion.apply(z, parts[0]))
 
-        return input_grad(seen, pixels, task.goal)
+        return input_grad(moved_model, pixels, task.goal)
 
 
 def add_up(parts: list[Tensor], x: Tensor) -> Tensor:
-    """Their sum; zeros for none."""
+    """Add the perturbations up; zeros in the shape of x where there are none."""
     return torch.stack(parts).sum(0) if parts else torch.zeros_like(x)

@@ -1,4 +1,15 @@
-"""APGD, PGD without parameters (Croce and Hein 2020; for l1: Croce and Hein 2021, "Mind the box")."""
+"""APGD, PGD without parameters (Croce and Hein 2020; for l1: Croce and Hein 2021, "Mind the box").
+
+The budget of steps is cut into periods. Within one, a step in linf and l2 is
+
+    z_(k+1) = P(x_k + size * s(g_k))                                             size = 2 eps at first
+    x_(k+1) = P(x_k + a (z_(k+1) - x_k) + (1 - a) (x_k - x_(k-1)))               a = 0.75
+
+and at the end of a period (a checkpoint) the step halves, and the walk goes back to the point of largest loss, where
+    1. the loss rose in at most 0.75 of the period's steps, or
+    2. the step was not halved at the last checkpoint and the largest loss has not risen since.
+In l1 a step has no momentum; what adapts, beside the size, is the number of entries that it moves.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +29,15 @@ from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import L1
 
-MOMENTUM = 0.75
-FIRST_CHECK, CHECK_SHRINKS, LEAST_CHECK = 0.22, 0.03, 0.06  # shares of all steps
-RISES = 0.75  # a period in which at most this share of the steps raised the loss is an oscillation
-L1_PERIOD = 0.04  # how often the sparsity of the best point is looked at
+# The papers' constants, of which they say that no tuning is meant.
+MOMENTUM = 0.75  # a
+FIRST_CHECK, CHECK_SHRINKS, LEAST_CHECK = (
+    0.22,
+    0.03,
+    0.06,
+)  # the first period, by how much each is shorter, the shortest
+RISES = 0.75  # rho: a period in which at most this share of the steps raised the loss is an oscillation
+L1_PERIOD = 0.04  # of all steps: how often the sparsity of the best point is looked at
 L1_TIGHTER, L1_STALLED, L1_LEAST_STEP = 1.5, 0.95, 0.1
 
 
@@ -32,7 +48,8 @@ class APGD(Iterative):
     linf and l2: steps of 2 eps at first and momentum. l1: steps of eps on `share` of the entries at first (a fifth to
     evaluate, the authors train with 0.05), then on as many as the best point suggests. `step_size` sets the first step
     instead. targets=9 with a targeted loss ("dlr" in AutoAttack) aims in turn at the nine most likely wrong classes:
-    `restarts` runs for each, on what still stands.
+    `restarts` runs for each, on what still stands. The other settings (loss, restarts, best, bn, fast) are explained in
+    `Iterative`.
     """
 
     steps: int = field(default=100, kw_only=True)
@@ -65,26 +82,27 @@ class APGD(Iterative):
 
     def run(self, task: Task[Ball]) -> Best:
         ball, rows = task.threat, len(task.x)
-        sparse = isinstance(ball, L1)
+        sparse = isinstance(ball, L1)  # where a step is as long as the radius, and not twice that
         first = self.step_size if self.step_size is not None else ball.eps * (1 if sparse else 2)
         size = torch.as_tensor(first, dtype=task.x.dtype, device=task.x.device).expand(rows)
         x_adv = task.first_point(self.random_start)
         best = Best(self.best).start_at(x_adv)
-        grad, loss = _look(task, x_adv, best)
+        grad, loss = _evaluate_at(task, x_adv, best)
         walk = _Walk(x_adv, grad, loss, x_adv, grad, loss)
         if sparse:
-            _sparse(task, walk, best, size, self.steps, self.share)
+            _walk_in_l1(task, walk, best, size, self.steps, self.share)
         else:
-            _smooth(task, walk, best, size, self.steps)
+            _walk_with_momentum(task, walk, best, size, self.steps)
         return best
 
     def _each_target(self, task: Task[Ball]) -> Best:
-        """A run towards each target in turn. Losses towards different classes are not comparable, so the points that
-        the runs found are compared by their margin against y."""
+        """Run towards each target in turn, `restarts` times round. Losses towards different classes are not comparable,
+        so the points that the runs found are compared by their margin against y."""
         logits, y = task.f(task.x), task.goal.y
         classes = logits.shape[1]
         if self.targets >= classes:
             raise ValueError(f"targets must be at most {classes - 1} for {classes} classes; got {self.targets}")
+        # (N, K): the wrong classes of each image, the likeliest first; y itself stands last.
         ranked = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
         best, rows = Best(self.best), torch.arange(len(y), device=y.device)
         for turn in range(self.restarts * self.targets):
@@ -110,53 +128,53 @@ class _Walk(NamedTuple):
     top_loss: Tensor
 
     def back(self, rows: Tensor) -> _Walk:
-        """Returned to the point of largest loss, in those examples."""
-        here, grad = _where(rows, self.top, self.here), _where(rows, self.top_grad, self.grad)
+        """Go back to the point of largest loss, in the examples `rows` (bool (N,))."""
+        here, grad = _choose(rows, self.top, self.here), _choose(rows, self.top_grad, self.grad)
         return self._replace(here=here, grad=grad, loss=torch.where(rows, self.top_loss, self.loss))
 
 
-def _look(task: Task[Ball], x_adv: Tensor, best: Best) -> tuple[Tensor, Tensor]:
-    """The gradient and the loss there; the point is offered to `best`."""
+def _evaluate_at(task: Task[Ball], x_adv: Tensor, best: Best) -> tuple[Tensor, Tensor]:
+    """Ask for the gradient and the loss at x_adv, and offer the point to `best`."""
     grad, logits, loss = input_grad(task.f, x_adv, task.goal)
     best.offer(x_adv, loss, task.goal.reached(logits))
     return grad, loss
 
 
-def _gone(task: Task[Ball], walk: _Walk, x_adv: Tensor, best: Best) -> tuple[_Walk, Tensor]:
-    """Moved there; bool (N,), has the loss risen?"""
-    grad, loss = _look(task, x_adv, best)
+def _move_to(task: Task[Ball], walk: _Walk, x_adv: Tensor, best: Best) -> tuple[_Walk, Tensor]:
+    """Move the walk to x_adv. Returns it, and where the loss has risen, bool (N,)."""
+    grad, loss = _evaluate_at(task, x_adv, best)
     higher = loss > walk.top_loss
-    top, top_grad = _where(higher, x_adv, walk.top), _where(higher, grad, walk.top_grad)
+    top, top_grad = _choose(higher, x_adv, walk.top), _choose(higher, grad, walk.top_grad)
     return _Walk(x_adv, grad, loss, top, top_grad, torch.where(higher, loss, walk.top_loss)), loss > walk.loss
 
 
-def _smooth(task: Task[Ball], walk: _Walk, best: Best, size: Tensor, steps: int) -> None:
-    """linf and l2: momentum; at each checkpoint the step halves, and the walk returns to its top, where the loss rose
-    in too few steps, or where neither the top nor the step has changed since the last checkpoint."""
+def _walk_with_momentum(task: Task[Ball], walk: _Walk, best: Best, size: Tensor, steps: int) -> None:
+    """Walk in an linf or l2 ball: the two formulas above, and the checkpoints."""
 
-    def make(task: Task[Ball], share: float = MOMENTUM) -> Step:
+    def step_for(task: Task[Ball], share: float = MOMENTUM) -> Step:
         x, ball, move = task.x, task.threat, task.mover(task.threat)
 
-        def step(state: State, best: Best, many: Tensor | None) -> State:
+        def step(state: State, best: Best, entries: Tensor | None) -> State:
             walk, (previous, rises, size) = _Walk(*state[:6]), state[6:]
             here = walk.here
-            ahead = move(here, walk.grad, size, None)
+            ahead = move(here, walk.grad, size, None)  # z
             aim = here + share * (ahead - here) + (1 - share) * (here - previous)
-            walk, rose = _gone(task, walk, ball.apply(x, ball.project(aim - x, x)), best)
+            walk, rose = _move_to(task, walk, ball.apply(x, ball.project(aim - x, x)), best)
             return *walk, here, rises + rose, size
 
         return step
 
+    # `halved`: where the step was halved at the last checkpoint; before the first one nothing can have stalled.
     period, done, rises = max(int(FIRST_CHECK * steps), 1), 0, torch.zeros_like(size)
     halved, top_then, previous = torch.ones_like(size, dtype=torch.bool), walk.top_loss, walk.here
     while done < steps:
         count = min(period, steps - done)
         state: State = (*walk, previous, rises, size)
         if not done:  # the first step has no momentum
-            state = make(task, share=1.0)(state, best, None)
-        state = repeat_step(make, ("apgd",), task, state, best, [None] * (count - (not done)))
+            state = step_for(task, share=1.0)(state, best, None)
+        state = repeat_step(step_for, ("apgd",), task, state, best, [None] * (count - (not done)))
         walk, (previous, rises, size), done = _Walk(*state[:6]), state[6:], done + count
-        if count == period:
+        if count == period:  # a checkpoint; a period that the budget cuts short has none
             stalled = (rises <= RISES * period) | (~halved & (walk.top_loss <= top_then))
             size = torch.where(stalled, size / 2, size)
             walk = walk.back(stalled)
@@ -164,16 +182,17 @@ def _smooth(task: Task[Ball], walk: _Walk, best: Best, size: Tensor, steps: int)
             period = max(period - max(int(CHECK_SHRINKS * steps), 1), max(int(LEAST_CHECK * steps), 1))
 
 
-def _sparse(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps: int, share: float) -> None:
-    """l1: the share of entries that move follows the sparsity of the top; where that has just fallen the walk starts
-    again from there with the first step, elsewhere the step shrinks."""
+def _walk_in_l1(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps: int, share: float) -> None:
+    """Walk in an l1 ball. At each checkpoint the number of entries that move follows the number that the best point
+    has changed, over 1.5; where that number has just fallen the walk starts again from the best point with the first
+    step, elsewhere the step shrinks by 1.5, down to a tenth."""
 
-    def make(task: Task[Ball]) -> Step:
+    def step_for(task: Task[Ball]) -> Step:
         move = task.mover(task.threat)
 
-        def step(state: State, best: Best, many: Tensor | None) -> State:
+        def step(state: State, best: Best, entries: Tensor | None) -> State:
             walk, (size, keep) = _Walk(*state[:6]), state[6:]
-            walk, _ = _gone(task, walk, move(walk.here, walk.grad, size, keep), best)
+            walk, _ = _move_to(task, walk, move(walk.here, walk.grad, size, keep), best)
             return *walk, size, keep
 
         return step
@@ -183,17 +202,17 @@ def _sparse(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps: int
     period, done = max(int(L1_PERIOD * steps), 1), 0
     while done < steps:
         count = min(period, steps - done)
-        state = repeat_step(make, ("apgd",), task, (*walk, size, keep), best, [None] * count)
+        state = repeat_step(step_for, ("apgd",), task, (*walk, size, keep), best, [None] * count)
         walk, done = _Walk(*state[:6]), done + count
         if count == period:
-            now = (walk.top != task.x).flatten(1).sum(1)
-            tighter = now < L1_STALLED * support
+            changed = (walk.top != task.x).flatten(1).sum(1)  # (N,), entries that the best point has changed
+            tighter = changed < L1_STALLED * support
             size = torch.where(tighter, first, torch.maximum(size / L1_TIGHTER, L1_LEAST_STEP * first))
-            keep = (now / L1_TIGHTER).long().clamp(min=1)
-            support = now
+            keep = (changed / L1_TIGHTER).long().clamp(min=1)
+            support = changed
             walk = walk.back(tighter)
 
 
-def _where(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """torch.where by example."""
+def _choose(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """torch.where with a condition (N,) for images (N, ...)."""
     return torch.where(rows.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)

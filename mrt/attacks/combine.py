@@ -40,7 +40,7 @@ class WorstOf:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
             best = Best("broken")
             for j, attack in enumerate(self.attacks):
-                seeds = noise.fold(task.seeds, j)
+                seeds = noise.fold(task.seeds, j)  # noise of its own for each attack
                 best.judge(attack(model, x, y, target=target, rng=seeds, start=start), task)
             return best.point
 
@@ -71,6 +71,7 @@ class OneAtRandom:
     ) -> Tensor:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
             x_adv = task.x.clone()
+            # (N,): a function of each example's own seed, so that no batch mate has a part in it.
             drawn = noise.integers(noise.fold(task.seeds, 0), 0, len(self.attacks) - 1)
             for j, attack in enumerate(self.attacks):
                 rows = (drawn == j).nonzero().squeeze(1)
@@ -88,7 +89,7 @@ class OneAtRandom:
 
 
 def _need_attacks(combined: WorstOf | OneAtRandom) -> None:
-    """A non-empty tuple of attacks, or a ValueError."""
+    """ValueError unless `attacks` is a non-empty tuple or list of attacks; it is kept as a tuple."""
     attacks = tuple(combined.attacks) if isinstance(combined.attacks, (tuple, list)) else ()
     if not attacks or not all(isinstance(a, Attack) for a in attacks):
         raise ValueError(f"{type(combined).__name__} needs one or more attacks; got {combined.attacks!r}")

@@ -14,7 +14,7 @@ from mrt.protocols import Ball
 from mrt.threats.balls import Linf
 from mrt.threats.projections import per_example
 
-BETAS = (0.9, 0.999)
+BETAS = (0.9, 0.999)  # Adam's own defaults
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CWLinf(Iterative):
 
     The published loss is flat once the model is fooled; this one is not, so that fooled examples go on to larger
     margins. step_size is Adam's rate; the paper's is 0.001, which at 100 steps cannot cross MNIST's ball of 0.3. None
-    is 2.5 eps / steps.
+    is 2.5 eps / steps. The loss is the margin; best, bn and fast are explained in `Iterative`.
     """
 
     KINDS = (Linf,)
@@ -44,6 +44,7 @@ class CWLinf(Iterative):
         for step in range(1, self.steps + 1):
             grad, logits, loss = input_grad(task.f, x_adv, goal)
             best.offer(x_adv, loss, goal.reached(logits))
+            # Adam, upwards: running means of the gradient and its square, corrected for having begun at zero.
             first = BETAS[0] * first + (1 - BETAS[0]) * grad
             second = BETAS[1] * second + (1 - BETAS[1]) * grad.square()
             mean, spread = first / (1 - BETAS[0] ** step), (second / (1 - BETAS[1] ** step)).sqrt()

@@ -18,9 +18,13 @@ from mrt.protocols import Ball, Fast, Model, Rng
 
 @dataclass(frozen=True)
 class Iterative(ABC):
-    """Settings: step_size None is 2.5 eps / steps. loss is "ce", "margin" or "dlr". restarts counts all runs; those
-    after the first start at random and see only what still stands. best="broken" prefers a misclassified point to one
-    of larger loss, best="loss" does not. bn="batch" and fast are explained in `crafting.gradient`.
+    """The settings that PGD, MIM, SLIDE, APGD and CWLinf share.
+
+    `steps` is their number and `step_size` the length of one, None being 2.5 eps / steps. `loss` is "ce" for
+    cross-entropy, "margin" or "dlr". `restarts` counts all runs; those after the first start at random and see only what still stands.
+    With `random_start` the first one does, too. best="broken" prefers a misclassified point to one of larger loss,
+    best="loss" does not. bn="batch" lets BatchNorm normalise by the batch at hand, as the published codes do (see
+    `crafting.gradient.crafting`). `fast` says how the model is run (see `Fast`).
     """
 
     KINDS: ClassVar[tuple[type, ...]] = ()  # of balls that it can search; empty for all
@@ -35,9 +39,6 @@ class Iterative(ABC):
     best: Policy = field(default="broken", kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
     fast: Fast = field(default=Fast(), kw_only=True)
-
-    def __init_subclass__(cls) -> None:
-        cls.__doc__ = f"{cls.__doc__ or ''}\n    {Iterative.__doc__}"  # so that help() explains every option
 
     def __post_init__(self) -> None:
         need_ball(self, self.threat, *self.KINDS)
@@ -55,14 +56,14 @@ class Iterative(ABC):
         rng: Rng = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        """The best x_adv found; see `mrt.protocols.Attack`."""
+        """Search each image's ball, and return the best x_adv of each; see `mrt.protocols.Attack`."""
         call = (model, x, y, target, rng, start)
         with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
             return run_with_restarts(task, self.restarts, self.best, self.run, self.bn).point
 
     @abstractmethod
     def run(self, task: Task[Ball]) -> Best:
-        """One run from one start."""
+        """Search once, from one start."""
 
 
 def need_ball(attack: object, threat: object, *kinds: type) -> None:
@@ -89,12 +90,13 @@ def check_settings(attack: Any, policies: tuple[str, ...]) -> None:
 
 
 def check_run(attack: Any) -> None:
-    """ValueError unless the settings of `crafting` are."""
+    """ValueError unless `bn` and `fast` are what `crafting` takes."""
     checks.choice("bn", attack.bn, ("eval", "batch"))
     if not isinstance(attack.fast, Fast):
         raise ValueError(f"fast must be a Fast(...); got {attack.fast!r}")
 
 
 def default_step_size(step_size: float | None, eps: float | Tensor, steps: int) -> float | Tensor:
-    """The step as given, or 2.5 eps / steps: enough to reach any point of the ball and to turn back."""
+    """Return the step as it was asked for, or 2.5 eps / steps: enough to reach any point of the ball and to turn
+    back."""
     return 2.5 * eps / steps if step_size is None else step_size

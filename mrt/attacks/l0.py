@@ -47,10 +47,13 @@ class GreedyL0:
             best, x_adv = Best("broken"), task.x
             untouched = torch.ones_like(x_adv)
             for step in range(int(count.max())):
+                # 1. The gradient at the point so far, which is offered on the way.
                 grad, logits, loss = input_grad(task.f, x_adv, task.goal)
                 best.offer(x_adv, loss, task.goal.reached(logits))
+                # 2. Each entry would go to the bound that its gradient points to, and gain |gradient| times the way there.
                 bound = (grad > 0).to(x_adv.dtype)
                 gain = (grad * (bound - x_adv) * untouched).flatten(1)
+                # 3. The entry of largest gain goes, unless nothing would be gained or this example's count is used up.
                 chosen = torch.zeros_like(gain).scatter_(1, gain.argmax(1, keepdim=True), 1.0)
                 chosen = (chosen * (gain > 0) * (step < count.reshape(-1, 1))).view_as(x_adv)
                 x_adv, untouched = torch.where(chosen > 0, bound, x_adv), untouched - chosen

@@ -16,7 +16,10 @@ from mrt.protocols import Ball
 
 @dataclass(frozen=True)
 class MIM(Iterative):
-    """PGD along a running sum of gradients, each divided by its mean absolute value: m <- decay m + g / mean |g|."""
+    """PGD along a running sum of gradients, each divided by its mean absolute value: m <- decay m + g / mean |g|.
+
+    step_size, loss, restarts, random_start, best, bn and fast are explained in `Iterative`.
+    """
 
     decay: float = field(default=1.0, kw_only=True)
 
@@ -31,6 +34,7 @@ class MIM(Iterative):
         for _ in range(self.steps):
             grad, logits, loss = input_grad(task.f, x_adv, goal)
             best.offer(x_adv, loss, goal.reached(logits))
+            # The mean is kept above zero, so that a gradient of zero adds nothing rather than NaN.
             flat = grad.flatten(1)
             mean = flat.abs().mean(1, keepdim=True).clamp_(min=torch.finfo(flat.dtype).tiny)
             momentum = self.decay * momentum + (flat / mean).view_as(x)

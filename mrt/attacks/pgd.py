@@ -63,8 +63,8 @@ class PGD(Iterative):
 
     best="last" returns the end of the path unjudged, as training does in the papers, and saves a pass of the model.
     random_start None is True in the linf ball and False in the others. There a random start is noise of length eps that
-    the steps must first remove: on a linear model it costs 1% of the attainable loss in l2, up to 40% in l1. The other
-    settings are explained in `Iterative`.
+    the steps must first remove: on a linear model it costs 1% of the attainable loss in l2, up to 40% in l1. step_size,
+    loss, restarts, bn and fast are explained in `Iterative`.
     """
 
     POLICIES = ("broken", "loss", "last")

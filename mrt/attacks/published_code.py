@@ -42,7 +42,7 @@ class ReferenceSLIDE:
 
     @staticmethod
     def preset(dataset: str) -> ReferenceSLIDE:
-        """The evaluation settings of that dataset."""
+        """Return the settings of the published evaluation on that dataset."""
         if checks.choice("dataset", dataset, ("mnist", "cifar10")) == "mnist":
             return ReferenceSLIDE(L1(10.0))
         return ReferenceSLIDE(L1(2000 / 255), step_size=2.0, restarts=20, dark_start=True)
@@ -61,7 +61,7 @@ class ReferenceSLIDE:
             return run_with_restarts(task, self.restarts, "broken", self._run).point
 
     def _begin(self, task: Task[L1]) -> Tensor:
-        """A Laplace direction of length eps, clipped to the box."""
+        """Begin at a Laplace direction of length eps, clipped to the box."""
         x = task.x
         if task.start is not None and task.restart == 0:
             return task.first_point(random_start=True) - x
@@ -73,10 +73,10 @@ class ReferenceSLIDE:
         x, goal = task.x, task.goal
         delta = self._begin(task)
         for step in range(self.steps):
-            dark = self.dark_start and step == 0
-            seen = (x + delta).clamp(0, GREY_LEVEL if dark else 1)
-            grad, _, _ = input_grad(task.f, seen, lambda logits: margin(logits, goal.y, goal.target))
-            stuck = ((seen >= 1) & (grad > 0)) | ((seen <= 0) & (grad < 0))
+            dark = self.dark_start and step == 0  # CIFAR-10's clip to the darkest grey level, in the first step alone
+            shown = (x + delta).clamp(0, GREY_LEVEL if dark else 1)
+            grad, _, _ = input_grad(task.f, shown, lambda logits: margin(logits, goal.y, goal.target))
+            stuck = ((shown >= 1) & (grad > 0)) | ((shown <= 0) & (grad < 0))
             size = grad.masked_fill(stuck, 0).flatten(1).abs()
             chosen = size >= size.quantile(self.quantile, dim=1, keepdim=True)
             move = (
@@ -109,7 +109,7 @@ class ReferenceMSD:
 
     @staticmethod
     def preset(dataset: str) -> ReferenceMSD:
-        """The settings of that dataset's reported model."""
+        """Return the settings of the model that was reported for that dataset."""
         if checks.choice("dataset", dataset, ("mnist", "cifar10")) == "mnist":
             return ReferenceMSD((Linf(0.3), L2(2.0), L1(10.0)))
         union = (Linf(0.03), L2(0.5), L1(12.0))
@@ -139,10 +139,10 @@ class ReferenceMSD:
             grad, _, _ = input_grad(task.f, (x + delta).clamp(0, 1), task.goal)
             k = int(noise.integers(noise.fold(task.seeds, 1 + step)[:1], *self.keep))
             linf, l2, l1 = self._linf(delta, grad, x), self._l2(delta, grad, x), self._l1(delta, grad, x, k)
+            # Theirs let later candidates win ties; ours keeps the first, so that the order is turned round.
+            proposals = [l2, l1, linf] if self.mnist else [linf, l2, l1]
             winner = Best("loss")
-            for proposal in (
-                [l2, l1, linf] if self.mnist else [linf, l2, l1]
-            ):  # the reverse of theirs: ties keep the first
+            for proposal in proposals:
                 logits = task.f((x + proposal).clamp(0, 1))
                 winner.offer(proposal, task.goal(logits), task.goal.reached(logits))
             delta = winner.point

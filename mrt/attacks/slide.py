@@ -37,7 +37,7 @@ class SLIDE(Iterative):
     of a fixed keep raise the chosen entries alike, so among more than eps / room of them SLIDE has no preference; where
     the best few matter, draw the number with a pair (1, 20), or use APGD, which adapts it. Here step_size None is
     eps / 5, or 2.5 eps / steps where that is more: close to the papers' fixed lengths of 1 and 2, and stronger on
-    MNIST. The other settings are explained in `Iterative`.
+    MNIST. loss, restarts, random_start, best, bn and fast are explained in `Iterative`.
     """
 
     KINDS = (L1,)

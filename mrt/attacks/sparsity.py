@@ -29,11 +29,12 @@ def check_keep(keep: Keep) -> None:
 
 
 def draw_counts(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
-    """int64, a count for each seed, where a range is drawn from uniformly.
+    """Turn `keep` into a count of entries for each seed, int64; from a range each seed draws its own, uniformly.
 
     The entries at or above the q-quantile with linear interpolation are the d - ceil(q (d - 1)) largest.
     """
     low, high = keep if isinstance(keep, tuple) else (keep, keep)
+    # The 1e-9 keeps a product such as 0.99 * 100, which is not exact, from being rounded up to the next whole number.
     if isinstance(low, int) and isinstance(high, int):
         return torch.full_like(seeds, low) if low == high else noise.integers(seeds.flatten(), low, high).view_as(seeds)
     if low == high:
@@ -43,5 +44,6 @@ def draw_counts(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
 
 
 def draw_counts_of_steps(keep: Keep, task: Task[Any], steps: int) -> Sequence[Tensor]:
-    """The counts (N,) of each step, drawn together: on a GPU each of the many small operations costs as much as all."""
+    """Draw the counts (N,) of all steps at once: on a GPU each of the many small operations of one draw costs as much as
+    all of them together."""
     return draw_counts(keep, task.x[0].numel(), noise.fold_range(task.seeds, 1, steps)).unbind()

@@ -19,7 +19,7 @@ from mrt.protocols import Fast, Model, Rng, Threat
 from mrt.threats import noise
 from mrt.threats.spatial import RotationTranslation
 
-REST = 16  # candidates between two looks at which examples still stand
+REST = 16  # candidates between two looks at which examples still stand: each look makes the host wait for a GPU
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,14 @@ class RTGrid:
         return apply_motion(self.threat, x, self._search(model, x, y, target, rng, start))
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
-        """(N, 3), the worst motion of each example."""
+        """Find the worst motion of each example, (N, 3)."""
         return self._search(model, x, y, None, rng, None)
 
-    def _search(self, *call: Any) -> Tensor:
+    def _search(
+        self, model: Model, x: Tensor, y: Tensor, target: Tensor | None, rng: Rng, start: Tensor | None
+    ) -> Tensor:
+        refuse_start(start)
+        call = (model, x, y, target, rng, None)
         return worst_motion(self.threat, call, lambda task: task.threat.grid(task.x, self.grid), stop=True)
 
 
@@ -83,13 +87,17 @@ class RTWorstOf:
         return apply_motion(self.threat, x, self._search(model, x, y, target, rng, start))
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
-        """(N, 3), the worst motion of each example."""
+        """Find the worst motion of each example, (N, 3)."""
         return self._search(model, x, y, None, rng, None)
 
-    def _search(self, *call: Any) -> Tensor:
+    def _search(
+        self, model: Model, x: Tensor, y: Tensor, target: Tensor | None, rng: Rng, start: Tensor | None
+    ) -> Tensor:
         def draws(task: Task[RotationTranslation]) -> Iterable[Tensor]:
             return (task.threat.sample(task.x, noise.fold(task.seeds, j)) for j in range(self.k))
 
+        refuse_start(start)
+        call = (model, x, y, target, rng, None)
         return worst_motion(self.threat, call, draws, stop=False, bn=self.bn, fast=self.fast)
 
 
@@ -98,30 +106,35 @@ def worst_motion(
     call: tuple[Any, ...],
     candidates: Callable[[Task[RotationTranslation]], Iterable[Tensor]],
     stop: bool,
-    **how: Any,
+    **options: Any,
 ) -> Tensor:
-    """(N, 3): per example the candidate that fools the model, then that of largest cross-entropy. With `stop`, examples
-    leave the search once one has fooled the model. `how` is that of `crafting`."""
-    if call[5] is not None:
-        raise ValueError("a search of motions has no point to begin from; call it without start=")
-    with open_task(threat, ce, call, **how) as task:
-        best, now, rows = Best("broken"), task, None
+    """Try the candidates (N, 3) one after the other, and keep for each example one that fools the model, else that of
+    largest cross-entropy. With `stop`, examples leave the search once one has fooled the model. `options` (bn, fast)
+    are those of `crafting`."""
+    with open_task(threat, ce, call, **options) as task:
+        best, part, rows = Best("broken"), task, None
         for turn, delta in enumerate(candidates(task)):
             if stop and turn and turn % REST == 0:
                 rows = (~best.broken).nonzero().squeeze(1)
                 if len(rows) == 0:
                     break
-                now = task.at(rows)
-            mine = delta if rows is None else delta[rows]
-            logits = now.f(now.threat.apply(now.x, mine))
-            best.offer(mine, now.goal(logits), now.goal.reached(logits), rows)
+                part = task.at(rows)
+            motion = delta if rows is None else delta[rows]
+            logits = part.f(part.threat.apply(part.x, motion))
+            best.offer(motion, part.goal(logits), part.goal.reached(logits), rows)
         return best.point
 
 
 def apply_motion(threat: Threat, x: Tensor, delta: Tensor) -> Tensor:
-    """x changed by delta, outside any graph and any inference mode."""
+    """Change x by delta, outside any graph and any inference mode of the caller's."""
     with torch.inference_mode(False), torch.no_grad():
         return threat.apply(x.detach().clone(), delta)
+
+
+def refuse_start(start: Tensor | None) -> None:
+    """ValueError where there is one."""
+    if start is not None:
+        raise ValueError("a search of motions has no point to begin from; call it without start=")
 
 
 def need_rotation_translation(attack: object, threat: object) -> None:

@@ -1,4 +1,4 @@
-"""The model whose answers are checked as an attack asks for them."""
+"""The model with its answers checked as an attack asks for them: the attack needs no pass of its own for that."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mrt.threats.projections import no_sync
 
 
 class CheckedModel:
-    """The model with its answer checked: always its shape, the first time also that every label names a class, the
-    highest of them being `highest`, and that some clean image of x has numbers for logits (one that has none is merely
-    never counted as broken)."""
+    """A model whose answers are checked. The shape always; the first time also that every label names a class, the
+    highest label being `highest`, and that the answers are numbers for at least one clean image of x (an image without
+    is merely never counted as broken)."""
 
     def __init__(self, model: Model, x: Tensor, highest: int) -> None:
         self.model, self.x, self.highest, self.classes = model, x, highest, 0
-        self.no_numbers: Tensor | None = None  # whether the first answer was NaN for every image
+        self.no_numbers: Tensor | None = None  # bool (): was the first answer NaN for every image?
 
     def __call__(self, z: Tensor) -> Tensor:
         logits = checks.logits(self.model(z), z)
@@ -34,7 +34,7 @@ class CheckedModel:
             raise checks.NoNumbers("the model must return numbers for clean images; got NaN for every one")
 
     def check_labels(self, classes: int) -> None:
-        """ValueError unless every label names one of so many classes."""
+        """ValueError unless every label names one of the model's `classes`."""
         self.classes = classes
         if self.highest >= classes:
             raise ValueError(
@@ -43,9 +43,6 @@ class CheckedModel:
             )
 
     def for_recording(self, passes: PassCount) -> CheckedModel:
-        """The same with no way to the model's twin, its passes counted."""
-        return CheckedModel(
-            self.model.for_recording(passes) if isinstance(self.model, AttackedModel) else self.model,
-            self.x,
-            self.highest,
-        )
+        """The same for a recording: with no way to the model's copy, and its passes counted."""
+        model = self.model.for_recording(passes) if isinstance(self.model, AttackedModel) else self.model
+        return CheckedModel(model, self.x, self.highest)

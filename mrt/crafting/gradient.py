@@ -1,5 +1,5 @@
-"""The model as an attack sees it: frozen, in a known mode, restored on every exit, differentiated in its input
-alone."""
+"""How a model is attacked without harm: frozen, in a known mode, restored on every exit, and differentiated in its
+input alone. This file and `winner_gradient` are the only ones of an attack that call autograd."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ BatchNormMode = Literal["eval", "batch"]
 
 @contextmanager
 def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -> Iterator[AttackedModel]:  # noqa: B008
-    """The model to attack: no parameter asks for a gradient and every module is in eval mode, until the block ends.
+    """Open the model for an attack: until the block ends no parameter asks for a gradient, so that none is computed by
+    accident, and every module is in eval mode.
 
     `bn="batch"` lets BatchNorm normalise by the statistics of the batch at hand, as the published MSD and MNG-AC code
     does, but never moves its running ones; an example then does depend on its batch mates. A callable that is no
@@ -30,7 +31,7 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
     ask for is explained there; it is the model's twin that runs then.
     """
     checks.choice("bn", bn, ("eval", "batch"))
-    owner = getattr(model, "__self__", model)  # of model.forward, say
+    owner = getattr(model, "__self__", model)  # a bound method, such as model.forward, belongs to a module as well
     modules = list(owner.modules()) if isinstance(owner, nn.Module) else []
     parameters = [p for m in modules for p in m.parameters(recurse=False)]
     if any(t.is_inference() for m in modules for t in (*m.parameters(recurse=False), *m.buffers(recurse=False))):
@@ -38,6 +39,7 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
             "the model was created or loaded under torch.inference_mode(), so nothing can differentiate it; "
             "create it outside"
         )
+    # What is about to change is written down first, module by module: parts of a model may be in different modes.
     norms = [m for m in modules if isinstance(m, _BatchNorm)] if bn == "batch" else []
     modes = [(m, m.training) for m in modules]
     tracked = [(m, m.track_running_stats) for m in norms]
@@ -61,12 +63,14 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
 
 
 class AttackedModel:
-    """The model as attacks call it, in the precision they ask for: itself, or its `twin` where there is one."""
+    """The model as attacks call it, in the precision that they ask for: itself, or where `fast` asks for more than
+    torch.compile on a CPU, the copy of it that fast attacks run (`model_copy`)."""
 
     def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
         self.precision, self.bare, self.bn = fast.precision, model, bn
         self.model_copy: ModelCopy | None = None
-        # A module that only watches `model.model` (the evaluator's) says how with `around`.
+        # The evaluator counts passes by a module around the user's model. The copy is made of the model inside, and
+        # `around` puts the same watch on the copy.
         self.watcher: Any = model if hasattr(model, "around") else None
         inner: Any = getattr(model, "model", None) if self.watcher is not None else model
         self.call = model
@@ -81,20 +85,21 @@ class AttackedModel:
 
     @property
     def replayable(self) -> bool:
-        """Can what it does be repeated unseen? A watcher must be able to take the count of passes afterwards."""
+        """May a recorded step repeat what it does, unseen? A watcher must then take the count of passes afterwards."""
         return self.watcher is None or bool(self.watcher.takes_counts)
 
     def count_replay(self, forward: int, backward: int) -> None:
-        """So many images passed through the twin, and so many gradients came back, in a replay."""
+        """Tell the watcher how many images passed, and how many gradients came back, in a replay."""
         if self.watcher is not None:
             self.watcher.count(forward, backward)
 
     def for_recording(self, passes: PassCount) -> AttackedModel:
-        """The same with no way to its twin or to who watches, but counted."""
-        seen = copy.copy(self)
-        seen.model_copy = seen.watcher = None
-        seen.call = passes.around(self.bare)
-        return seen
+        """The same model, counted by `passes`, with no way back to its copy or to a watcher: a recording is kept by the
+        copy, and a circle of the two would wait for the garbage collector."""
+        attacked = copy.copy(self)
+        attacked.model_copy = attacked.watcher = None
+        attacked.call = passes.around(self.bare)
+        return attacked
 
 
 class PassCount:
@@ -105,21 +110,21 @@ class PassCount:
         self.on = True
 
     def around(self, f: Model) -> Model:
-        """The model, counted."""
+        """The model f, with its passes counted."""
 
-        def seen(x: Tensor) -> Tensor:
+        def counted(x: Tensor) -> Tensor:
             if not self.on:
                 return f(x)
             self.forward += len(x)
             if x.requires_grad:
-                x = x.view_as(x)
+                x = x.view_as(x)  # a hook on the caller's own tensor would stay there
                 x.register_hook(self._came_back)
             return f(x)
 
-        return seen
+        return counted
 
     def stop(self) -> tuple[int, int]:
-        """What was counted; nothing is from now on."""
+        """Stop counting, and return (forward, backward)."""
         self.on = False
         return self.forward, self.backward
 
@@ -132,8 +137,9 @@ def _on_gpu(model: nn.Module) -> bool:
 
 
 def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """grad of sum objective(f(x_adv)) in x_adv, the logits, and objective(logits) (N,). No other gradient is
-    computed."""
+    """Differentiate the objective in the images: the gradient of sum objective(f(x_adv)) in x_adv (N, C, H, W), the
+    logits (N, K), and objective(logits) (N,). Since examples do not see each other, row n of the gradient is that of
+    example n alone. No gradient of a parameter is computed."""
     with torch.enable_grad():
         point = x_adv.detach().requires_grad_()
         logits = f(point)
@@ -147,7 +153,8 @@ def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -
 
 
 def finite_or_zero(grad: Tensor) -> Tensor:
-    """The gradient, but zero where it is infinite or undefined: no direction."""
+    """The gradient, but zero, which is no direction, where it is infinite or undefined."""
+    # On a CPU a sum over all entries is cheaper than rewriting them, and shows whether any is not finite.
     if no_sync(grad) or not bool(grad.flatten(1).sum(1).isfinite().all()):
         return grad.nan_to_num(0.0, 0.0, 0.0)
     return grad

@@ -27,7 +27,7 @@ def ce(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
 def margin(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     """max_{j != y} z_j - z_y; z_t - max_{j != t} z_j. Positive exactly where the attack has succeeded."""
     aim = y if target is None else target
-    own = logits.gather(1, aim[:, None])[:, 0]
+    own = logits.gather(1, aim[:, None])[:, 0]  # (N,), the logit of y, or of the target
     best_other = logits.scatter(1, aim[:, None], -torch.inf).amax(1)
     return best_other - own if target is None else own - best_other
 
@@ -40,7 +40,7 @@ def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     if logits.shape[1] < need:
         kind = "dlr" if target is None else "targeted dlr"
         raise ValueError(f"the {kind} loss needs at least {need} classes; the model has {logits.shape[1]}")
-    top = logits.topk(need, dim=1).values
+    top = logits.topk(need, dim=1).values  # (N, 3 or 4), in descending order
     if target is None:
         return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
     gap = logits.gather(1, target[:, None])[:, 0] - logits.gather(1, y[:, None])[:, 0]
@@ -51,14 +51,14 @@ LOSSES: dict[str, Loss] = {"ce": ce, "margin": margin, "dlr": dlr}
 
 
 def loss_named(loss: str) -> Loss:
-    """The loss of that name."""
+    """Look up the loss of that name."""
     return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
 
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """One batch's objective, and when it is reached. `any_wrong`: the target is only a direction, and any wrong class
-    will do."""
+    """What an attack on one batch raises, and when it has succeeded. With `any_wrong` the target is only a direction,
+    and any wrong class will do (APGD's targeted form)."""
 
     loss: Loss
     y: Tensor
@@ -69,12 +69,13 @@ class Goal:
         return self.loss(logits, self.y, self.target)
 
     def reached(self, logits: Tensor) -> Tensor:
-        """bool (N,): classified as the target, or without one as anything but y. NaN logits classify nothing."""
+        """bool (N,): is the image classified as the target, or without one as anything but y? Logits that are NaN
+        classify nothing, so that a model which breaks down is not counted as fooled."""
         predicted = logits.argmax(1)
         untargeted = self.target is None or self.any_wrong
         reached = predicted != self.y if untargeted else predicted == self.target
         return reached & ~logits.isnan().any(1)
 
     def at(self, rows: Tensor) -> Goal:
-        """The goal of those examples."""
+        """The goal for the examples `rows` only."""
         return replace(self, y=self.y[rows], target=None if self.target is None else self.target[rows])

@@ -1,5 +1,10 @@
-"""A model's twin: the copy that fast attacks run. It shares the model's tensors, but is frozen and in eval mode for
-good, may hold its weights in bfloat16, and may be compiled; what a CUDA graph has captured of it stays valid."""
+"""The copy of a model that fast attacks run. It shares the model's tensors, but is frozen and in eval mode for good,
+may hold its weights in bfloat16, and may be compiled.
+
+A copy, because a recorded CUDA graph must never meet a parameter that asks for a gradient or a layer in train mode, and
+compiled code would be thrown away each time that training flips either. It is made again when the model is no longer
+what it was made of, which every call of an attack finds out by a walk over the modules: nn.Module counts no versions.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +33,9 @@ _COPIES: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], ModelCopy]] = WeakKe
 
 
 class ModelCopy:
-    """`call` is the copy, ready to run. `captured` holds the attack steps recorded of it, `proven` how often
-    the reuse of forward passes was asked for, by shape."""
+    """`call` is the copy, ready to run. `recordings` holds the attack steps that were recorded of it, `warned` whether
+    the user was told that one cannot be, and `checked_calls` how often the reuse of forward passes was asked for, by
+    shape."""
 
     def __init__(self, model: nn.Module, bn: str, fast: Fast) -> None:
         self.made_of = _identity(model)
@@ -37,22 +43,25 @@ class ModelCopy:
         self.warned = False  # that a step cannot be recorded
         self.checked_calls: dict[Any, int] = {}
         heavy = [m for m in model.modules() if isinstance(m, HEAVY)] if fast.precision == "bfloat16" else []
-        heavy = [m for m in heavy if m._parameters.keys() <= {"weight", "bias"}]  # those are not made from others
+        # A tied or spectrally normed layer makes its weight from other parameters: those stay as they are.
+        heavy = [m for m in heavy if m._parameters.keys() <= {"weight", "bias"}]
         first = {id(t) for m in heavy[:1] for t in m._parameters.values()}  # which a later layer may share
         low = {id(t) for m in heavy for t in m._parameters.values() if t is not None and t.dtype == torch.float32}
         low -= first
+        # deepcopy is told beforehand what each tensor's copy is: the tensor itself, or its weights in bfloat16.
         memo: dict[int, Any] = {}
         self.pairs: list[tuple[Tensor, Tensor]] = []  # bfloat16 weight, the model's own
         for tensor in _all_tensors(model):
-            held: Tensor = tensor.detach()
+            own: Tensor = tensor.detach()
             if id(tensor) in low:
-                held = held.to(torch.bfloat16)
-                self.pairs.append((held, tensor))
-            memo[id(tensor)] = nn.Parameter(held, requires_grad=False) if isinstance(tensor, nn.Parameter) else held
+                own = own.to(torch.bfloat16)
+                self.pairs.append((own, tensor))
+            memo[id(tensor)] = nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
         try:
             module: nn.Module = copy.deepcopy(model, memo)
         except Exception as error:
             raise ValueError(f"{fast} needs a copy of the model, which cannot be made: {error}") from error
+        # A __deepcopy__ of somebody's own may have made new tensors, which training would not move.
         alike = zip(*([*m.parameters(), *m.buffers()] for m in (module, model)), strict=True)
         if any(mine.data_ptr() != own.data_ptr() and id(own) not in low for mine, own in alike):
             raise ValueError(
@@ -72,26 +81,26 @@ class ModelCopy:
             self.call = torch.compile(module, mode=COMPILE_MODES[fast.compile], dynamic=False)
 
     def refresh(self) -> None:
-        """Take over the model's weights of this moment."""
+        """Take over the weights that the model has at this moment, where the copy holds them in bfloat16."""
         if self.pairs:
             with torch.no_grad():
                 torch._foreach_copy_([low for low, _ in self.pairs], [full.detach() for _, full in self.pairs])
 
 
 def copy_of(model: nn.Module, bn: str, fast: Fast) -> ModelCopy:
-    """The model's twin for such attacks, made again if the model is no longer what it was made of."""
-    twins = _COPIES.setdefault(model, {})
+    """The model's copy for attacks with that `bn` and `fast`, made again if the model has become another one."""
+    copies = _COPIES.setdefault(model, {})
     key = (bn, fast.precision, fast.compile)
-    if key not in twins or twins[key].made_of != _identity(model):
-        if key in twins:
-            twins[key].recordings.clear()  # at once, not when the garbage is collected
-        twins[key] = ModelCopy(model, bn, fast)
-    twins[key].refresh()
-    return twins[key]
+    if key not in copies or copies[key].made_of != _identity(model):
+        if key in copies:
+            copies[key].recordings.clear()  # at once, not when the garbage is collected
+        copies[key] = ModelCopy(model, bn, fast)
+    copies[key].refresh()
+    return copies[key]
 
 
 def copies_of(model: nn.Module) -> list[ModelCopy]:
-    """Those that there are at this moment."""
+    """The copies of that model that there are at this moment."""
     return list(_COPIES.get(model, {}).values())
 
 
@@ -109,7 +118,7 @@ def _compute_in_float32(stem: Any, answer: torch.dtype) -> None:
 
 @functools.cache
 def _float32_class(kind: Any, answer: torch.dtype) -> Any:
-    """Layers of that kind, but such."""
+    """A class of layers of that kind which compute in float32 and answer in `answer`."""
 
     def forward(self: nn.Module, x: Tensor) -> Tensor:
         return _call_in_float32(functools.partial(kind.forward, self), x, answer)
@@ -142,29 +151,30 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def _identity(model: nn.Module) -> list[Any]:
-    """What must not change for a twin to stay one: modules, hooks, attributes, and where the tensors lie. Of an object
-    of the caller's own, which object it is and what its attributes say. This is looked at in every call of an attack,
-    so what there is most of, empty dictionaries of hooks, plain values and tensors, comes first."""
-    found: list[Any] = []
+    """What must not change for a copy to stay one: modules, hooks, attributes, and where the tensors lie. Of an object
+    of the caller's own, which object it is and what its attributes say. Every call of an attack looks at this (0.05 ms
+    for the MNIST network, 0.5 ms for PreActResNet-18), so that what there is most of comes first: empty dictionaries
+    of hooks, plain values, tensors."""
+    facts: list[Any] = []
     for part in model.modules():
-        found.append(type(part))
+        facts.append(type(part))
         for name, held in part.__dict__.items():
             kind = type(held)
             if kind in PLAIN:
                 if name != "training":
-                    found += (name, held)
+                    facts += (name, held)
             elif kind in DICTIONARIES:
                 if held and name != "_modules":
-                    found.append(name)
+                    facts.append(name)
                     for key, value in held.items():
-                        found += (key, _memory_place(value) if isinstance(value, Tensor) else _comparable(value, 1))
+                        facts += (key, _memory_place(value) if isinstance(value, Tensor) else _comparable(value, 1))
             else:
-                found += (name, _comparable(held))
-    return found
+                facts += (name, _comparable(held))
+    return facts
 
 
 def _memory_place(tensor: Tensor) -> tuple[Any, ...]:
-    """Where a tensor lies, and how."""
+    """Where a tensor lies in memory, and how: equal for two tensors that share all of it."""
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.device
 
 
@@ -184,7 +194,7 @@ def _comparable(value: Any, depth: int = 0) -> Any:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """An object's attributes, if it has any."""
+    """The attributes of an object, empty where it has none."""
     held: dict[str, Any] = getattr(value, "__dict__", {})
     return held
 

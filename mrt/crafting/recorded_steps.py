@@ -1,7 +1,9 @@
 """The steps of an attack's loop: run one after the other, or recorded once as a CUDA graph and replayed.
 
-A recorded step reads and writes tensors that stay where they are, so a recording is kept with the model's twin and
-serves every later batch of about its size; a smaller one is filled up.
+On a GPU a step of a small network is hundreds of launches, each of which costs the host more than the device. A graph
+replays them all at one launch. It reads and writes tensors that stay where they are, so that a recording keeps a task,
+a state and a best of its own, into which every batch is copied; it is kept with the model's copy and serves all later
+batches of about its size, smaller ones filled up. An attack's loop only calls `repeat_step`.
 """
 
 from __future__ import annotations
@@ -26,104 +28,108 @@ from mrt.threats import AnyOf
 State = tuple[Tensor, ...]
 Step = Callable[[State, Best, Tensor | None], State]
 """(where the search stands, the best so far, entries an l1 step moves) -> where it stands next."""
-MOST_RECORDINGS = 8  # recordings of one twin
+MOST_RECORDINGS = 8  # of one copy of a model; the one that was not used for longest goes first
 CALLS_BEFORE_RETRY = 100  # calls that run without a recording after there was too little memory, or no stream, for one
 
 _lock = threading.RLock()  # a recording serves one caller at a time
 
 
 def repeat_step(
-    make: Callable[[Task[Any]], Step],
+    step_for: Callable[[Task[Any]], Step],
     settings: tuple[Any, ...],
     task: Task[Any],
     state: State,
     best: Best,
     keeps: Sequence[Tensor | None],
 ) -> State:
-    """The state after a step of `make(task)` for each of `keeps`. `settings` is all that distinguishes this `make` from
-    others: with the shapes, it tells which recording is this one's."""
+    """Make a step of `step_for(task)` for each of `keeps`, and return the state after the last one.
+
+    The function is given rather than the step, since a recording makes the step once more, for its own task. `settings`
+    is all that distinguishes this `step_for` from others: with the shapes, it tells which recording is this one's.
+    """
     if keeps and _can_record(task):
         with _lock:
-            recording = _recording(make, settings, task, state, best, keeps[0])
+            recording = _recording(step_for, settings, task, state, best, keeps[0])
             if recording is not None:
                 return recording.run(task, state, best, keeps)
-    step = make(task)
+    step = step_for(task)
     for keep in keeps:
         state = step(state, best, keep)
     return state
 
 
 def recordings_of(model: nn.Module) -> int:
-    """How many steps are recorded of that model at this moment; one that was refused is none."""
+    """Count the steps that are recorded of that model at this moment; one that was refused is none."""
     return sum(isinstance(held, Recording) for twin in copies_of(model) for held in twin.recordings.values())
 
 
 def _can_record(task: Task[Any]) -> bool:
-    """Can its steps be recorded? The loss must be one that reads nothing but its arguments, and the kernels must take
-    the images: what torch code computes once per batch would be recorded as a constant."""
+    """Tell whether the task's steps can be recorded. The loss must be one that reads nothing but its arguments (TRADES
+    closes over tensors of its batch), radii must not differ by example, and the kernels must take the images: what
+    torch code computes once per batch would be recorded as a constant."""
     members = task.threat.threats if isinstance(task.threat, AnyOf) else (task.threat,)
     plain = not any(isinstance(getattr(t, "eps", None), Tensor) for t in members)
-    twin = task.attacked is not None and task.attacked.model_copy is not None and task.attacked.replayable
-    return task.fast.graph and twin and plain and task.goal.loss in LOSSES.values() and can_capture(task.x)
+    copied = task.attacked is not None and task.attacked.model_copy is not None and task.attacked.replayable
+    return task.fast.graph and copied and plain and task.goal.loss in LOSSES.values() and can_capture(task.x)
 
 
 def can_capture(x: Tensor) -> bool:
-    """Are there CUDA graphs, and kernels, for it?"""
+    """Tell whether there are CUDA graphs, and kernels, for images such as x."""
     return x.is_cuda and kernels.takes(x, False)
 
 
 def _recording(
-    make: Callable[[Task[Any]], Step],
+    step_for: Callable[[Task[Any]], Step],
     settings: tuple[Any, ...],
     task: Task[Any],
     state: State,
     best: Best,
     keep: Tensor | None,
 ) -> Recording | None:
-    """One that fits, made if there is none; None where the step cannot be recorded."""
+    """Find the recording that fits this task, or make one; None where the step cannot be recorded."""
     assert task.attacked is not None and task.attacked.model_copy is not None
-    twin, rows = task.attacked.model_copy, len(task.x)
+    copy, rows = task.attacked.model_copy, len(task.x)
     # Sizes up to the same power of two share a recording, so that at least half of it is filled; with BatchNorm's
     # statistics over the batch what fills it up would count, so that there every size has its own.
     size = rows if task.attacked.bn == "batch" else (rows - 1).bit_length()
     form = (size, task.x.shape[1:], task.x.stride(), task.x.device, task.goal.target is None, task.goal.any_wrong)
     key = (settings, keep is None, task.threat, task.goal.loss, best.policy, form)
-    found: Recording | Refused | None = twin.recordings.get(key)
-    if isinstance(found, Refused) and found.calls_left:
-        found.calls_left -= 1
+    recording: Recording | Refused | None = copy.recordings.get(key)
+    if isinstance(recording, Refused) and recording.calls_left:
+        recording.calls_left -= 1
         return None
-    if not isinstance(found, Recording):
-        found = _record(make, task, state, best, keep, rows, twin)
-    elif rows > found.size:  # made again it is large enough for all that share it
-        del twin.recordings[key], found  # and with it its memory
-        found = _record(make, task, state, best, keep, 1 << size, twin)
-    twin.recordings[key] = found
-    twin.recordings.move_to_end(key)
-    while len(twin.recordings) > MOST_RECORDINGS:
-        twin.recordings.popitem(last=False)
-    return found if isinstance(found, Recording) else None
+    if not isinstance(recording, Recording):
+        recording = _record(step_for, task, state, best, keep, rows, copy)
+    elif rows > recording.size:  # made again it is large enough for all that share it
+        del copy.recordings[key], recording  # its memory is given back before the new one is made
+        recording = _record(step_for, task, state, best, keep, 1 << size, copy)
+    copy.recordings[key] = recording
+    copy.recordings.move_to_end(key)
+    while len(copy.recordings) > MOST_RECORDINGS:
+        copy.recordings.popitem(last=False)
+    return recording if isinstance(recording, Recording) else None
 
 
 def _record(
-    make: Callable[[Task[Any]], Step],
+    step_for: Callable[[Task[Any]], Step],
     task: Task[Any],
     state: State,
     best: Best,
     keep: Tensor | None,
     size: int,
-    twin: ModelCopy,
+    copy: ModelCopy,
 ) -> Recording | Refused:
-    """A recording for so many examples, or the fact that none can be had, which the first time is said on the caller's
-    line."""
+    """Make a recording for `size` examples, or note that none can be had, which is said once, on the caller's line. A
+    lack of memory or of a stream may pass and is tried again; every other reason is for good."""
     try:
-        return Recording(make, task, state, best, keep, size)
+        return Recording(step_for, task, state, best, keep, size)
     except RuntimeError as error:
         short = isinstance(error, (torch.cuda.OutOfMemoryError, cuda_graphs.NoStream))
-        if not twin.warned:
-            twin.warned = True
-            said = "there is no room to record this model's attack steps, which run without for a while"
-            said = said if short else "this model's attack steps cannot be recorded and run without"
-            checks.warn(f"{said}: {(str(error).strip().splitlines() or [repr(error)])[0]}")
+        if not copy.warned:
+            copy.warned = True
+            text = "there is no room to record this model's attack steps, which run without for a while"
+            text = said if short else "this model's attack steps cannot be recorded and run without"
+            checks.warn(f"{text}: {(str(error).strip().splitlines() or [repr(error)])[0]}")
         return Refused(CALLS_BEFORE_RETRY if short else -1)
 
 
@@ -139,7 +145,7 @@ class Recording:
 
     def __init__(
         self,
-        make: Callable[[Task[Any]], Step],
+        step_for: Callable[[Task[Any]], Step],
         task: Task[Any],
         state: State,
         best: Best,
@@ -157,7 +163,7 @@ class Recording:
         self.best = Best(best.policy).start_at(x)
         self.keep = None if keep is None else _fill_up(keep, size)
         self.body = _write_in_place(
-            make(self.task), self.state, self.best, self.keep
+            step_for(self.task), self.state, self.best, self.keep
         )  # and with it whatever its memory is
         self.body()
         self.passes = passes.stop()  # of one step: a replay does them unseen
@@ -172,22 +178,22 @@ class Recording:
             _load(self.task.goal.y, task.goal.y)
             if self.task.goal.target is not None and task.goal.target is not None:
                 _load(self.task.goal.target, task.goal.target)
-            for mine, given in zip((*self.state, *self.best.state), (*state, *best.state), strict=True):
-                _load(mine, given)
+            for place, values in zip((*self.state, *self.best.state), (*state, *best.state), strict=True):
+                _load(place, values)
             for keep in keeps:
                 if self.keep is not None and keep is not None:
                     _load(self.keep, keep)
                 self.replay()
             rows = len(task.x)
             best.state = tuple(t[:rows].clone() for t in self.best.state)  # type: ignore[assignment]
-            found = tuple(t[:rows].clone() for t in self.state)
+            reached = tuple(t[:rows].clone() for t in self.state)
         if task.attacked is not None:
             task.attacked.count_replay(*(count * len(keeps) * rows // self.size for count in self.passes))
-        return found
+        return reached
 
 
 def _write_in_place(step: Step, state: State, best: Best, keep: Tensor | None) -> Callable[[], None]:
-    """The step as something that reads and writes those tensors where they are."""
+    """Turn the step into a function without arguments that reads and writes those tensors where they are."""
 
     def body() -> None:
         held = (*state, *best.state)
@@ -205,7 +211,8 @@ def _write_in_place(step: Step, state: State, best: Best, keep: Tensor | None) -
 
 
 def _fill_up(values: Tensor, size: int) -> Tensor:
-    """Those values, and the first of them again and again, in memory of their own that lies as theirs does."""
+    """Copy the values to memory of their own, `size` rows in the same layout; rows that are left over repeat the
+    first."""
     strides = values.stride() if values.stride(0) else values.contiguous().stride()
     to = torch.empty_strided((size, *values.shape[1:]), strides, dtype=values.dtype, device=values.device)
     _load(to, values)
@@ -213,7 +220,7 @@ def _fill_up(values: Tensor, size: int) -> Tensor:
 
 
 def _load(to: Tensor, values: Tensor) -> None:
-    """Write them there, the first again and again where they are fewer."""
+    """Write the values to that place, the first again and again where there are fewer."""
     to[: len(values)].copy_(values)
     if len(values) < len(to):
         to[len(values) :].copy_(values[:1].expand_as(to[len(values) :]))

@@ -1,8 +1,9 @@
 """One backward pass through each example's own winner among several forward passes, none of which is repeated.
 
-MSD shows the model one batch for each ball and then needs the gradient at the winners. Asking again costs a forward pass
-more. Instead the graph of the first batch is walked back, and wherever it asks for a tensor that was saved on the way
-forward it is handed one whose rows are those of each example's winner. That is exact if no example sees another.
+MSD shows the model one batch for each ball and then needs the gradient at the winners. Asking again would cost one
+forward pass more. Instead the graph of the first batch is walked back, and wherever it asks for a tensor that was saved
+on the way forward it is handed one whose rows are those of each example's winner. That is exact if no example sees
+another.
 """
 
 from __future__ import annotations
@@ -28,9 +29,8 @@ class ForwardPasses:
     then goes back through the graph of the first one, on what the winners saved."""
 
     def __init__(self, f: Model, points: Tensor | list[Tensor], objective: Callable[[Tensor], Tensor]) -> None:
-        self.saved = _SavedTensors(
-            len(points)
-        )  # no way from there to the graphs that hold it: else they would never be freed
+        # It must hold no way to the graphs, which hold it: they would never be freed, with all their activations.
+        self.saved = _SavedTensors(len(points))
         with torch.enable_grad():
             self.inputs = [point.detach().requires_grad_() for point in points]
             self.losses, logits = [], []
