@@ -29,13 +29,10 @@ from mrt.crafting.task import Task, open_task
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import L1
 
-# The papers' constants, of which they say that no tuning is meant.
+# The papers' constants.
 MOMENTUM = 0.75  # a
-FIRST_CHECK, CHECK_SHRINKS, LEAST_CHECK = (
-    0.22,
-    0.03,
-    0.06,
-)  # the first period, by how much each is shorter, the shortest
+# Shares of all steps: the first period, by how much each is shorter than the one before, and the shortest.
+FIRST_CHECK, CHECK_SHRINKS, LEAST_CHECK = 0.22, 0.03, 0.06
 RISES = 0.75  # rho: a period in which at most this share of the steps raised the loss is an oscillation
 L1_PERIOD = 0.04  # of all steps: how often the sparsity of the best point is looked at
 L1_TIGHTER, L1_STALLED, L1_LEAST_STEP = 1.5, 0.95, 0.1

@@ -21,10 +21,10 @@ class Iterative(ABC):
     """The settings that PGD, MIM, SLIDE, APGD and CWLinf share.
 
     `steps` is their number and `step_size` the length of one, None being 2.5 eps / steps. `loss` is "ce" for
-    cross-entropy, "margin" or "dlr". `restarts` counts all runs; those after the first start at random and see only what still stands.
-    With `random_start` the first one does, too. best="broken" prefers a misclassified point to one of larger loss,
-    best="loss" does not. bn="batch" lets BatchNorm normalise by the batch at hand, as the published codes do (see
-    `crafting.gradient.crafting`). `fast` says how the model is run (see `Fast`).
+    cross-entropy, "margin" or "dlr". `restarts` counts all runs; those after the first start at random and see only
+    what still stands. With `random_start` the first one starts at random, too. best="broken" prefers a misclassified
+    point to one of larger loss, best="loss" does not. bn="batch" lets BatchNorm normalise by the batch at hand, as the
+    published codes do (see `crafting.gradient.crafting`). `fast` says how the model is run (see `Fast`).
     """
 
     KINDS: ClassVar[tuple[type, ...]] = ()  # of balls that it can search; empty for all

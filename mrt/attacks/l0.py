@@ -50,7 +50,7 @@ class GreedyL0:
                 # 1. The gradient at the point so far, which is offered on the way.
                 grad, logits, loss = input_grad(task.f, x_adv, task.goal)
                 best.offer(x_adv, loss, task.goal.reached(logits))
-                # 2. Each entry would go to the bound that its gradient points to, and gain |gradient| times the way there.
+                # 2. Each entry would go to the bound that its gradient points to: a gain of |gradient| times the way.
                 bound = (grad > 0).to(x_adv.dtype)
                 gain = (grad * (bound - x_adv) * untouched).flatten(1)
                 # 3. The entry of largest gain goes, unless nothing would be gained or this example's count is used up.

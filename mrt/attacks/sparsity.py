@@ -44,6 +44,6 @@ def draw_counts(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
 
 
 def draw_counts_of_steps(keep: Keep, task: Task[Any], steps: int) -> Sequence[Tensor]:
-    """Draw the counts (N,) of all steps at once: on a GPU each of the many small operations of one draw costs as much as
-    all of them together."""
+    """Draw the counts (N,) of all steps at once: on a GPU each of the many small operations of one draw costs as much
+    as all of them together."""
     return draw_counts(keep, task.x[0].numel(), noise.fold_range(task.seeds, 1, steps)).unbind()

@@ -128,7 +128,7 @@ def _record(
         if not copy.warned:
             copy.warned = True
             text = "there is no room to record this model's attack steps, which run without for a while"
-            text = said if short else "this model's attack steps cannot be recorded and run without"
+            text = text if short else "this model's attack steps cannot be recorded and run without"
             checks.warn(f"{text}: {(str(error).strip().splitlines() or [repr(error)])[0]}")
         return Refused(CALLS_BEFORE_RETRY if short else -1)
 

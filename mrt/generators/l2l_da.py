@@ -15,7 +15,7 @@ from mrt.threats import Linf, noise
 from mrt.threats.projections import linf, per_example
 
 Normalise = Literal["channel", "image", "none"]
-TINY = 1e-15
+TINY = 1e-15  # added before the norm is taken, so that a gradient of zeros is divided by more than zero
 
 
 class L2LGenerator(Generator):
@@ -64,6 +64,7 @@ class L2LGenerator(Generator):
         self.net = UNet(planes, self.shape[0], width, classes=kinds, latent=latent, deeper=deeper)
 
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
+        # 1. The latent is drawn once; 2. every step sees the gradient at the x' of the step before it.
         z, delta, x_adv = noise.normal(seeds, LATENT).to(x.dtype), torch.zeros_like(x), x
         for _ in range(self.steps):
             grad, _ = slope(f, x_adv.detach(), y)
@@ -83,6 +84,7 @@ class L2LGenerator(Generator):
         delta, loss = torch.zeros_like(x), x.new_zeros(())
         for _ in range(self.steps):
             delta, x_adv = self.move(x, grad, delta, z, y, threat)
+            # The pass at x'_t: its gradient is what step t + 1 sees, and the slope of this step's loss.
             grad, raised = slope(f, x_adv.detach(), y)
             loss = loss - (grad * x_adv).flatten(1).sum(1).mean()
             if self.latent:
@@ -90,14 +92,15 @@ class L2LGenerator(Generator):
         return Made(loss, x_adv.detach(), raised.mean())
 
     def move(self, x: Tensor, grad: Tensor, delta: Tensor, z: Tensor, y: Tensor, threat: Ball) -> tuple[Tensor, Tensor]:
-        """One step: the next delta, which the box does not clip, and x', which it does."""
+        """Take one step. Returns the next delta, which the box does not clip, and x', which it does; as in the
+        published code the recursion goes on from the unclipped one."""
         planes = [x, self.normalised(grad), *([delta] if self.see_delta else [])]
         moved = delta + self.step * per_example(threat.eps, x) * self.net(torch.cat(planes, 1), z, y)
         delta = linf(moved, threat.eps)
         return delta, (x + delta).clamp(0, 1)
 
     def normalised(self, grad: Tensor) -> Tensor:
-        """The gradient image that the network sees. Zeros stay zeros."""
+        """Make the gradient image that the network sees. A gradient of zeros stays zeros."""
         if self.normalise == "none":
             return grad
         axes = (2, 3) if self.normalise == "channel" else (1, 2, 3)

@@ -48,12 +48,13 @@ class MNGNoise(Generator):
         self.conv2 = nn.Conv2d(width, width, 3)
         self.conv3 = nn.Conv2d(width, width, 1)
         self.conv4 = nn.Conv2d(width, channels, 1)
-        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):  # as the published code begins
             nn.init.normal_(conv.weight, std=math.sqrt(2 / (conv.kernel_size[0] ** 2 * conv.out_channels)))
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor, x: Tensor) -> Tensor:
-        """Noise in the shape of x, of no particular size; z is a pixel wider on each side."""
+        """Make noise in the shape of x, of no particular size. z is a pixel wider on each side, which the one 3x3
+        convolution takes off."""
         h = torch.cat([z, pad(x, (1, 1, 1, 1), mode="reflect")], 1) if self.conditional else z
         for conv in (self.conv1, self.conv2, self.conv3):
             h = leaky_relu(conv(h), 0.01)

@@ -75,7 +75,7 @@ class PGNGenerator(Generator):
             self.last.weight *= 0.1  # so that the game starts near no perturbation
 
     def forward(self, x: Tensor, grad: Tensor, y: Tensor) -> Tensor:
-        """G, in tanh space."""
+        """Make G, the perturbation in tanh space, (N, C, H, W)."""
         shown = {"image": x, "gradient": grad, "label": one_hot(y, self.classes).to(x.dtype)}
         label, x, grad = (v if n in self.inputs else torch.zeros_like(v) for n, v in _ordered(shown))
 
@@ -98,12 +98,12 @@ class PGNGenerator(Generator):
         return self.perturb_image(x, self.gradient_image(f, x, y), y)[1]
 
     def perturb_image(self, x: Tensor, grad: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """G, and x'."""
+        """Make G, and the image x' that it leads to: tanh keeps it in [0, 1] without a clamp, which has no gradient."""
         made = self(x, grad, y)
         return made, (torch.tanh(torch.atanh((2 * x - 1).clamp(-EDGE, EDGE)) + made) + 1) / 2
 
     def gradient_image(self, f: Model, x: Tensor, y: Tensor) -> Tensor:
-        """The gradient image: d softmax(f(x))_y / dx, a constant."""
+        """Ask the classifier for the gradient image d softmax(f(x))_y / dx; to the generator it is a constant."""
         grad, _, _ = input_grad(f, x, lambda logits: softmax(at_least_float32(logits), 1).gather(1, y[:, None])[:, 0])
         if self.grad_norm == "none":
             return grad

@@ -1,4 +1,11 @@
-"""L2L-DA (Jang et al. 2019): a classifier against a recursive generator of diverse attacks."""
+"""L2L-DA (Jang et al. 2019): a classifier against a recursive generator of diverse attacks.
+
+In every update, for a batch x:
+
+    1. the generator makes x'_1 .. x'_T for two latents of each image          generators.l2l_da.L2LGenerator
+    2. it ascends sum_t CE(f(x'_t), y) + diversity
+    3. the classifier descends its loss on [x, x'_T(z1), x'_T(z2)], as they were made before the generator's step
+"""
 
 from __future__ import annotations
 
@@ -81,8 +88,8 @@ class L2LDA:
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> LearningToLearn:
         names = ("width", "steps", "step", "diversity", "recursive", "latent", "see_delta", "labels", "normalise")
-        how: dict[str, Any] = {name: getattr(self, name) for name in (*names, "deeper")}
-        generator = L2LGenerator(*shape_and_classes(model, x, y), **how).to(x.device)
+        settings: dict[str, Any] = {name: getattr(self, name) for name in (*names, "deeper")}
+        generator = L2LGenerator(*shape_and_classes(model, x, y), **settings).to(x.device)
         decay = {"momentum": 0.9, "weight_decay": 1e-5} if self.generator_optimizer == "sgd" else {}
         return LearningToLearn(
             self, generator, make_optimizer(self.generator_optimizer, generator, self.generator_lr, **decay)
@@ -101,10 +108,13 @@ class LearningToLearn(Learner):
             return cross_entropy(model(x), y)
         self.generator.check_batch(x, y)
         self.generator.train()
+        # 1. Attack: the inputs, and what the generator's training descends on the way.
         with crafting(model, fast=step.fast) as f:
-            found = self.generator.objective(f, x, y, step.seeds, self.settings.threat)
-        self.descend(found.descent, step)
-        logits, many = model(torch.cat([x, found.x_adv])), len(found.x_adv) // len(x)
-        share = 1 / (1 + many) if self.settings.clean_weight is None else self.settings.clean_weight
+            made = self.generator.objective(f, x, y, step.seeds, self.settings.threat)
+        # 2. A step of the generator.
+        self.descend(made.descent, step)
+        # 3. The classifier's loss, from one pass over clean and adversarial images, as the published code makes it.
+        logits, latents = model(torch.cat([x, made.x_adv])), len(made.x_adv) // len(x)
+        share = 1 / (1 + latents) if self.settings.clean_weight is None else self.settings.clean_weight
         clean, adversarial = logits[: len(x)], logits[len(x) :]
-        return share * cross_entropy(clean, y) + (1 - share) * cross_entropy(adversarial, y.repeat(many))
+        return share * cross_entropy(clean, y) + (1 - share) * cross_entropy(adversarial, y.repeat(latents))

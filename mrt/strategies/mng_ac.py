@@ -1,5 +1,14 @@
 """MNG-AC (Madaan, Shin and Hwang 2021): SAT, a consistency loss, and noise from a generator that is trained through a
-look-ahead of the classifier."""
+look-ahead of the classifier.
+
+In every update, with theta the classifier's weights, phi the generator's and z Gaussian noise:
+
+    1. draw a threat and attack with it:                  x_adv
+    2. look ahead on noisy images:                        theta' = theta - r d CE(f_theta(x_aug), y) / d theta
+       and train the generator to help there:             phi <- phi - rate * d CE(f_theta'(x_adv), y) / d phi
+    3. make noisy images with the new generator:          x_aug = x + its noise, on the threat's ball
+    4. train the classifier:                              CE(f(x_adv), y) + beta JSD(f(x), f(x_aug), f(x_adv))
+"""
 
 from __future__ import annotations
 
@@ -24,7 +33,7 @@ from mrt.threats import L1, L2, Linf, noise
 from mrt.threats.differentiable import onto
 
 Kind = Literal["learned", "plain"]
-LOOK, AUGMENT = 1000, 1001  # what seeds are for; attacks have small numbers
+LOOK, AUGMENT = 1000, 1001  # the purposes of the seeds of both noises, far from the attacks' small numbers
 
 
 @dataclass(frozen=True)
@@ -75,28 +84,29 @@ class MNGAC:
         l1 attack without SLIDE's box filter, nor, on Tiny-ImageNet, noise at CIFAR's radii. dataset: cifar10, svhn,
         tiny-imagenet. Train 30 epochs of batch 128 with SGD(0.21) and Triangular()."""
         tiny = checks.choice("dataset", dataset, ("cifar10", "svhn", "tiny-imagenet")) == "tiny-imagenet"
-        how: dict[str, Any] = {"random_start": True, "best": "last", "bn": "batch"}
-        linf = PGD(Linf((4 if tiny else 8) / 255), steps=10, step_size=1 / 255, **how)
-        l2 = PGD(L2((80 if tiny else 128) / 255), steps=10, step_size=30 / 255, **how)
-        l1 = SLIDE(L1(2000 / 255, projection="clip"), steps=20, step_size=1.0, **how)
+        published: dict[str, Any] = {"random_start": True, "best": "last", "bn": "batch"}
+        linf = PGD(Linf((4 if tiny else 8) / 255), steps=10, step_size=1 / 255, **published)
+        l2 = PGD(L2((80 if tiny else 128) / 255), steps=10, step_size=30 / 255, **published)
+        l1 = SLIDE(L1(2000 / 255, projection="clip"), steps=20, step_size=1.0, **published)
         return MNGAC((linf, l1, l2), conditional=False, bn="batch")
 
     def ball(self, number: int) -> Ball:
-        """What that threat's noise is brought onto."""
-        balls = [given.threat if isinstance(given, Attack) else given for given in self.threats]
-        if isinstance(found := balls[number], (Linf, L2, L1)):
-            return found
+        """Choose the ball that the noise goes onto while that threat is drawn."""
+        balls = [threat.threat if isinstance(threat, Attack) else threat for threat in self.threats]
+        own = balls[number]
+        if isinstance(own, (Linf, L2, L1)):
+            return own
         partner = self.noise_ball or next((ball for ball in balls if isinstance(ball, L2)), None)
         if partner is None:
-            raise ValueError(f"{found!r} is no ball that noise can be brought onto: give noise_ball=L2(0.5), say")
+            raise ValueError(f"{own!r} is no ball that noise can be brought onto: give noise_ball=L2(0.5), say")
         return partner
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> MetaNoise:
         if isinstance(model, nn.DataParallel):
             raise ValueError("MNGAC cannot look ahead of an nn.DataParallel; give its .module, and use torchrun")
-        how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
-        how |= {"rescale": self.rescale, "squash": self.squash}
-        generator = MNGNoise(*shape_and_classes(model, x, y), **how).to(x.device)
+        settings: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
+        settings |= {"rescale": self.rescale, "squash": self.squash}
+        generator = MNGNoise(*shape_and_classes(model, x, y), **settings).to(x.device)
         decay = {"momentum": 0.9, "weight_decay": 5e-4} if self.generator_optimizer == "sgd" else {}
         return MetaNoise(self, generator, make_optimizer(self.generator_optimizer, generator, 1.0, **decay))
 
@@ -110,33 +120,38 @@ class MetaNoise(Learner):
 
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         s = self.settings
+        # 1. One threat for the whole batch, as in SAT.
         number = draw_index(torch.ones(len(s.threats)), step)
         x_adv = craft(attacks_of(s, step)[number], number, model, x, y, step)
         ball = s.ball(number)
+        # 2. A step of the generator, whose rate follows the classifier's, as the published code has it.
         if s.noise == "learned":
             for group in self.optimizer.param_groups:
                 group["lr"] = s.generator_rate * step.lr
             self.learn(self.meta_gradient(model, x, x_adv, y, ball, step), step)
+        # 3. Fresh noise from the generator as it now is.
         with torch.no_grad():
             x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, AUGMENT))
+        # 4. The classifier's loss. Three passes and not one, since BatchNorm could tell a joint batch from these.
         clean, augmented, adversarial = model(x), model(x_aug), model(x_adv)
         return cross_entropy(adversarial, y) + s.beta * consistency(clean, augmented, adversarial)
 
     def augmented(self, model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seeds: Tensor) -> Tensor:
-        """x with the generator's noise, or plain noise, on the ball."""
+        """Put noise on x, the generator's or plain Gaussian noise, and bring it onto the ball."""
         if self.settings.noise == "learned":
             return self.generator.craft(model, x, y, seeds, ball)
-        how = {"rescale": self.settings.rescale, "squash": self.settings.squash}
-        return onto(ball, x, noise.normal(seeds, *x.shape[1:]), **how)
+        options = {"rescale": self.settings.rescale, "squash": self.settings.squash}
+        return onto(ball, x, noise.normal(seeds, *x.shape[1:]), **options)
 
     def meta_gradient(
         self, model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor, ball: Ball, step: Step
     ) -> tuple[Tensor, ...]:
         """d CE(f_ahead(x_adv), y) / d phi, where ahead = theta - r d CE(f_theta(x_aug), y) / d theta.
 
-        By the chain rule this is - r d (g . v) / d phi, with g the inner gradient and v the outer one at `ahead`. Both
-        are averaged over processes where they meet, so that any number of these takes the same look ahead. Train-mode
-        BatchNorm writes its statistics into copies.
+        By the chain rule this is - r d (g . v) / d phi, with g the inner gradient and v the outer one at `ahead`: two
+        first-order gradients and the derivative of their product, where unrolling the step would keep the graph of the
+        whole update. Both are averaged over processes where they meet, so that any number of these takes the same look
+        ahead. Train-mode BatchNorm writes its statistics into copies.
         """
         model = getattr(model, "_orig_mod", model)  # a compiled one cannot be differentiated twice
         theta = {n: p.detach().requires_grad_() for n, p in model.named_parameters() if p.requires_grad}
@@ -147,18 +162,20 @@ class MetaNoise(Learner):
             return cross_entropy(functional_call(model, (weights, buffers), (images,)), y)
 
         x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, LOOK))
-        how: dict[str, Any] = {"materialize_grads": True}  # zeros for weights that this network does not use
-        inner = torch.autograd.grad(loss_at(theta, x_aug), list(theta.values()), create_graph=True, **how)
+        zeros: dict[str, Any] = {"materialize_grads": True}  # zeros for weights that this network does not use
+        inner = torch.autograd.grad(loss_at(theta, x_aug), list(theta.values()), create_graph=True, **zeros)
         taken = mean_over_processes(inner, step.mean)
         ahead = {n: (p - rate * g).detach().requires_grad_() for (n, p), g in zip(theta.items(), taken, strict=True)}
-        outer = mean_over_processes(torch.autograd.grad(loss_at(ahead, x_adv), list(ahead.values()), **how), step.mean)
-        moved = torch.stack([(g * v).sum() for g, v in zip(inner, outer, strict=True)]).sum()
-        return torch.autograd.grad(-rate * moved, list(self.generator.parameters()))
+        at_ahead = torch.autograd.grad(loss_at(ahead, x_adv), list(ahead.values()), **zeros)
+        outer = mean_over_processes(at_ahead, step.mean)
+        product = torch.stack([(g * v).sum() for g, v in zip(inner, outer, strict=True)]).sum()  # g . v
+        return torch.autograd.grad(-rate * product, list(self.generator.parameters()))
 
 
 def consistency(*logits: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of the posteriors, mean over the batch: from 0, where they agree, to the logarithm of
-    their number. Gradients flow through all of them and their mean."""
+    """Measure how far several posteriors (N, K) are apart: their Jensen-Shannon divergence, mean over the batch, from 0
+    where they agree to the logarithm of their number. Gradients flow through all of them and their mean."""
     logs = [log_softmax(z, 1) for z in logits]
+    # The clamp keeps the logarithm finite where all of them are sure that it is another class.
     middle = torch.stack([log.exp() for log in logs]).mean(0).clamp(1e-7, 1).log()
     return torch.stack([(log.exp() * (log - middle)).sum(1).mean() for log in logs]).mean()

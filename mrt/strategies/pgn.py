@@ -1,4 +1,11 @@
-"""PGN: a classifier against a perturbation generator network (anonymous ICLR 2020 submission)."""
+"""PGN: a classifier against a perturbation generator network (anonymous ICLR 2020 submission).
+
+In every update, for a batch x:
+
+    1. g = d softmax(f(x))_y / d x, the image that the generator is shown      generators.pgn.PGNGenerator
+    2. the generator ascends CE(f(x'), y) - penalty |x' - x|_2^2
+    3. the classifier descends its loss on the x' that the generator makes after that step
+"""
 
 from __future__ import annotations
 
@@ -17,7 +24,7 @@ from mrt.generators.pgn import GradNorm, Input, Space
 from mrt.protocols import Step
 from mrt.strategies.learner import Learner, make_optimizer, shape_and_classes
 
-FROZEN = 0.25  # of the pixels on their bounds
+FROZEN = 0.25  # the share of pixels at exactly 0 or 1 from which on the user is warned: tanh space hardly moves those
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,9 @@ class PGN:
         if frozen > FROZEN:
             text = f"{100 * frozen:.0f}% of the pixels are exactly 0 or 1, and PGN's generator hardly moves such pixels"
             warnings.warn(f"{text}: squeeze the images, to [0.1, 0.9] say", stacklevel=2)
-        how: dict[str, Any] = {"width": self.width, "penalty": self.penalty, "grad_norm": self.grad_norm}
-        how |= {"space": self.space, "inputs": self.inputs, "batch_norm": self.batch_norm}
-        generator = PGNGenerator(*shape_and_classes(model, x, y), **how).to(x.device)
+        settings: dict[str, Any] = {"width": self.width, "penalty": self.penalty, "grad_norm": self.grad_norm}
+        settings |= {"space": self.space, "inputs": self.inputs, "batch_norm": self.batch_norm}
+        generator = PGNGenerator(*shape_and_classes(model, x, y), **settings).to(x.device)
         return Penalised(self, generator, make_optimizer("adam", generator, self.generator_lr))
 
 
@@ -85,9 +92,13 @@ class Penalised(Learner):
         self.generator.check_batch(x, y)
         self.generator.train()
         with crafting(model, fast=step.fast) as f:
+            # 1. The gradient image, which both passes of the generator share.
             grad = self.generator.gradient_image(f, x, y)
+            # 2. A step of the generator.
             self.descend(self.generator.penalised(f, x, grad, y).descent, step)
-            with torch.no_grad(), crafting(self.generator, bn="batch"):  # which moves no running statistics
+            # 3. Its new x'. Batch statistics again, but without moving the running ones, which so are those of one pass
+            # per update and equal on all processes.
+            with torch.no_grad(), crafting(self.generator, bn="batch"):
                 x_adv = self.generator.perturb_image(x, grad, y)[1]
         s = self.settings
         adversarial = s.adversarial * cross_entropy(model(x_adv), y)
