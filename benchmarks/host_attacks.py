@@ -6,7 +6,7 @@ All attacks are called as their hosts' users call them, with 20 gradient steps a
 and, in ART, the norm, a step of 2.5 eps / 20 and one random start for AutoPGD. Foolbox's L1PGD and ART's AutoPGD, whose
 default or given step is short, have a second row each with a better one. At 20 steps our two for Foolbox are one
 attack under two names, so that their ratio of times shows the noise. All images are one batch. One network is trained
-naturally, the other by MSD with the settings of README's first example.
+naturally, the other by MSD on the union of linf 0.2, l2 0.7 and l1 2.
 
 Strength, from one run of fixed seed: percent of the images still classified well, and percent driven to the next class
 by a targeted run. Each is counted on the raw results wherever they lie and, under "held", on the same results projected

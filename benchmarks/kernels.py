@@ -49,7 +49,7 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 SHAPES = {"cuda": "1024x3072 128x3072 128x784 256x12288 256x150528", "cpu": "128x3072 128x784"}
 GOALS = {"1024x3072 slide": 20, "1024x3072 msd": 30, "128x784 slide": 6, "256x150528 slide": 1000}  # us on a GPU
-PAIRS = (  # what is divided by what, and what the issue asks of it on a CPU
+PAIRS = (  # what is divided by what, and the goal on a CPU
     *((case, "kernel", "eager", "at most 0.6" if case in ("slide", "msd") else "") for case in CASES),
     *((case, "kernel", other, "") for case in CASES for other in ("eager, graph", "torch.compile, graph", "floor")),
     *(("slide", "kernel", other, "below 1") for other in ("pyautoattack's projection", "foolbox", "art")),

@@ -19,12 +19,17 @@ VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "mrt", "adapters")
 
 
-def readme_code() -> str:
-    """The python blocks of the README, in order, as one script."""
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+def code_of(page: Path) -> str:
+    """The python blocks of a document, in order, as one script."""
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     if not blocks:
-        raise ValueError("README.md has no ```python block")
+        raise ValueError(f"{page} has no ```python block")
     return "\n".join(blocks)
+
+
+def readme_code() -> str:
+    """That of the README."""
+    return code_of(ROOT / "README.md")
 
 
 def build_wheel(python: str, folder: Path, *pip_args: str) -> Path:

@@ -46,12 +46,17 @@ def test_the_hosts_script_runs_with_our_lines_and_with_its_own(path: Path, tmp_p
     assert run(path, tmp_path, *quick) != run(tmp_path / "theirs.py", tmp_path, *quick)
 
 
-def test_the_readme_shows_those_lines() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    for path in SCRIPTS:
-        for line in path.read_text("utf-8").splitlines():
-            if match := WAS.match(line):
-                assert f"-{match.group(2)}" in readme and f"+{line.partition('  # was: ')[0].strip()}" in readme
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_the_documents_show_those_lines(path: Path) -> None:
+    """The page on hosts all of them, the README one for each host."""
+    readme, page = ((ROOT / name).read_text("utf-8") for name in ("README.md", "docs/hosts.md"))
+    shown = []
+    for line in path.read_text("utf-8").splitlines():
+        if match := WAS.match(line):
+            pair = (f"-{match.group(2)}\n", f"+{line.partition('  # was: ')[0].strip()}\n")
+            assert all(part in page for part in pair), pair
+            shown.append(all(part in readme for part in pair))
+    assert any(shown)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

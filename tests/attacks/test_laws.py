@@ -1,4 +1,4 @@
-"""What every attack promises: DESIGN section 2."""
+"""What every attack promises, as `mrt.protocols.Attack` and docs/attacks.md state it."""
 
 from __future__ import annotations
 

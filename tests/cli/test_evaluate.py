@@ -48,7 +48,7 @@ def test_evaluate_then_report(weights: str, tmp_path: Path, capsys: pytest.Captu
     assert "best per threat" in said and "MSD" in said and "58.4" in said and "Side by side" in page.read_text()
 
 
-def test_the_line_of_the_issue_tracker(tmp_path: Path) -> None:
+def test_a_model_of_the_users_own_package_is_judged(tmp_path: Path) -> None:
     """As a module, in a process of its own, on a package of the user's."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text("")

@@ -40,7 +40,7 @@ def weights(path: Path) -> dict[str, Any]:
     return held
 
 
-def test_the_lines_of_the_issue_tracker(tmp_path: Path) -> None:
+def test_a_run_as_a_module_is_trained_then_found_finished(tmp_path: Path) -> None:
     """As a module, in processes of their own: trained, then found finished."""
     command = "train sat --data digits --model digits-cnn --threats linf=0.2 l2=0.7 l1=2.0 --epochs 1 --out runs/sat"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
