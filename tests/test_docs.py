@@ -42,7 +42,7 @@ SHOWN = [(page.name, words) for page in PAGES for words in commands(page)]
 
 def parsed(words: list[str]) -> Any:
     """What these words ask for, not run; SystemExit or ValueError where they make no sense."""
-    found = train_options.command(words[1:]) if words[:1] == ["train"] else None
+    found = train_options.parse_command(words[1:]) if words[:1] == ["train"] else None
     parse: Callable[..., Any] = tyro.cli
     return parse(Command, prog="mrt", args=words) if found is None else found
 
