@@ -1,4 +1,4 @@
-"""Projected gradient ascent (Madry et al. 2018), and its one-step ancestors."""
+"""Projected gradient ascent (Madry et al. 2018)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from mrt.attacks.iterative import Iterative, default_step_size, need_ball
+from mrt.attacks.iterative import Iterative, default_step_size
 from mrt.crafting.best import Best, Policy
 from mrt.crafting.gradient import input_grad
-from mrt.crafting.losses import ce
 from mrt.crafting.recorded_steps import State, Step, repeat_step
-from mrt.crafting.task import Task, open_task
-from mrt.protocols import Ball, Model, Rng
+from mrt.crafting.task import Task
+from mrt.protocols import Ball
 from mrt.threats.balls import Linf
 
 
@@ -76,40 +75,3 @@ class PGD(Iterative):
         random = isinstance(task.threat, Linf) if self.random_start is None else self.random_start
         size = default_step_size(self.step_size, task.threat.eps, self.steps)
         return ascend(task, task.first_point(random), self.steps, size, self.best)
-
-
-@dataclass(frozen=True)
-class FGM:
-    """One steepest step of length eps from x, projected: the fast gradient method in any ball, l2 in the papers. The
-    result is that point, whether or not it fools the model."""
-
-    threat: Ball
-
-    def __post_init__(self) -> None:
-        need_ball(self, self.threat)
-
-    def __call__(
-        self,
-        model: Model,
-        x: Tensor,
-        y: Tensor,
-        *,
-        target: Tensor | None = None,
-        rng: Rng = None,
-        start: Tensor | None = None,
-    ) -> Tensor:
-        with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
-            x_adv = task.first_point(random_start=False)
-            grad, _, _ = input_grad(task.f, x_adv, task.goal)
-            return task.mover(self.threat)(x_adv, grad, self.threat.eps, None)
-
-
-@dataclass(frozen=True)
-class FGSM(FGM):
-    """x + eps sign(grad), clipped: the fast gradient sign method (Goodfellow et al. 2015), which is FGM in the linf
-    ball."""
-
-    threat: Linf
-
-    def __post_init__(self) -> None:
-        need_ball(self, self.threat, Linf)
