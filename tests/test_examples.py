@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.matrix_smoke import ROOT
+from tests.support import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SCRIPTS = [path for path in EXAMPLES if path.stem.endswith("_script")]  # a host's, with other imports

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.matrix_smoke import ROOT, build_wheel, readme_code
+from tests.matrix_smoke import build_wheel, readme_code
+from tests.support import ROOT
 
 ADAPTERS = ROOT / "adapters"
 

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import mrt
 from mrt.processes import Processes
 from mrt.training.validation import judged
-from tests.adapters.test_art_attacks import Unasked, classifier
+from tests.adapters.support import Unasked, classifier
 from tests.support import UNION, digits
 
 EPS = {"inf": 0.2, "2": 0.7, "1": 2.0}

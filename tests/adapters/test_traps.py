@@ -22,8 +22,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 import mrt
-from tests.matrix_smoke import ROOT
-from tests.support import digits, digits_net, small_net, torch_seed
+from tests.support import ROOT, digits, digits_net, small_net, torch_seed
 
 L2, LINF = mrt.L2(0.7), mrt.Linf(0.2)
 from_foolbox: Any = mrt_foolbox.attack

@@ -15,8 +15,7 @@ import mrt
 from mrt import cli
 from mrt.cli import demo
 from mrt.evaluation import Report
-from tests.matrix_smoke import ROOT
-from tests.support import UNION
+from tests.support import ROOT, UNION
 
 
 def test_the_judge_is_autoattack_and_pointwise() -> None:

@@ -16,8 +16,7 @@ import torch
 import mrt
 from mrt import cli
 from mrt.cli import parsing
-from tests.matrix_smoke import ROOT
-from tests.support import UNION, digits, digits_net
+from tests.support import ROOT, UNION, digits, digits_net
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
 

@@ -22,9 +22,8 @@ from mrt.cli import parsing
 from mrt.cli.choices import STRATEGIES
 from mrt.cli.train_command import Command, made_strategy, strategy_named
 from mrt.cli.train_options import command
-from tests.matrix_smoke import ROOT
-from tests.support import UNION
-from tests.training.test_loop import toy
+from tests.support import ROOT, UNION
+from tests.training.support import toy
 
 LINF, L2, L1 = UNION
 QUICK = ["--images", "96", "--batch-size", "32", "--model-settings", "width=2", "--steps", "2", "--no-progress"]

@@ -20,8 +20,7 @@ import torch
 import mrt
 from mrt import records
 from mrt.processes import Processes
-from tests.matrix_smoke import ROOT
-from tests.support import UNION, digits, digits_net
+from tests.support import ROOT, UNION, digits, digits_net
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
 SCRIPT = """if True:

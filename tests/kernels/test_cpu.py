@@ -19,9 +19,8 @@ from mrt import kernels
 from mrt.kernels import cpu
 from mrt.threats import fused
 from tests.kernels.support import BALLS, Rows, compared, rows_of
-from tests.support import Case, cases
+from tests.support import ROOT, Case, cases
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(cpu.library() is None, reason="there is no C++ compiler here")
 
 

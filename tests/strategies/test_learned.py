@@ -21,7 +21,7 @@ from mrt.strategies.mng_ac import consistency
 from mrt.strategies.sampled import drawn
 from mrt.threats import noise
 from mrt.threats.differentiable import onto
-from tests.strategies.test_laws import a_step, batch
+from tests.strategies.support import a_step, batch
 from tests.support import UNION, small_net
 
 LINF, L2, L1 = UNION

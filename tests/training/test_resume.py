@@ -23,7 +23,7 @@ import mrt
 from mrt.protocols import Step
 from mrt.training import folder
 from tests.support import UNION, RowWise, small_net
-from tests.training.test_loop import fit, toy, weights
+from tests.training.support import fit, toy, weights
 
 LINF, L2, L1 = UNION
 WORLD = mp.get_context("forkserver")  # every child is a fresh process that has imported torch, and run nothing

@@ -13,7 +13,7 @@ import mrt
 from mrt.training import ratios, tune
 from mrt.training.tune import split
 from tests.support import UNION, RowWise
-from tests.training.test_loop import toy
+from tests.training.support import toy
 
 LINF, L2, L1 = UNION
 
