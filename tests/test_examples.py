@@ -1,4 +1,4 @@
-"""Every example runs as it stands, in a process of its own, and stays short."""
+"""examples/, each file of it: Every example runs as it stands, in a process of its own, and stays short."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Our attacks as ART's: treated as the host treats its own, over clip values, shapes, layouts and preprocessing."""
+"""adapters/mrt_art/ (attack_base.py, one_ball.py, union.py, motions.py, learned.py, host_named.py): Our attacks as
+ART's: treated as the host treats its own, over clip values, shapes, layouts and preprocessing."""
 
 from __future__ import annotations
 

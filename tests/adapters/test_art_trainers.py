@@ -1,4 +1,5 @@
-"""Our trainers as ART's: the native loop behind ART's constructor, fit, fit_generator, predict and get_classifier."""
+"""adapters/mrt_art/ (trainer_base.py, trainers.py, learned_trainers.py, host_trainers.py): Our trainers as ART's:
+the native loop behind ART's constructor, fit, fit_generator, predict and get_classifier."""
 
 from __future__ import annotations
 

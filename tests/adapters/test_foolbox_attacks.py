@@ -1,4 +1,5 @@
-"""Our attacks as Foolbox's: treated as the host treats its own, over bounds, shapes and tensors."""
+"""adapters/mrt_foolbox/ (attack_base.py, one_ball.py, union.py, motions.py, learned.py): Our attacks as Foolbox's:
+treated as the host treats its own, over bounds, shapes and tensors."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The hosts' traps, one by one: the host as its users call it falls in, and the same attack behind our interface does
-not. A test skips, with the reason, once a release of the host has mended the trap."""
+"""adapters/mrt_foolbox/incoming.py, mrt_art/incoming.py, mrt_autoattack/incoming.py: The hosts' traps, one by one:
+the host as its users call it falls in, and the same attack behind our interface does not. A test skips, with the
+reason, once a release of the host has mended the trap."""
 
 from __future__ import annotations
 

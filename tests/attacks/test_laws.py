@@ -1,4 +1,4 @@
-"""What every attack promises: DESIGN section 2."""
+"""mrt/attacks/, each file of it: What every attack promises: DESIGN section 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fast(...) changes how an attack runs and not what it finds.
+"""mrt/crafting/recorded_steps.py, task.py: Fast(...) changes how an attack runs and not what it finds.
 
 There is no CUDA graph without a GPU. What stands in for one is a trace of the step in torch's operators: like
 a graph it holds the addresses of the tensors that it met, and as a constant whatever else Python computed.
@@ -221,7 +221,7 @@ def test_a_step_that_cannot_be_recorded_runs_as_it_is(graphs: Traces, monkeypatc
         net = Net()
         with pytest.warns(UserWarning, match="cannot be recorded.*not permitted") as said:
             same(quick(net, x, y), attack(net, x, y), x)
-        assert [Path(w.filename).name for w in said] == ["test_fast.py"]
+        assert [Path(w.filename).name for w in said] == [Path(__file__).name]
         same(quick(net, x, y), attack(net, x, y), x)
         assert graphs.made == 2 * count - 1 and recorded_steps.recordings_of(net) == 0
         fast(mrt.PGD(LINF, steps=3), graph=True, compile=True)(net, x, y)  # refused in silence

@@ -1,4 +1,5 @@
-"""The steps compiled for a CPU, and the operators that lead to them."""
+"""mrt/kernels/cpu.py, rows.cpp, ops.py, mrt/threats/fused.py: The steps compiled for a CPU, and the operators that
+lead to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every strategy promises, and a plain twin for each."""
+"""mrt/strategies/, each file of it: What every strategy promises, and a plain twin for each."""
 
 from __future__ import annotations
 

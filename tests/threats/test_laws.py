@@ -1,4 +1,4 @@
-"""The laws of DESIGN section 2, for every threat that the library exports."""
+"""mrt/threats/, each file of it: The laws of DESIGN section 2, for every threat that the library exports."""
 
 from __future__ import annotations
 

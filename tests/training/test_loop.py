@@ -1,4 +1,5 @@
-"""The loop against plain loops written here."""
+"""mrt/training/ (loop.py, fit.py, visits.py, validation.py, schedules.py, optimizers.py): The loop against plain
+loops written here."""
 
 from __future__ import annotations
 

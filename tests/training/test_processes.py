@@ -1,4 +1,5 @@
-"""One process and several: the same training, and what BatchNorm makes of it."""
+"""mrt/training/distributed.py, mrt/processes.py: One process and several: the same training, and what BatchNorm
+makes of it."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, 
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launch, str(out / "script.py"), str(out)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
     return out, [torch.load(out / f"rank-{r}.pt", weights_only=True) for r in (0, 1)], done.stdout
 

@@ -1,4 +1,4 @@
-"""The choice of MSD's ratio: on held-out training images, by their union."""
+"""mrt/training/tune.py: The choice of MSD's ratio: on held-out training images, by their union."""
 
 from __future__ import annotations
 
