@@ -525,7 +525,7 @@ def tests_pass(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
         paths = os.pathsep.join([str(tree), str(tree / "adapters")])
         environment = {**os.environ, "PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "first", "OMP_NUM_THREADS": "1"}
         environment["TRITON_INTERPRET"] = "1"  # for in_interpreter.py
-        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=600)
+        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900)
         if run.returncode not in (0, 1):
             raise SystemExit(
                 f"pytest ended with {run.returncode} on {mutant}:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 import mrt
 from mrt.protocols import Ball, Threat
 
+ROOT = Path(__file__).parents[1]
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 12, 20))
 UNION: tuple[mrt.Linf, mrt.L2, mrt.L1] = (mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0))
 BALLS: tuple[Ball, ...] = (

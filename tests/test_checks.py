@@ -1,4 +1,4 @@
-"""What is known of a tensor's values, and warnings on the caller's line."""
+"""mrt/checks.py: What is known of a tensor's values, and warnings on the caller's line."""
 
 from __future__ import annotations
 
@@ -36,4 +36,4 @@ def test_a_warning_is_on_the_callers_line_and_shown_each_time() -> None:
         warnings.simplefilter("default")
         for _ in range(2):
             checks.warn("twice")
-    assert [Path(w.filename).name for w in said] == ["test_checks.py"] * 2
+    assert [Path(w.filename).name for w in said] == [Path(__file__).name] * 2

@@ -1,4 +1,4 @@
-"""Every example runs as it stands, in a process of its own, and stays short."""
+"""examples/, each file of it: Every example runs as it stands, in a process of its own, and stays short."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.matrix_smoke import ROOT
+from tests.support import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 SCRIPTS = [path for path in EXAMPLES if path.stem.endswith("_script")]  # a host's, with other imports

@@ -1,4 +1,5 @@
-"""Models in: paths, checkpoints, exported programs, the hosts' own models; and everything that must be refused."""
+"""mrt/inputs.py: Models in: paths, checkpoints, exported programs, the hosts' own models; and everything that must
+be refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a user installs: the packages, the wheel, what `import mrt` costs, and who imports whom."""
+"""setup.cfg, README.md, CHANGELOG.md and every import in mrt/: What a user installs: the packages, the wheel, what
+`import mrt` costs, and who imports whom."""
 
 import ast
 import configparser
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.matrix_smoke import ROOT, build_wheel, readme_code
+from tests.matrix_smoke import build_wheel, readme_code
+from tests.support import ROOT
 
 ADAPTERS = ROOT / "adapters"
 
@@ -94,19 +96,23 @@ def test_the_readme_runs_from_a_wheel_in_another_folder(wheel: Path, tmp_path: P
     which = f"import mrt\nassert mrt.__file__.startswith({str(tmp_path)!r}), mrt.__file__\n"
     (elsewhere / "readme.py").write_text(which + readme_code(), "utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    subprocess.run([sys.executable, "readme.py"], check=True, cwd=elsewhere, env=environment, timeout=300)
+    subprocess.run([sys.executable, "readme.py"], check=True, cwd=elsewhere, env=environment, timeout=900)
 
 
 def test_importing_mrt_is_quick_and_loads_no_host() -> None:
+    """Quick beside torch, which every machine imports as fast as it can: a sixth of its time, and at most half."""
     code = """if True:
-        import sys, time, torch
-        before, start = set(sys.modules), time.process_time()
+        import sys, time
+        start = time.process_time()
+        import torch
+        before, between = set(sys.modules), time.process_time()
         import mrt
-        print(time.process_time() - start, *{name.split(".")[0] for name in set(sys.modules) - before})"""
-    seconds, *loaded = subprocess.run(
+        share = (time.process_time() - between) / (between - start)
+        print(share, *{name.split(".")[0] for name in set(sys.modules) - before})"""
+    share, *loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
     ).stdout.split()
-    assert float(seconds) < 1
+    assert float(share) < 0.5
     assert not {"foolbox", "art", "autoattack", "pyautoattack", "torchvision", "sklearn", "matplotlib"} & set(loaded)
 
 

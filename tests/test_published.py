@@ -1,4 +1,5 @@
-"""The papers' tables hold together: what follows from other columns, rows or tables does."""
+"""mrt/recipes/published.py, table.py: The papers' tables hold together: what follows from other columns, rows or
+tables does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Our attacks as ART's: treated as the host treats its own, over clip values, shapes, layouts and preprocessing."""
+"""adapters/mrt_art/ (attack_base.py, one_ball.py, union.py, motions.py, learned.py, host_named.py): Our attacks as
+ART's: treated as the host treats its own, over clip values, shapes, layouts and preprocessing."""
 
 from __future__ import annotations
 
@@ -16,16 +17,18 @@ from art.defences.preprocessor import SpatialSmoothing
 from art.defences.preprocessor.preprocessor import PreprocessorPyTorch
 from art.defences.trainer import AdversarialTrainer, AdversarialTrainerAWPPyTorch, AdversarialTrainerTRADESPyTorch
 from art.estimators.certification.randomized_smoothing import PyTorchRandomizedSmoothing
-from art.estimators.classification import BlackBoxClassifier, PyTorchClassifier
+from art.estimators.classification import BlackBoxClassifier
 from art.exceptions import EstimatorError
 from torch import Tensor, nn
 
 import mrt
 from mrt.generators import L2LGenerator, L2LStar, PGNGenerator
-from tests.adapters.test_foolbox_attacks import (
+from tests.adapters.support import (
     BOUNDS,
     CLASSES,
     SHAPES,
+    Unasked,
+    classifier,
     dyadic,
     generated,
     net,
@@ -106,16 +109,11 @@ TWIN: dict[str, Callable[[], Any]] = {  # what each is in [0, 1] and mrt's words
     "L2LDA": lambda: mrt.GeneratorAttack(generated(L2LGenerator, SHAPES[0], steps=2), mrt.Linf(0.1), 3),
     "PGN": lambda: mrt.GeneratorAttack(generated(PGNGenerator, SHAPES[0]), mrt.Linf(0.1)),
 }  # fmt: skip
-SAME = {"PGD inf", "AutoProjectedGradientDescent", "L2LDA", "PGN"}  # see test_foolbox_attacks
+SAME = {"PGD inf", "AutoProjectedGradientDescent", "L2LDA", "PGN"}  # as in test_foolbox_attacks.py
 LEARNED = {"L2LDA", "PGN"}
 MOVING = {"RotationTranslation", "RotationTranslation random", "Affine", "Affine moved"}
 every_attack = pytest.mark.parametrize("name", list(MAKE))
 BALLS = [name for name in MAKE if name not in LEARNED | MOVING]
-
-
-def classifier(module: nn.Module, bounds: Any, shape: tuple[int, ...], classes: int = CLASSES, **how: Any) -> Any:
-    how = {"loss": nn.CrossEntropyLoss(), "device_type": "cpu", **how}
-    return PyTorchClassifier(module, input_shape=shape, nb_classes=classes, clip_values=bounds, **how)
 
 
 def normalised(bounds: tuple[float, float]) -> dict[str, Any]:
@@ -263,17 +261,6 @@ def test_masks_are_for_balls() -> None:
     for name in LEARNED | MOVING:
         with pytest.raises(ValueError, match=f"{name.split()[0]} takes no mask"):
             MAKE[name][0](host, 1.0, SHAPES[0]).generate(x, mask=np.ones(SHAPES[0], dtype=bool))
-
-
-class Unasked(nn.Module):
-    """Fails where it is called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        raise AssertionError("the model was called")
 
 
 X, Y = np.random.RandomState(0).rand(4, 1, 8, 8).astype(np.float32), np.arange(4)

@@ -1,4 +1,5 @@
-"""Our trainers as ART's: the native loop behind ART's constructor, fit, fit_generator, predict and get_classifier."""
+"""adapters/mrt_art/ (trainer_base.py, trainers.py, learned_trainers.py, host_trainers.py): Our trainers as ART's:
+the native loop behind ART's constructor, fit, fit_generator, predict and get_classifier."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import mrt
 from mrt.processes import Processes
 from mrt.training.validation import judge_held_out
-from tests.adapters.test_art_attacks import Unasked, classifier
+from tests.adapters.support import Unasked, classifier
 from tests.support import UNION, digits
 
 EPS = {"inf": 0.2, "2": 0.7, "1": 2.0}

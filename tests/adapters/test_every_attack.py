@@ -1,4 +1,5 @@
-"""What holds for every hosted attack: our protocol, and nothing touched."""
+"""adapters/mrt_foolbox/incoming.py, mrt_art/incoming.py, mrt_autoattack/incoming.py: What holds for every hosted
+attack: our protocol, and nothing touched."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Our attacks as Foolbox's: treated as the host treats its own, over bounds, shapes and tensors."""
+"""adapters/mrt_foolbox/ (attack_base.py, one_ball.py, union.py, motions.py, learned.py): Our attacks as Foolbox's:
+treated as the host treats its own, over bounds, shapes and tensors."""
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,21 +20,13 @@ from torch import Tensor, nn
 import mrt
 from mrt.generators import L2LGenerator, L2LStar, PGNGenerator
 from mrt.threats.gauge import gauge
-from tests.support import digits, digits_net, small_net, torch_seed
+from tests.adapters.support import BOUNDS, CLASSES, SHAPES, dyadic, generated, net, state, unchanged, victim
+from tests.support import digits, small_net, torch_seed
 
 import foolbox  # isort: skip - after mrt_foolbox, which keeps it quiet where there is no git
 import foolbox.attacks as theirs
 
-BOUNDS = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
-SHAPES = ((1, 16, 16), (3, 12, 20))
-CLASSES = 5
 Misclassification, Targeted = foolbox.criteria.Misclassification, foolbox.criteria.TargetedMisclassification
-
-
-def generated(kind: Any, shape: tuple[int, int, int], **more: Any) -> Any:
-    torch.manual_seed(0)
-    made: Any = kind(shape, CLASSES, width=4, **more).eval()
-    return made
 
 
 ANY: dict[Any, Any] = {1: 1, "linear": nn.Linear(1, 1)}  # what no type checker would let through
@@ -97,42 +89,9 @@ LEARNED = {"L2LDA", "L2LDA star", "PGN"}
 every_attack = pytest.mark.parametrize("name", list(MAKE))
 
 
-def victim() -> nn.Module:
-    """A digits network of the caller's own: the hosts' attacks leave gradients in it."""
-    return copy.deepcopy(digits_net())
-
-
-def dyadic(shape: tuple[int, ...], n: int, bounds: tuple[float, float]) -> Tensor:
-    """Images whose pixels are multiples of a sixteenth of the range, many on the bounds: the same numbers in any."""
-    g = torch_seed(n)
-    unit = torch.randint(-4, 21, (n, *shape), generator=g).clamp(0, 16) / 16
-    return unit * (bounds[1] - bounds[0]) + bounds[0]
-
-
-def net(shape: tuple[int, int, int]) -> nn.Module:
-    """In eval mode, its parameters' gradients known, one of them frozen."""
-    made = small_net(shape, CLASSES).eval()
-    for i, p in enumerate(made.parameters()):
-        p.grad, p.requires_grad = torch.full_like(p, float(i)), i != 1
-    return made
-
-
 def model(module: nn.Module, bounds: tuple[float, float]) -> Any:
     how = {"mean": bounds[0], "std": bounds[1] - bounds[0]}
     return foolbox.PyTorchModel(module, bounds=bounds, preprocessing=how, device="cpu")
-
-
-def state(module: nn.Module) -> list[Any]:
-    kept = [t.clone() for t in module.state_dict().values()]
-    grads = [None if p.grad is None else p.grad.clone() for p in module.parameters()]
-    return [kept, grads, [m.training for m in module.modules()], [p.requires_grad for p in module.parameters()]]
-
-
-def unchanged(before: list[Any], module: nn.Module) -> None:
-    now = state(module)
-    assert all(torch.equal(a, b) for a, b in zip(before[0], now[0], strict=True))
-    assert all((a is None and b is None) or torch.equal(a, b) for a, b in zip(before[1], now[1], strict=True))
-    assert before[2:] == now[2:]
 
 
 def wrong(fmodel: Any, x: Tensor, y: Tensor) -> Tensor:

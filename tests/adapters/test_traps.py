@@ -1,5 +1,6 @@
-"""The hosts' traps, one by one: the host as its users call it falls in, and the same attack behind our interface does
-not. A test skips, with the reason, once a release of the host has mended the trap."""
+"""adapters/mrt_foolbox/incoming.py, mrt_art/incoming.py, mrt_autoattack/incoming.py: The hosts' traps, one by one:
+the host as its users call it falls in, and the same attack behind our interface does not. A test skips, with the
+reason, once a release of the host has mended the trap."""
 
 from __future__ import annotations
 
@@ -22,8 +23,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 import mrt
-from tests.matrix_smoke import ROOT
-from tests.support import digits, digits_net, small_net, torch_seed
+from tests.support import ROOT, digits, digits_net, small_net, torch_seed
 
 L2, LINF = mrt.L2(0.7), mrt.Linf(0.2)
 from_foolbox: Any = mrt_foolbox.attack

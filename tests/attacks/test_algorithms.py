@@ -1,4 +1,4 @@
-"""Each algorithm against its box, written plainly, and against what its paper fixes."""
+"""mrt/attacks/, each file of it: Each algorithm against its box, written plainly, and against what its paper fixes."""
 
 from __future__ import annotations
 

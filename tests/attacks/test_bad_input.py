@@ -1,4 +1,5 @@
-"""Bad input is a ValueError that names what was given and what is allowed, before the model runs wherever it can be."""
+"""mrt/attacks/ and mrt/crafting/gradient.py: Bad input is a ValueError that names what was given and what is
+allowed, before the model runs wherever it can be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every attack promises, as `mrt.protocols.Attack` and docs/attacks.md state it."""
+"""mrt/attacks/, each file of it: what every attack promises, as `mrt.protocols.Attack` and docs/attacks.md state it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""On a linear model the best perturbation of each set is known in closed form: every attack reaches it."""
+"""mrt/attacks/, each file of it: On a linear model the best perturbation of each set is known in closed form: every
+attack reaches it."""
 
 from __future__ import annotations
 

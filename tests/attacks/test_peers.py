@@ -1,4 +1,5 @@
-"""Beside the peers, on one small network: no weaker than they are, and their bugs are not ours."""
+"""mrt/attacks/apgd.py, pgd.py, slide.py, msd.py: Beside the peers, on one small network: no weaker than they are,
+and their bugs are not ours."""
 
 from __future__ import annotations
 

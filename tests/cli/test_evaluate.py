@@ -1,4 +1,4 @@
-"""The command line, as a person types it: results, and errors of one line."""
+"""mrt/cli/evaluate.py, main.py, parsing.py: The command line, as a person types it: results, and errors of one line."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import torch
 import mrt
 from mrt import cli
 from mrt.cli import parsing
-from tests.matrix_smoke import ROOT
-from tests.support import UNION, digits, digits_net
+from tests.support import ROOT, UNION, digits, digits_net
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
 
@@ -48,7 +47,7 @@ def test_evaluate_then_report(weights: str, tmp_path: Path, capsys: pytest.Captu
     assert "best per threat" in said and "MSD" in said and "58.4" in said and "Side by side" in page.read_text()
 
 
-def test_a_model_of_the_users_own_package_is_judged(tmp_path: Path) -> None:
+def test_a_module_of_the_users_is_evaluated_in_a_process_of_its_own(tmp_path: Path) -> None:
     """As a module, in a process of its own, on a package of the user's."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text("")

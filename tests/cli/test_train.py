@@ -1,4 +1,5 @@
-"""`mrt train` as a person types it: runs, what it prints, what may be repeated, and errors of one line."""
+"""mrt/cli/train_command.py, train_options.py, choices.py, parsing.py: `mrt train` as a person types it: runs, what
+it prints, what may be repeated, and errors of one line."""
 
 from __future__ import annotations
 
@@ -22,9 +23,8 @@ from mrt.cli import parsing
 from mrt.cli.choices import STRATEGIES
 from mrt.cli.train_command import Command, make_strategy, strategy_named
 from mrt.cli.train_options import parse_command
-from tests.matrix_smoke import ROOT
-from tests.support import UNION
-from tests.training.test_loop import toy
+from tests.support import ROOT, UNION
+from tests.training.support import toy
 
 LINF, L2, L1 = UNION
 QUICK = ["--images", "96", "--batch-size", "32", "--model-settings", "width=2", "--steps", "2", "--no-progress"]
@@ -40,7 +40,7 @@ def weights(path: Path) -> dict[str, Any]:
     return held
 
 
-def test_a_run_as_a_module_is_trained_then_found_finished(tmp_path: Path) -> None:
+def test_a_run_of_its_own_trains_and_is_then_found_finished(tmp_path: Path) -> None:
     """As a module, in processes of their own: trained, then found finished."""
     command = "train sat --data digits --model digits-cnn --threats linf=0.2 l2=0.7 l1=2.0 --epochs 1 --out runs/sat"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,5 @@
-"""A graph that cannot be recorded, or is dropped, harms no other. On a pretended CUDA device."""
+"""mrt/crafting/cuda_graphs.py: A graph that cannot be recorded, or is dropped, harms no other. On a pretended CUDA
+device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model as an attack sees it."""
+"""mrt/crafting/gradient.py, checked_model.py: The model as an attack sees it."""
 
 from __future__ import annotations
 

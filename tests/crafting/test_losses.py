@@ -1,4 +1,4 @@
-"""What attacks raise, against definitions written out row by row."""
+"""mrt/crafting/losses.py, best.py: What attacks raise, against definitions written out row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The copy of a model that fast attacks run is the model of the moment."""
+"""mrt/crafting/model_copy.py: The copy of a model that fast attacks run is the model of the moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every attack on a pretended CUDA device, what a step of it costs there, and that device itself."""
+"""mrt/crafting/ (recorded_steps.py, cuda_graphs.py, model_copy.py) and tests/pretend.py: Every attack on a pretended
+CUDA device, what a step of it costs there, and that device itself."""
 
 from __future__ import annotations
 

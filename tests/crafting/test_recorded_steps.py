@@ -1,4 +1,4 @@
-"""Fast(...) changes how an attack runs and not what it finds.
+"""mrt/crafting/recorded_steps.py, task.py: Fast(...) changes how an attack runs and not what it finds.
 
 There is no CUDA graph without a GPU. What stands in for one is a trace of the step in torch's operators: like
 a graph it holds the addresses of the tensors that it met, and as a constant whatever else Python computed.

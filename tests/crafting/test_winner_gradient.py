@@ -1,4 +1,5 @@
-"""One backward pass through each example's winner is the plain gradient, or refused."""
+"""mrt/crafting/winner_gradient.py: One backward pass through each example's winner is the plain gradient, or
+refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Npz files, written by hand and read back."""
+"""mrt/data/archives.py: Npz files, written by hand and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""crop_flip against a loop over pixels, and whose the draws are."""
+"""mrt/data/augment.py: crop_flip against a loop over pixels, and whose the draws are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""An epoch visits everything once, in an order and with an augmentation that nothing but (seed, epoch) decides."""
+"""mrt/data/batches.py: An epoch visits everything once, in an order and with an augmentation that nothing but (seed,
+epoch) decides."""
 
 from __future__ import annotations
 

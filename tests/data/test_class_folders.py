@@ -1,4 +1,4 @@
-"""Class folders and Tiny-ImageNet's validation layout, written by hand and read back."""
+"""mrt/data/class_folders.py: Class folders and Tiny-ImageNet's validation layout, written by hand and read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded digits and their split."""
+"""mrt/data/digits_set.py: The embedded digits and their split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images: what it accepts, and that moving and taking keep every example whole."""
+"""mrt/data/images.py, checks.py: Images: what it accepts, and that moving and taking keep every example whole."""
 
 from __future__ import annotations
 

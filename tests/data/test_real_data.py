@@ -1,4 +1,5 @@
-"""The real sets, where the environment variable MRT_DATA names a folder that holds them."""
+"""mrt/data/torchvision_sets.py, class_folders.py, archives.py: The real sets, where the environment variable
+MRT_DATA names a folder that holds them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Sets put together keep every example; a model's labels are its predictions, and it notices nothing."""
+"""mrt/data/semi_supervised.py: Sets put together keep every example; a model's labels are its predictions, and it
+notices nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training on batches as they come."""
+"""mrt/data/stream.py: Training on batches as they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The torchvision formats, written by hand and read back; and what is said about missing and damaged files."""
+"""mrt/data/torchvision_sets.py: The torchvision formats, written by hand and read back; and what is said about
+missing and damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Batteries as data: names, files, and what each paper's holds."""
+"""mrt/evaluation/battery.py, batteries.py and mrt/recipes/: Batteries as data: names, files, and what each paper's
+holds."""
 
 from __future__ import annotations
 

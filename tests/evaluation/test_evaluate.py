@@ -1,4 +1,5 @@
-"""The evaluator: what it counts, what it gives to whom, and that nothing an attack returns is believed."""
+"""mrt/evaluation/evaluate.py, loop.py, judge.py, clean_pass.py: The evaluator: what it counts, what it gives to
+whom, and that nothing an attack returns is believed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What counts is computed in float32 proper: TF32 is off while the evaluator asks, and else as the caller had it."""
+"""mrt/evaluation/exact.py, judge.py: What counts is computed in float32 proper: TF32 is off while the evaluator
+asks, and else as the caller had it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""`evaluate(fast=...)`: who runs fast and who does not, what the report says of it, and that the judge never does. And
-what is not installed, which is said before anything runs."""
+"""mrt/evaluation/evaluate.py, battery.py: `evaluate(fast=...)`: who runs fast and who does not, what the report says
+of it, and that the judge never does. And what is not installed, which is said before anything runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Columns against the peers called by hand, example by example; and the papers' batteries end to end."""
+"""mrt/evaluation/loop.py, batteries.py, adapters/mrt_autoattack/union.py: Columns against the peers called by hand,
+example by example; and the papers' batteries end to end."""
 
 from __future__ import annotations
 

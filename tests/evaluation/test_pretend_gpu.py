@@ -1,4 +1,4 @@
-"""`evaluate` on a pretended CUDA device."""
+"""mrt/evaluation/evaluate.py, reliability.py: `evaluate` on a pretended CUDA device."""
 
 from __future__ import annotations
 

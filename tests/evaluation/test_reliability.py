@@ -1,4 +1,5 @@
-"""Warnings: they come where a number should not be trusted, and not on plainly trained models."""
+"""mrt/evaluation/reliability.py: Warnings: they come where a number should not be trusted, and not on plainly
+trained models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each generator's own mathematics."""
+"""mrt/generators/, each file of it: Each generator's own mathematics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every generator promises as an attack, and what its training does."""
+"""mrt/generators/, each file of it: What every generator promises as an attack, and what its training does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shelter that hosted attacks run in."""
+"""mrt/hosts/hosted.py, hosted_motions.py, starting_points.py: The shelter that hosted attacks run in."""
 
 from __future__ import annotations
 

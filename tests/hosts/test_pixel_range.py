@@ -1,4 +1,5 @@
-"""Images of any range, there and back; and attacks within a mask."""
+"""mrt/hosts/pixel_range.py, masked.py, mrt/threats/gauge.py: Images of any range, there and back; and attacks within
+a mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The steps compiled for a CPU, and the operators that lead to them."""
+"""mrt/kernels/cpu.py, rows.cpp, ops.py, mrt/threats/fused.py: The steps compiled for a CPU, and the operators that
+lead to them."""
 
 from __future__ import annotations
 
@@ -19,9 +20,8 @@ from mrt import kernels
 from mrt.kernels import cpu
 from mrt.threats import fused
 from tests.kernels.support import BALLS, Rows, compared, rows_of
-from tests.support import Case, cases
+from tests.support import ROOT, Case, cases
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(cpu.library() is None, reason="there is no C++ compiler here")
 
 

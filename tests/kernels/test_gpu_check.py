@@ -1,4 +1,4 @@
-"""`make gpu-check` finds what is broken. Here it meets the kernels of a CPU."""
+"""benchmarks/gpu_check.py: `make gpu-check` finds what is broken. Here it meets the kernels of a CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The Triton kernels, each way in a process of its own: Triton decides at import whether it interprets."""
+"""mrt/kernels/rows.py, long_rows.py, winners.py, sizes.py, by in_interpreter.py and ahead_of_time.py: The Triton
+kernels, each way in a process of its own: Triton decides at import whether it interprets."""
 
 from __future__ import annotations
 

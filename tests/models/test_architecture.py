@@ -1,4 +1,5 @@
-"""What makes each network the one its paper describes, beyond the number of its parameters."""
+"""mrt/models/, each file of it: What makes each network the one its paper describes, beyond the number of its
+parameters."""
 
 from __future__ import annotations
 

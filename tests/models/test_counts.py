@@ -1,4 +1,4 @@
-"""Every network has the number of parameters of the network it is named after."""
+"""mrt/models/, each file of it: Every network has the number of parameters of the network it is named after."""
 
 from __future__ import annotations
 

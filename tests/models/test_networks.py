@@ -1,4 +1,4 @@
-"""Laws that hold for every network, on slim variants."""
+"""mrt/models/, each file of it: Laws that hold for every network, on slim variants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every strategy promises, and a plain twin for each."""
+"""mrt/strategies/, each file of it: What every strategy promises, and a plain twin for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from mrt.config import decode, encode
 from mrt.protocols import Stateful, Step
 from mrt.strategies.adversaries import adversary
 from mrt.threats import noise
-from tests.support import UNION, RowWise, images, small_net
+from tests.strategies.support import a_step, batch
+from tests.support import UNION, RowWise, small_net
 
 LINF, L2, L1 = UNION
 RT = mrt.RotationTranslation(20, 2)
@@ -57,16 +58,6 @@ STRATEGIES: tuple[Any, ...] = (
     mrt.ANT(L2, width=4),
 )
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: repr(s)[:60])
-
-
-def a_step(x: Tensor, index: int = 0, **changes: Any) -> Step:
-    seeds = noise.seeds_of_index(torch.arange(len(x)), 5, 0)
-    step = Step(index, 10, index / 5, 0.1, x, seeds, 1234 + index, mrt.Fast(), lambda t: t)
-    return replace(step, **changes)
-
-
-def batch(n: int = 12, seed: int = 0, shape: tuple[int, ...] = (1, 8, 8)) -> tuple[Tensor, Tensor]:
-    return images(shape, n, seed), torch.arange(n) % 5
 
 
 def started(strategy: Any, model: nn.Module, x: Tensor, y: Tensor) -> Any:

@@ -1,4 +1,5 @@
-"""MNG-AC, L2L-DA, PGN and ANT: each against its algorithm box."""
+"""mrt/strategies/mng_ac.py, l2l_da.py, pgn.py, ant.py, learner.py, sampled.py: MNG-AC, L2L-DA, PGN and ANT: each
+against its algorithm box."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from mrt.strategies.mng_ac import consistency
 from mrt.strategies.sat import draw_index
 from mrt.threats import noise
 from mrt.threats.differentiable import onto
-from tests.strategies.test_laws import a_step, batch
+from tests.strategies.support import a_step, batch
 from tests.support import UNION, small_net
 
 LINF, L2, L1 = UNION

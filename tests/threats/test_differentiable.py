@@ -1,4 +1,4 @@
-"""Noise on a ball: the point, and its derivative."""
+"""mrt/threats/differentiable.py: Noise on a ball: the point, and its derivative."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws that `mrt.protocols.Threat` states, for every threat that the library exports."""
+"""mrt/threats/, each file of it: the laws that `mrt.protocols.Threat` states, for every threat that is exported."""
 
 from __future__ import annotations
 

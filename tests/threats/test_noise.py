@@ -1,4 +1,4 @@
-"""Noise belongs to an example's seed."""
+"""mrt/threats/noise.py: Noise belongs to an example's seed."""
 
 from __future__ import annotations
 

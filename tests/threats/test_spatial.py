@@ -1,4 +1,4 @@
-"""Rotations and translations, and what shares a budget with them."""
+"""mrt/threats/spatial.py, affine.py: Rotations and translations, and what shares a budget with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The loop against plain loops written here."""
+"""mrt/training/ (loop.py, fit.py, visits.py, validation.py, schedules.py, optimizers.py): The loop against plain
+loops written here."""
 
 from __future__ import annotations
 
@@ -25,24 +26,10 @@ from mrt.threats import noise
 from mrt.training.loop import Loop
 from mrt.training.settings import check_settings
 from mrt.training.validation import name_threats, threats_of
-from tests.support import UNION, RowWise, images, small_net
+from tests.support import UNION, RowWise, small_net
+from tests.training.support import fit, toy, weights
 
 LINF, L2, L1 = UNION
-
-
-def toy(n: int = 40, augment: Any = "none", shape: tuple[int, ...] = (1, 8, 8)) -> Images:
-    x = images(shape, n, 3)
-    return Images(x, (x[:, 0, :4].mean((1, 2)) * 10).long().clamp(0, 4), tuple("01234"), augment)
-
-
-def fit(model: nn.Module, strategy: Any, data: Any, **how: Any) -> mrt.Run:
-    """Quietly, on batches of 8, by plain SGD unless said otherwise."""
-    plain: dict[str, Any] = {"batch_size": 8, "optimizer": mrt.SGD(0.05, momentum=0.0, weight_decay=0.0)}
-    return mrt.fit(model, strategy, data, progress=False, **{**plain, "schedule": mrt.Constant(), **how})
-
-
-def weights(model: nn.Module) -> list[Tensor]:
-    return [p.detach().clone() for p in model.parameters()]
 
 
 def test_a_plain_loop_gives_the_same_weights() -> None:

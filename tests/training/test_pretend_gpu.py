@@ -1,4 +1,4 @@
-"""Every strategy trained on a pretended CUDA device, and what an update costs there.
+"""mrt/training/loop.py, visits.py: Every strategy trained on a pretended CUDA device, and what an update costs there.
 
 Not covered, since the device does all in the order in which it was asked: a value read before its copy has arrived,
 streams that race. Nor: several processes, whose averages are NCCL's; resuming, as such tensors cannot be written to a

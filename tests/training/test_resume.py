@@ -1,4 +1,5 @@
-"""Killed at any moment, a run goes on to the bit; what is wrong with a folder is said, and nothing in it is lost."""
+"""mrt/training/folder.py, settings.py: Killed at any moment, a run goes on to the bit; what is wrong with a folder
+is said, and nothing in it is lost."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ import mrt
 from mrt.protocols import Step
 from mrt.training import folder
 from tests.support import UNION, RowWise, small_net
-from tests.training.test_loop import fit, toy, weights
+from tests.training.support import fit, toy, weights
 
 LINF, L2, L1 = UNION
 WORLD = mp.get_context("forkserver")  # every child is a fresh process that has imported torch, and run nothing
@@ -110,7 +111,7 @@ def stop_inside(write: int, said: Any) -> None:
         file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
         file.flush()
         said.send("writing")
-        time.sleep(600)
+        time.sleep(900)
         return None
 
     torch.save = half  # type: ignore[assignment]
@@ -269,15 +270,14 @@ def test_no_space(limit: int, tmp_path: Path) -> None:
     """The system refuses to write more: the error says so at once, and the last good checkpoint goes on."""
     assert ended("worst", tmp_path / "whole").startswith("finished")
     out = tmp_path / "full"
-    process, _ = begun("worst", out)
-    while not (out / "metrics.jsonl").is_file():
-        time.sleep(0.005)
+    process, said = begun("worst", out, stall=8)
+    assert said.recv() == "writing"
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     before = (out / "checkpoint.pt").read_bytes()
     assert len(before) > limit
-    said = ended("worst", out, file_limit=limit)
-    assert said.startswith("OSError") and "cannot write there" in said and str(out) in said
+    told = ended("worst", out, file_limit=limit)
+    assert told.startswith("OSError") and "cannot write there" in told and str(out) in told
     assert (out / "checkpoint.pt").read_bytes() == before
     assert ended("worst", out) == "finished before: False"
     same(state(out), state(tmp_path / "whole"))

@@ -1,4 +1,4 @@
-"""The choice of MSD's ratio: on held-out training images, by their union."""
+"""mrt/training/tune.py: The choice of MSD's ratio: on held-out training images, by their union."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import mrt
 from mrt.training import ratios, tune
 from mrt.training.tune import split_off
 from tests.support import UNION, RowWise
-from tests.training.test_loop import toy
+from tests.training.support import toy
 
 LINF, L2, L1 = UNION
 

@@ -1,4 +1,4 @@
-"""The loss along a path against a loop by hand."""
+"""mrt/evaluation/analysis/loss_path.py: The loss along a path against a loop by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Robustness against accuracy: straight lines between points, by hand and as laws."""
+"""mrt/evaluation/analysis/tradeoff.py: Robustness against accuracy: straight lines between points, by hand and as
+laws."""
 
 from __future__ import annotations
 

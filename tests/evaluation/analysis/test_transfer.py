@@ -1,4 +1,5 @@
-"""Black box: what is made against one model counts against others, and no folder takes one network for another."""
+"""mrt/evaluation/analysis/transfer.py: Black box: what is made against one model counts against others, and no
+folder takes one network for another."""
 
 from __future__ import annotations
 

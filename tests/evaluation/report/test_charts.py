@@ -1,4 +1,5 @@
-"""Lines and pictures that hold what they were given."""
+"""mrt/evaluation/report/charts.py, mrt/evaluation/analysis/pictures.py: Lines and pictures that hold what they were
+given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics against their definitions."""
+"""mrt/evaluation/report/metrics.py: Metrics against their definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the user keeps: files that load again, and a page that needs nothing else."""
+"""mrt/evaluation/report/ (report.py, page.py, charts.py, tables.py): What the user keeps: files that load again, and
+a page that needs nothing else."""
 
 from __future__ import annotations
 
