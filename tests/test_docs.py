@@ -98,3 +98,10 @@ def test_the_picture_shows_the_table() -> None:
 def test_a_result_file_that_is_named_is_there(page: Path) -> None:
     for name in re.findall(r"\b\d{4}-\d\d-\d\d_[\w.-]+\.json\b", page.read_text("utf-8")):
         assert (ROOT / "benchmarks" / "results" / name).is_file(), name
+
+
+def test_the_reading_path_is_short() -> None:
+    path = README.read_text("utf-8").partition("## Reading the code")[2]
+    files = [ROOT / name for name in re.findall(r"^\d\. `(mrt/\S+)`", path, re.MULTILINE)]
+    lines = sum(len(file.read_text("utf-8").splitlines()) for file in files)
+    assert len(files) >= 6 and lines <= 700, lines
