@@ -63,10 +63,10 @@ Mutant = tuple[str, str, str, str]  # file under mrt/ or adapters/, line, its re
 MUTANTS: tuple[Mutant, ...] = (
     # signs and steps
     ("threats/balls.py", 'grad.sign().mul_(per_example(size, grad))', 'grad.sign().mul_(-per_example(size, grad))', LINEAR),
-    ("threats/balls.py", "return torch.clamp(grad, down, down + MUCH)", "return grad.clone()", LAWS),
+    ("threats/balls.py", "return torch.clamp(grad, down, down + HUGE)", "return grad.clone()", LAWS),
     ("threats/balls.py", 'per_example(size / norm, grad)', 'per_example(size * norm, grad)', LAWS),
     ("threats/balls.py", 'grad.mul_(per_example(1 / largest, grad))', 'grad.mul_(1)', LAWS),
-    ("threats/balls.py", 'per_example(size / many, grad)', 'per_example(size / many.clamp(max=1), grad)', LAWS),
+    ("threats/balls.py", 'per_example(size / count, grad)', 'per_example(size / count.clamp(max=1), grad)', LAWS),
     ("threats/balls.py", 'chosen.ge_(per_example', 'chosen.gt_(per_example', LAWS),
     ("threats/balls.py", "int(keep.max())).gather(1, keep[:, None] - 1)", "int(keep.max())).gather(1, keep[:, None] // 2)", LAWS),
     ("threats/balls.py", "(x + radius).clamp_(0, 1)", "(x + radius)", LAWS),
