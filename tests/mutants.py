@@ -322,7 +322,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("threats/gauge.py", "for t in threat.threats]).amin(0)", "for t in threat.threats]).amax(0)", RANGED),
     ("threats/gauge.py", "distance / threat.eps", "distance", RANGED),
     ("data/stream.py", "+ number * self.batch_size", "", STREAM),
-    ("data/stream.py", "if self._held is None or self._held[0] != number:", "if True:", STREAM),
+    ("data/stream.py", "if self._latest is None or self._latest_number != number:", "if True:", STREAM),
     ("training/loop.py", "self.scheduler.step(row[\"loss\"])", "pass", ART_TRAINERS),
     ("adapters/mrt_foolbox/attack_base.py", "attack(self.model, self.unit, answers, target=self.targets)", "attack(self.model, self.unit, answers)", FOOLBOX),
     ("adapters/mrt_foolbox/attack_base.py", "        if call.targets is not None and not self.targetable:\n", "        if False:\n", FOOLBOX),
