@@ -73,7 +73,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # projections
     ("threats/projections.py", "excess = spent - eps", "excess = spent - 1.001 * eps", LAWS),
     ("threats/projections.py", "return torch.minimum(size.sub_(level).clamp_(min=0), room)", "return size.sub_(level).clamp_(min=0)", LAWS),
-    ("threats/projections.py", "out=kept).mul_(above.gt_(0))", "out=kept)", LAWS),
+    ("threats/projections.py", "out=bounded).mul_(above.gt_(0))", "out=bounded)", LAWS),
     ("threats/projections.py", ".clamp_(max=1)\n    return delta.mul_", "\n    return delta.mul_", LAWS),
     ("threats/projections.py", "torch.where(inside, middle, low)", "torch.where(inside, low, middle)", LAWS),
     ("threats/projections.py", "return (x + delta).clamp_(0, 1).sub_(x)", "return delta.clone()", LAWS),
@@ -209,7 +209,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("threats/differentiable.py", "inside = (target - cut).clamp(min=0)", "inside = target", ONTO),
     ("threats/differentiable.py", "return torch.where(reachable, inside.clamp(min=1e-300).sqrt(), last)", "return torch.where(reachable, inside.clamp(min=1e-300).sqrt(), last).detach()", ONTO),
     ("threats/differentiable.py", "level = ((size * between).sum(1) + filled - eps) / count", "level = ((size * between).sum(1) - eps) / count", ONTO),
-    ("threats/differentiable.py", "kept = torch.where(between, size - level[:, None],", "kept = torch.where(between, size - level[:, None].detach(),", ONTO),
+    ("threats/differentiable.py", "shrunk = torch.where(between, size - level[:, None],", "shrunk = torch.where(between, size - level[:, None].detach(),", ONTO),
     ("threats/differentiable.py", "bound * torch.tanh(noise / low)", "bound * torch.tanh(noise)", ONTO),
     # generators
     ("generators/generator.py", "Made(cost - (grad * x_adv)", "Made(cost + (grad * x_adv)", MAKERS),

@@ -73,8 +73,8 @@ def kinds(pseudo: Tensor | None, batch_size: int, labelled: float) -> tuple[Tens
             "pseudo-labelled examples; each batch must hold at least one of both"
         )
     if pseudo is None or pseudo.dtype != torch.bool or pseudo.ndim != 1:
-        given = "None" if pseudo is None else f"{pseudo.dtype} {tuple(pseudo.shape)}"
-        raise ValueError(f"labelled needs data with a pseudo mask, bool of shape (N,); got {given}")
+        description = "None" if pseudo is None else f"{pseudo.dtype} {tuple(pseudo.shape)}"
+        raise ValueError(f"labelled needs data with a pseudo mask, bool of shape (N,); got {description}")
     count = int(pseudo.sum())
     if count in (0, len(pseudo)):
         raise ValueError(f"labelled needs examples of both kinds; got {count} pseudo-labelled ones of {len(pseudo)}")

@@ -52,7 +52,7 @@ class Images:
 
     @property
     def device(self) -> torch.device:
-        """Where `float` and `batches` deliver."""
+        """The device on which `float` and `batches` deliver images: that of the labels."""
         return self.y.device
 
     def float(self, index: Tensor) -> Tensor:

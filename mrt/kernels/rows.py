@@ -149,12 +149,12 @@ def _load(pointer, d, PARTS: tl.constexpr, EACH: tl.constexpr):
 
 
 @triton.jit
-def _store(out, x_ptr, kept, signs, d, PARTS: tl.constexpr, EACH: tl.constexpr):
-    """Write x + delta, in [0, 1], where delta has the sizes `kept` and those signs: the projection on the box."""
+def _store(out, x_ptr, shrunk, signs, d, PARTS: tl.constexpr, EACH: tl.constexpr):
+    """Write x + delta, in [0, 1], where delta has the sizes `shrunk` and those signs: the projection on the box."""
     for p in tl.static_range(PARTS):
         i = p * EACH + tl.arange(0, EACH)
         x = tl.load(x_ptr + i, mask=i < d, other=0.0, cache_modifier=".cg")
-        delta = tl.where((signs >> p) & 1 == 1, -kept[p], kept[p])
+        delta = tl.where((signs >> p) & 1 == 1, -shrunk[p], shrunk[p])
         tl.store(out + i, tl.minimum(tl.maximum(x + delta, 0.0), 1.0), mask=i < d)
 
 
@@ -183,10 +183,10 @@ def _l2(out, x_ptr, grad, delta, eps, size, d, EXACT: tl.constexpr, PARTS: tl.co
         scale = _find_scale(sizes, signs, x_ptr, eps, d, PARTS, EACH)
     else:
         scale = tl.minimum(eps / tl.maximum(_norm(sizes, PARTS), TINY), 1.0)
-    kept = ()
+    shrunk = ()
     for p in tl.static_range(PARTS):
-        kept = kept + (sizes[p] * scale,)
-    _store(out, x_ptr, kept, signs, d, PARTS, EACH)
+        shrunk = shrunk + (sizes[p] * scale,)
+    _store(out, x_ptr, shrunk, signs, d, PARTS, EACH)
 
 
 @triton.jit
@@ -202,11 +202,11 @@ def _l1(out, x_ptr, grad, delta, eps, size, keep, d, EXACT: tl.constexpr, PARTS:
         z = z + (tl.where(bits[p] >= least, signed(length, grad[p]), 0.0) + delta[p],)
     sizes, signs = _split_signs(z, PARTS)
     level = _find_level(sizes, signs, x_ptr, eps, d, EXACT, PARTS, EACH)
-    kept = ()
+    shrunk = ()
     for p in tl.static_range(PARTS):
-        kept = kept + (tl.maximum(sizes[p] - level, 0.0),)
-    # min(kept, room), on which the level has counted, is the cut with the box in `_store`.
-    _store(out, x_ptr, kept, signs, d, PARTS, EACH)
+        shrunk = shrunk + (tl.maximum(sizes[p] - level, 0.0),)
+    # min(shrunk, room), on which the level has counted, is the cut with the box in `_store`.
+    _store(out, x_ptr, shrunk, signs, d, PARTS, EACH)
 
 
 @triton.jit(do_not_specialize=["rows"])

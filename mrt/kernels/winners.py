@@ -16,8 +16,8 @@ def _judge(logits, aim, classes, TARGETED: tl.constexpr, CLASSES: tl.constexpr):
     z = tl.load(logits + k, mask=k < classes, other=-float("inf")).to(tl.float32)
     unknown = tl.sum((z != z).to(tl.int32), axis=0) > 0  # NaN alone differs from itself
     largest = tl.max(z, axis=0)  # taken off before the exponential, which would overflow
-    own = tl.sum(tl.where(k == aim, z, 0.0), axis=0)
-    loss = tl.log(tl.sum(tl.exp(z - largest), axis=0)) + largest - own
+    logit = tl.sum(tl.where(k == aim, z, 0.0), axis=0)
+    loss = tl.log(tl.sum(tl.exp(z - largest), axis=0)) + largest - logit
     if TARGETED:
         loss = -loss
     loss = tl.where(unknown | (loss != loss), -float("inf"), loss)

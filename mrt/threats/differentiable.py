@@ -96,5 +96,5 @@ def soft_threshold(noise: Tensor, x: Tensor, eps: Radius, *, box: bool) -> Tenso
     size = noise.flatten(1).abs().double()  # of a level far above the radius float32 would round too much away
     level = ((size * between).sum(1) + filled - eps) / count
     level = torch.where(outside, level.clamp(min=0), 0.0)
-    kept = torch.where(between, size - level[:, None], torch.where(full, room.double(), 0.0)).clamp(min=0)
-    return (kept.to(noise.dtype) * noise.flatten(1).sign()).view_as(noise)
+    shrunk = torch.where(between, size - level[:, None], torch.where(full, room.double(), 0.0)).clamp(min=0)
+    return (shrunk.to(noise.dtype) * noise.flatten(1).sign()).view_as(noise)

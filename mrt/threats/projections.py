@@ -134,13 +134,13 @@ def _find_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
     return level.mul_(1 + 2.0**-23).unsqueeze(1)  # so that the rounding left over errs to the inside
 
 
-def _sum_and_slope(above: Tensor, room: Tensor | None, kept: Tensor) -> tuple[Tensor, Tensor]:
+def _sum_and_slope(above: Tensor, room: Tensor | None, bounded: Tensor) -> tuple[Tensor, Tensor]:
     """sum min(above, room) of each row, and how fast it falls with the level: the number of entries that are neither at
-    zero nor at their room. Overwrites `above` and `kept`."""
+    zero nor at their room. Overwrites `above` and `bounded`."""
     if room is None:
         return above.sum(1), above.gt_(0).sum(1)
-    spent = torch.minimum(above, room, out=kept).sum(1)
-    slope = torch.lt(above, room, out=kept).mul_(above.gt_(0)).sum(1)
+    spent = torch.minimum(above, room, out=bounded).sum(1)
+    slope = torch.lt(above, room, out=bounded).mul_(above.gt_(0)).sum(1)
     return spent, slope
 
 
@@ -156,10 +156,10 @@ def _search_level(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = T
     # The level lies in [low, high]: at the largest entry nothing is left of the sum.
     level, low, high = torch.zeros_like(eps), torch.zeros_like(eps), size.amax(1)
     done = torch.zeros_like(eps, dtype=torch.bool)
-    above, kept = torch.empty_like(size), torch.empty_like(size)  # room for each turn's intermediate results
+    above, bounded = torch.empty_like(size), torch.empty_like(size)  # memory for each turn
     for turn in range(40):
         torch.sub(size, level[:, None], out=above).clamp_(min=0)  # (size - t)+
-        spent, slope = _sum_and_slope(above, room, kept)
+        spent, slope = _sum_and_slope(above, room, bounded)
         excess = spent - eps
         done |= (excess <= 0) & (level == 0)  # inside already: this row is not to be moved
         low, high = torch.where(excess > 0, level, low), torch.where(excess > 0, high, level)
@@ -180,7 +180,7 @@ def _search_level(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = T
         levels[rows] = level
         rows, level, low, high, done = rows[left], level[left], low[left], high[left], done[left]
         size, eps, room = size[left], eps[left], None if room is None else room[left]
-        above, kept = above[: len(left)], kept[: len(left)]
+        above, bounded = above[: len(left)], bounded[: len(left)]
         if len(left) == 0:
             return levels
     return levels.index_copy(0, rows, level)
