@@ -15,20 +15,24 @@ from torch import Tensor
 
 
 class NoNumbers(ValueError):
-    """A model that answers NaN to everything: in training, one that has diverged."""
+    """Raised where a model answers NaN to everything: in training, one that has diverged."""
 
 
 def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, open_low: bool = False) -> float:
     """`value` as a float, if it is a finite number in [low, high] (or above low, with open_low)."""
+    # A bool is a number to Python; here it is a mistake, True for 1.0 in a wrong place of a call.
     ok = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
     if not ok or value < low or value > high or (open_low and value == low):
-        bound = f"{'above' if open_low else 'at least'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+        bound = f"{'above' if open_low else 'at least'} {low:g}"
+        if high < math.inf:
+            bound += f" and at most {high:g}"
         raise ValueError(f"{name} must be a finite number {bound}; got {value!r}")
     return float(value)
 
 
 def count(name: str, value: Any, *, low: int = 1) -> int:
     """`value`, if it is a whole number of at least `low`."""
+    # numpy's integers are Integral too, and come out as Python's, which JSON can hold.
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
         raise ValueError(f"{name} must be a whole number of at least {low}; got {value!r}")
     return int(value)
@@ -42,12 +46,12 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 
 
 def images(name: str, x: Any) -> None:
-    """x is a non-empty float32 batch with every value in [0, 1]."""
+    """Raise ValueError unless x is a non-empty float32 batch with every value in [0, 1]."""
     if not isinstance(x, Tensor) or x.dtype != torch.float32:
-        given = f"a {x.dtype} tensor" if isinstance(x, Tensor) else type(x).__name__
+        description = _describe_type(x)
         if isinstance(x, Tensor) and x.dtype == torch.uint8:
-            given += " (divide by 255, or take the images from data.float(index))"
-        raise ValueError(f"{name} must be a torch.float32 tensor with values in [0, 1]; got {given}")
+            description += " (divide by 255, or take the images from data.float(index))"
+        raise ValueError(f"{name} must be a torch.float32 tensor with values in [0, 1]; got {description}")
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"{name} must be a non-empty batch (N, C, H, W); got shape {tuple(x.shape)}")
     low, high = extent(x)
@@ -56,11 +60,10 @@ def images(name: str, x: Any) -> None:
 
 
 def labels(name: str, y: Any, x: Tensor) -> int:
-    """The highest of the labels y, which are int64 (N,) on x's device with no negative entry. What they may be at most
-    is known once the model has answered."""
+    """The highest of the labels y; a ValueError unless they are int64 (N,) on x's device with no negative entry. What
+    they may be at most is known once the model has answered: hence the highest."""
     if not isinstance(y, Tensor) or y.dtype != torch.int64:
-        given = f"a {y.dtype} tensor" if isinstance(y, Tensor) else type(y).__name__
-        raise ValueError(f"{name} must be a torch.int64 tensor of class numbers; got {given}")
+        raise ValueError(f"{name} must be a torch.int64 tensor of class numbers; got {_describe_type(y)}")
     if y.shape != x.shape[:1]:
         hint = "" if y.ndim else " (is the batch dimension missing? x[None], y[None])"
         raise ValueError(
@@ -75,20 +78,22 @@ def labels(name: str, y: Any, x: Tensor) -> int:
 
 
 def vouch(tensor: Tensor, low: float, high: float) -> Tensor:
-    """The tensor, whose values are known to lie in [low, high] and will be watched for NaN: while nobody writes to it,
-    nobody needs to wait for a GPU to look at them."""
+    """Remember that the tensor's values lie in [low, high], and give the tensor back. The caller knows it, and watches
+    for NaN; nobody else then needs to look at them, which would wait for a GPU."""
+    # torch counts the writes to a tensor, so that any of them ends this; writing through `.data` is not counted.
     tensor._mrt_extent = tensor._version, low, high  # type: ignore[attr-defined]
     return tensor
 
 
 def vouched(tensor: Tensor) -> bool:
-    """Was it `vouch`ed for, and not written to since?"""
+    """Whether somebody has called `vouch` for this very tensor, which has not been written to since."""
     known = getattr(tensor, "_mrt_extent", None)
     return known is not None and known[0] == tensor._version
 
 
 def extent(tensor: Tensor) -> tuple[float, float]:
     """The smallest and the largest value, both NaN if any is; or bounds of them where somebody vouches for these."""
+    # The two in one tensor, so that a GPU is waited for once.
     if vouched(tensor):
         _, low, high = tensor._mrt_extent  # type: ignore[attr-defined]
         return low, high
@@ -97,7 +102,9 @@ def extent(tensor: Tensor) -> tuple[float, float]:
 
 
 def warn(text: str) -> None:
-    """A UserWarning on the caller's line, outside this package; shown each time it is given."""
+    """Give a UserWarning on the caller's line, outside this package; Python shows it each time, and not once for each
+    line as with warnings.warn."""
+    # Up the stack to the first frame that is not ours: `stacklevel` would have to know how deep the call is.
     frame: FrameType | None = sys._getframe(1)
     home = str(Path(__file__).parent)
     while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(home):
@@ -107,10 +114,9 @@ def warn(text: str) -> None:
 
 
 def logits(out: Any, x: Tensor) -> Tensor:
-    """The model's answer in float32, if it is logits (N, K) with K of at least 2."""
+    """The model's answer to x in float32, if it is logits (N, K) with K of at least 2."""
     if not isinstance(out, Tensor) or not out.is_floating_point():
-        given = f"a {out.dtype} tensor" if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"the model must return a floating-point tensor of logits; got {given}")
+        raise ValueError(f"the model must return a floating-point tensor of logits; got {_describe_type(out)}")
     if out.ndim != 2 or out.shape[0] != x.shape[0] or out.shape[1] < 2:
         raise ValueError(
             f"the model must return logits of shape ({x.shape[0]}, K) with K of at least 2; got {tuple(out.shape)}"
@@ -119,7 +125,7 @@ def logits(out: Any, x: Tensor) -> Tensor:
 
 
 def same_shape(name: str, value: Tensor, x: Tensor) -> None:
-    """`value` has the shape of x."""
+    """Raise ValueError unless `value` has the shape of x."""
     if value.shape != x.shape:
         raise ValueError(f"{name} must have the shape of x, {tuple(x.shape)}; got {tuple(value.shape)}")
 
@@ -132,6 +138,11 @@ def several(name: str, value: Any, kinds: str) -> tuple[Any, ...]:
 
 
 def flag(name: str, value: Any) -> None:
-    """`value` is True or False."""
+    """Raise ValueError unless `value` is True or False."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False; got {value!r}")
+
+
+def _describe_type(value: Any) -> str:
+    """What a value is, for an error message: a tensor's dtype, or the type of anything else."""
+    return f"a {value.dtype} tensor" if isinstance(value, Tensor) else type(value).__name__

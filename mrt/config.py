@@ -17,11 +17,12 @@ def encode(value: Any) -> Any:
 
     A type that is no export of `mrt` is named "module:Class".
     """
+    # Defaults are left out so that a file stays short and shows what was chosen. is_dataclass is true of classes, too.
     if is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         name = kind.__name__ if kind.__module__.split(".")[0] == "mrt" else f"{kind.__module__}:{kind.__qualname__}"
-        changed = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
-        return {"type": name, **{name: encode(field) for name, field in changed.items()}}
+        settings = {f.name: getattr(value, f.name) for f in fields(value) if getattr(value, f.name) != f.default}
+        return {"type": name, **{key: encode(setting) for key, setting in settings.items()}}
     if isinstance(value, (list, tuple)):
         return [encode(v) for v in value]
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -39,9 +40,10 @@ def decode(value: Any, known: Allowed, allow: tuple[str, ...] = ()) -> Any:
     name = value.get("type")
     if not isinstance(name, str):
         raise ValueError(f'an object needs a "type"; got {value!r}')
-    kind = _lookup(name, known, allow)
+    kind = _look_up(name, known, allow)
     settings = {key: decode(v, known, allow) for key, v in value.items() if key != "type"}
     if is_dataclass(kind):
+        # Asked before the constructor, whose TypeError would not say what is allowed.
         for key in settings:
             checks.choice(f"a setting of {name}", key, tuple(f.name for f in fields(kind)))
     try:
@@ -50,7 +52,8 @@ def decode(value: Any, known: Allowed, allow: tuple[str, ...] = ()) -> Any:
         raise ValueError(f"{name}: {error}") from error
 
 
-def _lookup(name: str, known: Allowed, allow: tuple[str, ...]) -> Callable[..., Any]:
+def _look_up(name: str, known: Allowed, allow: tuple[str, ...]) -> Callable[..., Any]:
+    """The type of that name, as `decode` explains."""
     if ":" not in name:
         return known[checks.choice("type", name, tuple(sorted(known)))]
     if name not in allow:
@@ -60,7 +63,8 @@ def _lookup(name: str, known: Allowed, allow: tuple[str, ...]) -> Callable[..., 
 
 
 def import_attribute(path: str) -> Any:
-    """What "package.module:name" names. Importing the module runs its code."""
+    """The attribute that "package.module:name" names, in which `name` may have dots. Importing the module runs its
+    code."""
     module, _, name = path.partition(":")
     if not module or not name:
         raise ValueError(f"expected package.module:name; got {path!r}")
@@ -68,7 +72,7 @@ def import_attribute(path: str) -> Any:
         value = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"{path!r} cannot be imported: {error}") from error
-    for part in name.split("."):
+    for part in name.split("."):  # a __qualname__ has dots where classes are nested
         if not hasattr(value, part):
             raise ValueError(f"{path!r}: {module} has no {name!r}")
         value = getattr(value, part)

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 
 T = TypeVar("T")
-GROUPS = itertools.count()
-WAIT = timedelta(days=7)  # for the slowest process of one attack
+GROUPS = itertools.count()  # numbers the groups that this program makes, alike in every process
+WAIT = timedelta(days=7)  # for the slowest process of one attack; torch's own limit is half an hour
 
 
 @dataclass(frozen=True, eq=False)
 class Processes:
-    """This process's place among `count`."""
+    """This process's place, `rank`, among `count` of them, and torch's process group (None: the default one)."""
 
     rank: int = 0
     count: int = 1
@@ -40,7 +40,8 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """The processes that torchrun started, over gloo; a group that stands already is used and left standing."""
+    """The processes that torchrun started, joined in a group over gloo; a group that stands already is used and left
+    standing. Without torchrun and without a group it is one process."""
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     mine = dist.is_available() and not dist.is_initialized() and several
     if mine:
@@ -55,8 +56,9 @@ def processes() -> Iterator[Processes]:
         if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
             yield Processes()
         else:
+            # What is gathered are objects in the host's memory, which the caller's nccl would send through a GPU.
             group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=WAIT)
             yield Processes(dist.get_rank(), dist.get_world_size(), group)
     finally:
-        if mine:
+        if mine:  # a caller's group is the caller's to end
             dist.destroy_process_group()

@@ -19,18 +19,20 @@ PACKAGES = ("mrt-robust", "torch", "numpy", "foolbox", "adversarial-robustness-t
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of what may have taken part."""
-    held = {"python": platform.python_version()}
+    """The versions of Python and of the packages that may have taken part, as far as they are installed."""
+    numbers = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            held[package] = metadata.version(package)
+            numbers[package] = metadata.version(package)
         except metadata.PackageNotFoundError:  # not installed, or run from a checkout
             continue
-    return held
+    return numbers
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """The file, whole or not at all."""
+    """Write the file, whole or not at all: `write` gets it open, and an OSError names its path."""
+    # Under another name in the same folder, to the disk, and then renamed, which either happens or does not: whoever is
+    # killed in between leaves the file as it was.
     beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,16 +44,17 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except OSError as error:
         raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
     finally:
-        with suppress(OSError):  # a folder that is none
+        with suppress(OSError):  # renamed already, or in a folder that is none
             beside.unlink()
 
 
 def fingerprint(*values: object) -> str:
-    """A hash of tensors' values and shapes, and of what repr says of anything else."""
+    """A hash, 16 hexadecimal digits, of tensors' values and shapes, and of what repr says of anything else."""
     sha = hashlib.sha256()
     for value in values:
         if isinstance(value, Tensor):
             sha.update(f"{tuple(value.shape)} {value.dtype}".encode())
+            # As bytes, since numpy has no bfloat16; flattened first, since a scalar cannot be seen as bytes.
             sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         else:
             sha.update(repr(value).encode())
@@ -64,34 +67,40 @@ def identity(value: Any) -> str:
     A network (or a method of one) is its weights and buffers, and the types and plain settings of its parts. Of another
     callable nothing is known but its repr, mostly an address, which no other process repeats.
     """
-    owner = getattr(value, "__self__", value)
+    owner = getattr(value, "__self__", value)  # of model.forward, say, the model
     if isinstance(owner, nn.Module):
         name = type(owner).__qualname__ + (f".{value.__name__}" if owner is not value else "")
-        return f"{name}({fingerprint(_parts(owner), *owner.state_dict().values(), *owner.buffers())})"
+        # Buffers once more, because a state_dict leaves out those that are not persistent.
+        return f"{name}({fingerprint(_list_modules(owner), *owner.state_dict().values(), *owner.buffers())})"
     if isinstance(value, Tensor):
         return f"Tensor({fingerprint(value)})"
-    held = _held(value)
-    told = {key: identity(v) for key, v in held.items()}
-    if all(told[key] == repr(v) for key, v in held.items()):
+    parts = _take_apart(value)
+    texts = {key: identity(part) for key, part in parts.items()}
+    # Where no part needs a fingerprint the plain repr is the identity, which a reader of the file understands.
+    if all(texts[key] == repr(part) for key, part in parts.items()):
         return repr(value)
-    return f"{type(value).__qualname__}({', '.join(f'{key}={text}' for key, text in told.items())})"
+    return f"{type(value).__qualname__}({', '.join(f'{key}={text}' for key, text in texts.items())})"
 
 
-def _held(value: Any) -> dict[Any, Any]:
-    """What a dataclass, a mapping or a sequence is made of; of anything else nothing."""
+def _take_apart(value: Any) -> dict[Any, Any]:
+    """What a dataclass, a mapping or a sequence is made of, by name, key or number; nothing for anything else."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (tuple, list)):
         return dict(enumerate(value))
-    known = is_dataclass(value) and not isinstance(value, type)
-    return {f.name: getattr(value, f.name) for f in fields(value) if f.compare} if known else {}
+    if is_dataclass(value) and not isinstance(value, type):
+        # Fields that are not compared make no difference between two values, and so none here.
+        return {f.name: getattr(value, f.name) for f in fields(value) if f.compare}
+    return {}
 
 
-def _parts(module: nn.Module) -> list[object]:
-    """The type of each part, and those of its settings that no state_dict holds, such as a generator's steps."""
+def _list_modules(network: nn.Module) -> list[object]:
+    """Of each module in the network its name, its type, and those of its settings that no state_dict holds, such as a
+    generator's steps."""
+    # A network in train mode is the same network; the other name is torch's own bookkeeping.
     skip, plain = ("training", "_is_full_backward_hook"), (bool, int, float, str, tuple, type(None))
 
-    def settings(part: nn.Module) -> list[tuple[str, object]]:
-        return [(k, v) for k, v in vars(part).items() if k not in skip and (isinstance(v, plain) or is_dataclass(v))]
+    def settings(module: nn.Module) -> list[tuple[str, object]]:
+        return [(k, v) for k, v in vars(module).items() if k not in skip and (isinstance(v, plain) or is_dataclass(v))]
 
-    return [(name, type(part).__qualname__, settings(part)) for name, part in module.named_modules()]
+    return [(name, type(module).__qualname__, settings(module)) for name, module in network.named_modules()]

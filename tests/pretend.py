@@ -439,7 +439,7 @@ def pretending() -> Iterator[Gpu]:
         patch.setattr(torch._C, "_cuda_endAllocateToPool", gpu.end_pool, raising=False)
         patch.setattr(torch._C, "_cuda_releasePool", lambda device, pool: gpu.released.append(pool), raising=False)
         patch.setattr(cuda_graphs, "_streams", {})
-        patch.setattr(kernels.ops, "_works", lambda: True)
+        patch.setattr(kernels.ops, "_triton_reaches_gpu", lambda: True)
         for module in (kernels, kernels.ops):
             patch.setattr(module, "has_triton", lambda: True)
         # Else a module keeps its parameters when it moves, and these cannot become tensors of another class.

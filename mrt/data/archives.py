@@ -1,4 +1,4 @@
-"""Images in one .npz file."""
+"""Images in one .npz file of numpy arrays."""
 
 from __future__ import annotations
 
@@ -39,22 +39,26 @@ def npz(
         arrays = np.load(file, allow_pickle=False)
         keys = sorted(arrays.files)
         labels = {key: arrays[key] for key in keys if key in ("y", "y_train", "y_test")}
-        x, pseudo = (arrays[f"{name}{suffix}"] if f"{name}{suffix}" in keys else None for name in ("x", "pseudo"))
+        # Only what is asked for: numpy reads an array when it is looked up, and the other split may be large.
+        x = arrays[f"x{suffix}"] if f"x{suffix}" in keys else None
+        pseudo = arrays[f"pseudo{suffix}"] if f"pseudo{suffix}" in keys else None
     y = labels.get(f"y{suffix}")
     if x is None or y is None:
         raise ValueError(f"{path} has no x{suffix} and y{suffix}, only {keys}: name the split, None for x and y")
     with reading(path, "see mrt.data.npz for what it should hold"):
         if not np.issubdtype(y.dtype, np.integer):
             raise ValueError(f"labels must be integers, got {y.dtype}")
+        # Of every split in the file, so that training and test set have the same classes even if one lacks the last.
         top = max(int(each.max()) for each in labels.values() if each.size)
         names = tuple(map(str, range(top + 1))) if classes is None else tuple(classes)
-        pixels = torch.from_numpy(x if x.dtype == np.uint8 else _single(x))
+        pixels = torch.from_numpy(x if x.dtype == np.uint8 else _to_float32(x))
         mask = None if pseudo is None else torch.from_numpy(pseudo)
         return Images(pixels, torch.from_numpy(y.astype(np.int64)), names, augment, mask)
 
 
-def _single(x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    """Floating-point pixels in single precision; an integer type other than uint8 has no agreed range."""
+def _to_float32(x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    """Floating-point pixels as float32; a ValueError for any other type."""
+    # An integer type other than uint8 has no agreed range.
     if not np.issubdtype(x.dtype, np.floating):
         raise ValueError(f"images must be uint8, or floating point in [0, 1], got {x.dtype}")
     return x.astype(np.float32)

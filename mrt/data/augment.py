@@ -14,7 +14,8 @@ from mrt.threats import noise
 
 Mode = Literal["reflect", "zero"]
 
-ORDER, CROP = 0, 1  # what a draw is for
+# What a draw is for: tags of its seed, so that an epoch's order and its crops are independent. `batches` has more.
+ORDER, CROP = 0, 1
 
 
 def crop_flip(x: Tensor, offsets: Tensor, flips: Tensor, *, pad: int = 4, mode: Mode = "reflect") -> Tensor:
@@ -30,20 +31,22 @@ def crop_flip(x: Tensor, offsets: Tensor, flips: Tensor, *, pad: int = 4, mode: 
         got = f"{tuple(offsets.shape)} and {flips.dtype} {tuple(flips.shape)}"
         raise ValueError(f"for {len(x)} images offsets must be ({len(x)}, 2) and flips bool ({len(x)},), got {got}")
     require_below("offsets", offsets, 2 * pad + 1)
-    return _cut(x, offsets.to(x.device), flips.to(x.device), pad, mode)
+    return _crop_flip_unchecked(x, offsets.to(x.device), flips.to(x.device), pad, mode)
 
 
-def _cut(x: Tensor, offsets: Tensor, flips: Tensor, pad: int, mode: Mode) -> Tensor:
-    """`crop_flip` of what is known to be right and on the device of x."""
+def _crop_flip_unchecked(x: Tensor, offsets: Tensor, flips: Tensor, pad: int, mode: Mode) -> Tensor:
+    """What `crop_flip` returns, for arguments that are known to be right and on the device of x."""
+    # No padded image is made. For every row and column of the result: where in x does it come from? Rows are
+    # (N, 1, H, 1) and columns (N, 1, 1, W); a flip reads the columns backwards.
     height, width = x.shape[-2:]
     column = torch.arange(width, device=x.device)
     column = torch.where(flips[:, None], width - 1 - column, column)
     columns = (offsets[:, 1:] - pad + column)[:, None, None, :]
     rows = (offsets[:, :1] - pad + torch.arange(height, device=x.device))[:, None, :, None]
-    cut = x.take_along_dim(_inside(rows, height), 2).take_along_dim(_inside(columns, width), 3)
+    window = x.take_along_dim(_reflect(rows, height), 2).take_along_dim(_reflect(columns, width), 3)
     if mode == "reflect":
-        return cut
-    return cut.masked_fill((rows < 0) | (rows >= height) | (columns < 0) | (columns >= width), 0)
+        return window
+    return window.masked_fill((rows < 0) | (rows >= height) | (columns < 0) | (columns >= width), 0)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class CropFlip:
     def draw(self, index: Tensor, *, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
         """(offsets, flips) of the examples `index`: uniform corners, a fair coin (or no flip at all)."""
         seeds = noise.seeds_of_index(index, seed, epoch, CROP)
+        # Tags 0 and 1 are the row and the column of the corner, 2 is the flip.
         corners = [noise.integers(noise.fold(seeds, axis), 0, 2 * self.pad) for axis in (0, 1)]
         flips = (noise.uniform(noise.fold(seeds, 2), 1)[:, 0] < 0.5) & self.flip
         return torch.stack(corners, 1), flips
@@ -75,21 +79,25 @@ class CropFlip:
 
     def apply(self, x: Tensor, offsets: Tensor, flips: Tensor) -> Tensor:
         """The images `x`, augmented by what `draw` has drawn for them."""
+        # Offsets are not looked at here, since `draw` is known to keep to their range, and a look waits for a GPU.
         _require_padding(self.pad, self.mode, *x.shape[-2:])
-        return _cut(x, offsets.to(x.device), flips.to(x.device), self.pad, self.mode)
+        return _crop_flip_unchecked(x, offsets.to(x.device), flips.to(x.device), self.pad, self.mode)
 
 
 def _require_padding(pad: int, mode: Mode, *sides: int) -> None:
+    """Raise ValueError unless an image with those sides can be padded like that (without sides: any image)."""
     choice("mode", mode, get_args(Mode))
     count("pad", pad, low=0)
     if mode == "reflect" and any(pad >= side for side in sides):
         raise ValueError(f"a reflected pad must be below both sides of the image, {sides}; got {pad}")
 
 
-def _inside(position: Tensor, side: int) -> Tensor:
-    """Positions reflected into [0, side); more than one reflection away (zero padding fills those) at the border."""
+def _reflect(position: Tensor, side: int) -> Tensor:
+    """Positions reflected into [0, side). What is more than one reflection away comes out at 0: zero padding may be so
+    wide, and overwrites it."""
+    # |p| reflects at 0, and the same from the other end at side - 1; neither repeats the border's pixel.
     reflected = (side - 1) - ((side - 1) - position.abs()).abs()
     return reflected.clamp(min=0)
 
 
-MSD_CROP = CropFlip()
+MSD_CROP = CropFlip()  # the default of whatever draws batches

@@ -13,7 +13,9 @@ from mrt.data.augment import MSD_CROP, ORDER, CropFlip
 from mrt.data.images import Images
 from mrt.threats import noise
 
-TRUE, PSEUDO, PLACES = 7, 8, 9  # what a draw is for
+# What a draw is for, as ORDER and CROP are: the walk through truly labelled examples, the walk through pseudo-labelled
+# ones, and the places in a batch.
+TRUE, PSEUDO, PLACES = 7, 8, 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,19 +48,22 @@ def balanced_order(pseudo: Tensor | None, batch_size: int, labelled: float, *, s
     """
     mask, true = kinds(pseudo, batch_size, labelled)
     updates = len(mask) // batch_size
-    rows = []
+    rows = []  # of each kind (updates, number of them in a batch)
     for kind, each, purpose in ((~mask, true, TRUE), (mask, batch_size - true, PSEUDO)):
         examples = kind.nonzero().squeeze(1)
+        # An epoch goes on where the one before it stopped, which is known without having walked there.
         walk = _walk(len(examples), epoch * updates * each, updates * each, seed, purpose)
         rows.append(examples[walk].view(updates, each))
+    # So far each batch has its true labels first. Several processes take every second or third place of a batch: in
+    # random places each of them gets its share of both kinds.
     batch = torch.cat(rows, 1)
     keys = noise.seeds_of_index(torch.arange(batch.numel()), seed, epoch, PLACES).view_as(batch)
     return batch.gather(1, keys.argsort(1)).flatten()
 
 
 def kinds(pseudo: Tensor | None, batch_size: int, labelled: float) -> tuple[Tensor, int]:
-    """(`pseudo` on the host, the number of truly labelled examples in each batch), or a ValueError if there cannot be
-    both kinds in every batch."""
+    """What a balanced order needs to know of the two kinds of examples: (`pseudo` on the host, the number of truly
+    labelled examples in each batch). A ValueError if there cannot be both kinds in every batch."""
     if checks.number("labelled", labelled, open_low=True, high=1) == 1:
         raise ValueError("labelled must be a share between 0 and 1, both excluded; got 1")
     true = round(labelled * checks.count("batch_size", batch_size))
@@ -68,8 +73,8 @@ def kinds(pseudo: Tensor | None, batch_size: int, labelled: float) -> tuple[Tens
             "pseudo-labelled examples; each batch must hold at least one of both"
         )
     if pseudo is None or pseudo.dtype != torch.bool or pseudo.ndim != 1:
-        given = "None" if pseudo is None else f"{pseudo.dtype} {tuple(pseudo.shape)}"
-        raise ValueError(f"labelled needs data with a pseudo mask, bool of shape (N,); got {given}")
+        description = "None" if pseudo is None else f"{pseudo.dtype} {tuple(pseudo.shape)}"
+        raise ValueError(f"labelled needs data with a pseudo mask, bool of shape (N,); got {description}")
     count = int(pseudo.sum())
     if count in (0, len(pseudo)):
         raise ValueError(f"labelled needs examples of both kinds; got {count} pseudo-labelled ones of {len(pseudo)}")
@@ -78,6 +83,8 @@ def kinds(pseudo: Tensor | None, batch_size: int, labelled: float) -> tuple[Tens
 
 def _walk(n: int, start: int, count: int, seed: int, purpose: int) -> Tensor:
     """Places start .. start + count - 1 of an endless walk: a random permutation of 0 .. n - 1, then another, ..."""
+    # The permutations number first .. last - 1 are those that this stretch touches. Each sorts random numbers that
+    # belong to its own places in the walk.
     first, last = start // n, -(-(start + count) // n)
     keys = noise.seeds_of_index(torch.arange(first * n, last * n), seed, 0, purpose).view(last - first, n)
     return keys.argsort(1).flatten()[start - first * n :][:count]
@@ -104,7 +111,9 @@ def gather(
     x_raw = data.float(index).to(target)
     x = x_raw
     if data.augment == "crop-flip":
-        x = crop.apply(x_raw, *(crop.draw(index, seed=seed, epoch=epoch) if drawn is None else drawn))
+        if drawn is None:
+            drawn = crop.draw(index, seed=seed, epoch=epoch)
+        x = crop.apply(x_raw, *drawn)
     here = index.to(data.device)
     return Batch(x, data.y[here].to(target), here.to(target), x_raw)
 
@@ -125,5 +134,6 @@ def batches(
     """
     checks.count("batch_size", batch_size)
     visits = order(len(data), seed=seed, epoch=epoch, shuffle=shuffle)
+    # Generators, so that a batch is made when it is asked for.
     stretches = (visits[start : start + batch_size] for start in range(0, len(data), batch_size))
     return (gather(data, index, seed=seed, epoch=epoch, crop=crop, device=device) for index in stretches)

@@ -19,6 +19,7 @@ def require_file(path: Path, remedy: str) -> None:
 def require_below(name: str, values: Tensor, top: int) -> None:
     """Raise ValueError unless all of `values` (integers; none at all is fine) are in [0, top)."""
     if values.numel():
+        # One pass over the values and one wait for their device, where two comparisons would take two.
         low, high = (int(bound) for bound in torch.aminmax(values))
         if low < 0 or high >= top:
             raise ValueError(f"{name} must be in [0, {top}), got {low} to {high}")
@@ -26,14 +27,10 @@ def require_below(name: str, values: Tensor, top: int) -> None:
 
 @contextmanager
 def reading(what: object, remedy: str) -> Iterator[None]:
-    """Turn whatever a parser raises inside into a ValueError that names `what` was read and the `remedy`.
-
-    Any exception, because broken files make parsers fail in any way: assertions, short buffers, bad pickles. A lack of
-    memory alone is not the file's fault.
-    """
+    """Turn whatever a parser raises inside into a ValueError that names `what` was read and the `remedy`."""
     try:
         yield
-    except MemoryError:
+    except MemoryError:  # not the file's fault
         raise
-    except Exception as error:
+    except Exception as error:  # broken files make parsers fail in any way: assertions, short buffers, bad pickles
         raise ValueError(f"{what} cannot be read ({type(error).__name__}: {error}): {remedy}") from error

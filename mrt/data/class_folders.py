@@ -13,8 +13,9 @@ from torch import Tensor
 from mrt.data.checks import reading, require_file
 from mrt.data.images import Augment, Images
 
+# Formats that pillow decodes and data sets come in; other files are left alone.
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp"}
-ANNOTATIONS = "val_annotations.txt"
+ANNOTATIONS = "val_annotations.txt"  # Tiny-ImageNet's, by which its validation set is recognised
 
 
 def folder(
@@ -34,19 +35,20 @@ def folder(
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: it should hold one folder of images per class")
-    listing = _annotated(root) if (root / ANNOTATIONS).is_file() else _class_folders(root)
+    listing = _list_annotations(root) if (root / ANNOTATIONS).is_file() else _list_class_folders(root)
     names = tuple(sorted({name for _, name in listing})) if classes is None else tuple(classes)
     number = {name: label for label, name in enumerate(names)}
     unknown = sorted({name for _, name in listing} - set(names))
     if unknown:
         raise ValueError(f"{root} has classes that are not in `classes`: {', '.join(unknown[:5])}")
+    # numpy has frozen RandomState's stream: the order stays the same with every release.
     shuffled = [listing[i] for i in np.random.RandomState(0).permutation(len(listing))]
     y = torch.tensor([number[name] for _, name in shuffled])
-    return Images(_decoded([path for path, _ in shuffled], "L" if gray else "RGB"), y, names, augment)
+    return Images(_decode([path for path, _ in shuffled], "L" if gray else "RGB"), y, names, augment)
 
 
-def _class_folders(root: Path) -> list[tuple[Path, str]]:
-    """(file, class) of every image, sorted."""
+def _list_class_folders(root: Path) -> list[tuple[Path, str]]:
+    """(file, class) of every image, sorted by class and then by path."""
     listing: list[tuple[Path, str]] = []
     for entry in sorted(path for path in root.iterdir() if path.is_dir()):
         files = sorted(path for path in entry.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -58,7 +60,7 @@ def _class_folders(root: Path) -> list[tuple[Path, str]]:
     return listing
 
 
-def _annotated(root: Path) -> list[tuple[Path, str]]:
+def _list_annotations(root: Path) -> list[tuple[Path, str]]:
     """(file, class) of every line "file <tab> class <tab> ..." of val_annotations.txt."""
     listing: list[tuple[Path, str]] = []
     for number, line in enumerate((root / ANNOTATIONS).read_text().splitlines(), 1):
@@ -73,9 +75,9 @@ def _annotated(root: Path) -> list[tuple[Path, str]]:
     return listing
 
 
-def _decoded(paths: list[Path], mode: str) -> Tensor:
-    """The images, uint8 (N, C, H, W), C by `mode`."""
-    from PIL import Image
+def _decode(paths: list[Path], mode: str) -> Tensor:
+    """The images in these files, uint8 (N, C, H, W); pillow's `mode` "L" is one channel, "RGB" three."""
+    from PIL import Image  # only whoever reads files waits for its import
 
     def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
         with reading(path, "replace or remove it"), Image.open(path) as image:
@@ -83,7 +85,7 @@ def _decoded(paths: list[Path], mode: str) -> Tensor:
         return array[None] if mode == "L" else array.transpose(2, 0, 1)
 
     shape = pixels(paths[0]).shape
-    x = np.empty((len(paths), *shape), dtype=np.uint8)
+    x = np.empty((len(paths), *shape), dtype=np.uint8)  # written to in place: never twice in memory
 
     def fill(row: int) -> None:
         image = pixels(paths[row])
@@ -92,6 +94,7 @@ def _decoded(paths: list[Path], mode: str) -> Tensor:
             raise ValueError(f"{paths[row]} has {sizes}: resize them to one size first")
         x[row] = image
 
+    # Threads suffice, since pillow decodes without Python's lock.
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(fill, range(len(paths))):  # the results are None; asking for them raises what a thread raised
             pass

@@ -10,7 +10,7 @@ import torch
 from mrt.checks import choice
 from mrt.data.images import Images
 
-TRAIN = 1300
+TRAIN = 1300  # of 1797
 
 
 def digits(split: Literal["train", "test"]) -> Images:
@@ -20,10 +20,11 @@ def digits(split: Literal["train", "test"]) -> Images:
     train. Which writer wrote which digit is not known, so the two sets may share writers.
     """
     choice("split", split, ("train", "test"))
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # here, or every `import mrt` would wait for it
 
     pixels, labels = load_digits(return_X_y=True)
     shuffled = np.random.RandomState(0).permutation(len(labels))
     chosen = shuffled[:TRAIN] if split == "train" else shuffled[TRAIN:]
+    # Pixels are counts 0 to 16, stored in float64; / 16 is exact.
     x = torch.from_numpy(pixels[chosen]).float().div(16).view(-1, 1, 8, 8)
     return Images(x, torch.from_numpy(labels[chosen]).long(), tuple("0123456789"))

@@ -13,7 +13,8 @@ from mrt.data.checks import require_below
 
 Augment = Literal["none", "crop-flip"]
 
-DEVICE_SHARE = 0.5  # of the memory that is free on a CUDA device; the rest is for the model, its attack and its graphs
+# Of the memory that is free on a CUDA device. The rest is for the model, its attack and its graphs.
+DEVICE_SHARE = 0.5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -51,7 +52,7 @@ class Images:
 
     @property
     def device(self) -> torch.device:
-        """Where `float` and `batches` deliver."""
+        """The device on which `float` and `batches` deliver images: that of the labels."""
         return self.y.device
 
     def float(self, index: Tensor) -> Tensor:
@@ -59,7 +60,8 @@ class Images:
         index = index.to(self.x.device)
         if self.x.device == self.device:
             rows = self.x.index_select(0, index)
-        else:  # gathered straight into pinned memory, from which the copy does not wait for the device
+        else:
+            # Gathered straight into pinned memory, from which the copy does not wait for the device.
             pinned = torch.empty((len(index), *self.x.shape[1:]), dtype=self.x.dtype, pin_memory=True)
             rows = torch.index_select(self.x, 0, index, out=pinned).to(self.device, non_blocking=True)
         return rows.to(torch.float32) / 255 if rows.dtype == torch.uint8 else rows
@@ -72,11 +74,14 @@ class Images:
         `y` and `pseudo` move.
         """
         device = torch.device(device)
-        free = None
+        free = None  # memory of a CPU is not asked for
         if device.type == "cuda":
+            # "cuda" means the current one; as a device it equals no tensor's, which has a number.
             device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
             free = torch.cuda.mem_get_info(device)[0]
-        x = self.x if self.x.device == device else self.x.to(device if fits(self.x.nbytes, free) else "cpu")
+        x = self.x
+        if x.device != device:
+            x = x.to(device if fits(x.nbytes, free) else "cpu")
         pseudo = None if self.pseudo is None else self.pseudo.to(device)
         return replace(self, x=x, y=self.y.to(device), pseudo=pseudo)
 
@@ -108,7 +113,8 @@ def as_images(data: Data) -> Images:
     if isinstance(data, Images):
         return data
     x, y = data
-    return Images(x, y, tuple(str(label) for label in range(int(y.max()) + 1 if y.numel() else 1)))
+    count = int(y.max()) + 1 if y.numel() else 1  # Images wants at least one class, also of no examples
+    return Images(x, y, tuple(str(label) for label in range(count)))
 
 
 def fits(needed: int, free: int | None) -> bool:
@@ -117,6 +123,7 @@ def fits(needed: int, free: int | None) -> bool:
 
 
 def _require_pixels(x: Tensor) -> None:
+    """Raise ValueError unless x is a batch of images: uint8, or float32 in [0, 1]."""
     if x.dtype not in (torch.uint8, torch.float32):
         raise ValueError(f"x must be uint8, or float32 in [0, 1], got {x.dtype}")
     if x.ndim != 4 or 0 in x.shape[1:]:
@@ -128,6 +135,7 @@ def _require_pixels(x: Tensor) -> None:
 
 
 def _require_labels(y: Tensor, count: int, classes: tuple[str, ...]) -> None:
+    """Raise ValueError unless y is `count` labels that count into `classes`, and these are names."""
     if y.dtype != torch.int64 or y.shape != (count,):
         raise ValueError(f"y must be int64 of shape ({count},), one label per image, got {y.dtype} {tuple(y.shape)}")
     if not isinstance(classes, tuple) or not classes or not all(isinstance(name, str) for name in classes):

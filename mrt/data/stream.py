@@ -1,4 +1,4 @@
-"""Batches as they come, from a DataLoader or any other source."""
+"""Training data that comes in batches and cannot be indexed, from a DataLoader or any other source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Stream:
     size: int
     batch_size: int
     device: torch.device = field(default=torch.device("cpu"), kw_only=True)
-    _held: tuple[int, Batch] | None = field(default=None, init=False, repr=False)
+    # The batch drawn last, and its number: asked for it a second time, the stream has to give it again.
+    _latest: Batch | None = field(default=None, init=False, repr=False)
+    _latest_number: int = field(default=-1, init=False, repr=False)
 
     def __post_init__(self) -> None:
         checks.count("size", self.size)
@@ -31,20 +33,22 @@ class Stream:
 
     @staticmethod
     def of(loader: Iterable[Any], size: int | None = None, batch_size: int | None = None) -> Stream:
-        """Of a torch DataLoader, again and again. Of any other iterable of pairs (x, y) say its size and batch_size."""
+        """A stream of a torch DataLoader, again and again. Of any other iterable of pairs (x, y) say its size and
+        batch_size."""
         size = len(getattr(loader, "dataset", ())) if size is None else size
         batch_size = getattr(loader, "batch_size", None) if batch_size is None else batch_size
         if not size or batch_size is None:
             raise ValueError(f"say the size and batch_size of a {type(loader).__name__}: only a DataLoader's are known")
-        held = iter(loader)
+        iterator = iter(loader)
 
         def draw() -> tuple[Tensor, Tensor]:
-            nonlocal held
+            nonlocal iterator
             try:
-                x, y = next(held)
+                x, y = next(iterator)
             except StopIteration:
-                held = iter(loader)
-                x, y = next(held, (None, None))
+                # The next round: a DataLoader begins anew, a generator that has run out has nothing more to give.
+                iterator = iter(loader)
+                x, y = next(iterator, (None, None))
             if x is None:
                 raise ValueError(f"the {type(loader).__name__} gives no batch a second time; a list or DataLoader does")
             return x, y
@@ -55,12 +59,12 @@ class Stream:
         return self.size
 
     def to(self, device: torch.device | str) -> Stream:
-        """The same stream, its batches delivered there."""
+        """The same stream, its batches delivered on that device."""
         return replace(self, device=torch.device(device))
 
     def batch(self, number: int) -> Batch:
         """Batch `number` of the run: drawn once, the same again until the next one is asked for."""
-        if self._held is None or self._held[0] != number:
+        if self._latest is None or self._latest_number != number:
             x, y = self.draw()
             checks.images("a batch of the stream", x)
             if x.ndim != 4:
@@ -69,8 +73,11 @@ class Stream:
             if len(x) > self.batch_size:
                 raise ValueError(f"batches of the stream hold at most {self.batch_size} images; got {len(x)}")
             x, y = x.to(self.device), y.to(self.device)
+            # Nobody but the loop gets these labels, and they have just been looked at: on a GPU, where a look makes the
+            # host wait, attacks are spared a second one.
             if y.is_cuda:
                 checks.vouch(y, 0, highest)
+            # Numbers that no earlier batch had, as an example's noise comes from its index.
             index = torch.arange(len(x), device=self.device) + number * self.batch_size
-            self._held = number, Batch(x, y, index, x)
-        return self._held[1]
+            self._latest, self._latest_number = Batch(x, y, index, x), number
+        return self._latest

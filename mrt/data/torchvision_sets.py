@@ -1,4 +1,8 @@
-"""MNIST, CIFAR-10, CIFAR-100 and SVHN as torchvision stores and downloads them."""
+"""MNIST, CIFAR-10, CIFAR-100 and SVHN as torchvision stores and downloads them.
+
+torchvision is imported where it is used, or every `import mrt` would wait for it. Files are checked before it reads
+them, so that an error names the file: torchvision says only that a set was not found or is corrupted.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,15 @@ def mnist(root: Path | str, split: Split, *, download: bool = False) -> Images:
     from torchvision.datasets import MNIST
 
     if download:
-        MNIST(root, download=True)
+        MNIST(root, download=True)  # does nothing where the files are there
     raw = Path(root) / "MNIST" / "raw"
     names = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
+    # Without MD5 sums: torchvision has those of the packed files only.
     _require_intact(raw, [(name, None) for name in names])
     part = "train" if split == "train" else "t10k"
     with reading(raw / f"{part}-*-ubyte", "delete them and load with download=True"):
         stored = MNIST(root, train=split == "train")
+        # (N, 28, 28) -> (N, 1, 28, 28)
         return Images(stored.data.unsqueeze(1), stored.targets.long(), DIGITS)
 
 
@@ -69,7 +75,7 @@ def svhn(root: Path | str, split: Literal["train", "test", "extra"], *, download
 
 
 def _cifar(dataset: Any, root: Path, split: Split, download: bool) -> Images:
-    """`dataset` is torchvision's CIFAR10 or CIFAR100, which differ in their file lists only."""
+    """CIFAR-10 or CIFAR-100; `dataset` is torchvision's class for it. They differ in their file lists only."""
     choice("split", split, ("train", "test"))
     if download:
         dataset(root, download=True)
@@ -78,13 +84,14 @@ def _cifar(dataset: Any, root: Path, split: Split, download: bool) -> Images:
     _require_intact(folder, [*map(tuple, dataset.train_list + dataset.test_list), meta])
     with reading(folder, "delete it and load with download=True"):
         stored = dataset(root, train=split == "train")
-        x = torch.from_numpy(np.ascontiguousarray(stored.data.transpose(0, 3, 1, 2)))
+        x = torch.from_numpy(np.ascontiguousarray(stored.data.transpose(0, 3, 1, 2)))  # from (N, H, W, C)
         y = torch.tensor(stored.targets, dtype=torch.int64)
         return Images(x, y, tuple(stored.classes), augment="crop-flip" if split == "train" else "none")
 
 
 def _require_intact(folder: Path, files: Sequence[tuple[str, str | None]]) -> None:
-    """Name the first of `files`, (name, MD5 or None), that is missing from `folder` or is not what was published."""
+    """Raise an error that names the first of `files`, each (name, MD5 or None), that is missing from `folder` or is not
+    what was published."""
     from torchvision.datasets.utils import check_integrity
 
     for name, md5 in files:

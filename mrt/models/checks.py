@@ -1,4 +1,4 @@
-"""What every network checks before it computes: its own settings, and the images it is given."""
+"""What every network checks: its own settings when it is made, and the images before it computes."""
 
 from __future__ import annotations
 

@@ -22,6 +22,8 @@ class ThinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        # The shortcut has no parameters (He et al.'s option A): where a stage begins, pixels are left out and channels
+        # of zeros added.
         identity = x[:, :, :: self.stride, :: self.stride]
         return F.relu(h + pad_channels(identity, self.channels))
 
@@ -42,6 +44,7 @@ class CifarResNet(nn.Module):
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"depth must be 6 n + 2 with n >= 1 (8, 14, 20, ..., 56), got {depth}")
         self.shape = (in_channels, size, size)
+        # L2L-DA's widths are 16, 32 and 64, three blocks each at depth 20. Convolutions need no bias before BN.
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(width)
         blocks: list[ThinBlock] = []
@@ -52,12 +55,13 @@ class CifarResNet(nn.Module):
                 channels = width * 2**stage
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(channels, classes)
+        # The published network's weights are Kaiming-normal, those of its linear layer too.
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         require_images(x, self.shape)
-        h = self.blocks(F.relu(self.bn(self.stem(x))))
+        h = self.blocks(F.relu(self.bn(self.stem(x))))  # (N, 4 width, size / 4, size / 4)
         logits: Tensor = self.fc(h.mean((2, 3)))
         return logits

@@ -1,4 +1,4 @@
-"""The classifier of PGN."""
+"""ConvPool-CNN, the classifier that PGN trains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mrt.models.checks import require_images, require_positive
 
+# Filters of the hidden convolutions, PGN's Table 1.
 HIDDEN = (64, 128, 128, 256, 256, 512)
 
 
@@ -35,6 +36,8 @@ class ConvPoolCNN(nn.Module):
         if size < 8:
             raise ValueError(f"size must be at least 8, for three poolings, got {size}")
         self.shape = (in_channels, size, size)
+        # Padded ("same"), so that the sides of 32 become 16, 8 and 4 by the poolings alone, as in the paper. The
+        # convolutions keep their biases beside BN, which is ours: the paper's parameters are those with biases.
         layers: list[nn.Module] = []
         channels = in_channels
         for depth, filters in enumerate(max(1, round(width * count)) for count in HIDDEN):
@@ -42,7 +45,7 @@ class ConvPoolCNN(nn.Module):
             if batch_norm:
                 layers.append(nn.BatchNorm2d(filters))
             layers.append(nn.ReLU())
-            if depth % 2 == 1:
+            if depth % 2 == 1:  # after every second one
                 layers.append(nn.AvgPool2d(2))
             channels = filters
         self.hidden = nn.Sequential(*layers)
@@ -50,5 +53,6 @@ class ConvPoolCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         require_images(x, self.shape)
+        # The last convolution has a filter for each class; there is no linear layer.
         logits: Tensor = self.conv(self.hidden(x)).mean((2, 3))
         return logits

@@ -23,7 +23,7 @@ class DigitsCNN(nn.Module):
         self.bn2 = nn.BatchNorm2d(2 * width)
         self.conv3 = nn.Conv2d(2 * width, 2 * width, 3, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(2 * width)
-        self.fc = nn.Linear(2 * width * 4 * 4, classes)
+        self.fc = nn.Linear(2 * width * 4 * 4, classes)  # 8x8, pooled once
 
     def forward(self, x: Tensor) -> Tensor:
         require_images(x, (1, 8, 8))

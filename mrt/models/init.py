@@ -11,5 +11,6 @@ def he_fan_out(network: nn.Module) -> None:
     Biases of convolutions, normalisation layers and linear layers are left as they are.
     """
     for module in network.modules():
+        # Fan-out: the variance of gradients, not of activations, is what stays the same from layer to layer.
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""The MNIST network of L2L-DA."""
+"""LeNet-5, the network that L2L-DA trains on MNIST."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ class LeNet5(nn.Module):
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
         require_positive(classes=classes)
+        # LeNet-5's widths. The sides go 28 (padded) -> 14 -> 10 -> 5 -> 1, so that conv3 leaves 120 numbers.
         self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.conv3 = nn.Conv2d(16, 120, 5)
         self.fc1 = nn.Linear(120, 84)
         self.fc2 = nn.Linear(84, classes)
+        # As L2L-DA's code draws its generators, too.
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
@@ -37,5 +39,6 @@ class LeNet5(nn.Module):
         h = F.max_pool2d(F.relu(self.conv1(x)), 2)
         h = F.max_pool2d(F.relu(self.conv2(h)), 2)
         h = F.relu(self.conv3(h))
+        # Here the published code goes on with a log-softmax, which a second one in the cross-entropy leaves as it is.
         logits: Tensor = self.fc2(F.relu(self.fc1(h.flatten(1))))
         return logits

@@ -20,6 +20,7 @@ class MadryCNN(nn.Module):
         if size < 4:
             raise ValueError(f"size must be at least 4, for two poolings, got {size}")
         self.shape = (in_channels, size, size)
+        # At width 32 the published 32 and 64 filters and 1024 hidden units: 64 * 7 * 7 = 3136 numbers go into fc1.
         self.conv1 = nn.Conv2d(in_channels, width, 5, padding=2)
         self.conv2 = nn.Conv2d(width, 2 * width, 5, padding=2)
         self.fc1 = nn.Linear(2 * width * (size // 4) ** 2, 32 * width)

@@ -11,22 +11,22 @@ from torch import Tensor, nn
 from mrt.models.checks import require_images, require_positive
 from mrt.models.shortcuts import pad_channels
 
-SLOPE = 0.1
-STEM = 16
+SLOPE = 0.1  # of the leaky ReLUs, below zero
+STEM = 16  # channels of the first convolution
 
 
 def standardized(x: Tensor) -> Tensor:
-    """Each image minus its mean, over max(its standard deviation, 1 / sqrt(its number of entries)).
-
-    The floor is put under the variance, before the root, so that the gradient is finite on an image of one colour.
-    """
+    """Each image minus its mean, over max(its standard deviation, 1 / sqrt(its number of entries))."""
+    # A part of the published model, TensorFlow's per_image_standardization: attacks go through it. The floor is put
+    # under the variance, before the root, so that the gradient is finite on an image of one colour.
     centred = x - x.mean((1, 2, 3), keepdim=True)
     variance = centred.square().mean((1, 2, 3), keepdim=True)
     return centred / variance.clamp(min=1 / math.prod(x.shape[1:])).sqrt()
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """TensorFlow's decay of 0.9 is PyTorch's momentum of 0.1; epsilon as in the original."""
+    """A BatchNorm with the original's constants."""
+    # TensorFlow's decay of 0.9 is PyTorch's momentum of 0.1.
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.1)
 
 
@@ -47,6 +47,7 @@ class PaddedUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = F.leaky_relu(self.bn1(x), SLOPE)
         identity = h if self.shared else x
+        # No 1x1 convolution where the width changes: the original pools and pads its shortcuts.
         if self.stride > 1:
             identity = F.avg_pool2d(identity, self.stride, ceil_mode=True)
         h = self.conv2(F.leaky_relu(self.bn2(self.conv1(h)), SLOPE))
@@ -81,17 +82,20 @@ class MadryWideResNet(nn.Module):
         channels = STEM
         for width, first_stride in zip(widths, (1, 2, 2), strict=True):
             for unit in range(units):
+                # The very first unit alone shares its activated input with the shortcut.
                 stages.append(PaddedUnit(channels, width, first_stride if unit == 0 else 1, shared=not stages))
                 channels = width
         self.units = nn.Sequential(*stages)
         self.bn = batch_norm(channels)
         self.fc = nn.Linear(channels, classes)
+        # The 9 is the kernel's area: He's fan-out, as in `init.he_fan_out`, with the original's formula.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=math.sqrt(2 / (9 * module.out_channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         require_images(x, self.shape)
+        # BN and leaky ReLU come before the convolutions of a unit, so the last unit's output gets its own.
         h = F.leaky_relu(self.bn(self.units(self.stem(standardized(x)))), SLOPE)
         logits: Tensor = self.fc(h.mean((2, 3)))
         return logits

@@ -28,6 +28,7 @@ class Normalized(nn.Module):
         if not all(math.isfinite(s) and s > 0 for s in std):
             raise ValueError(f"std must be finite and positive, got {tuple(std)}")
         self.model = model
+        # (1, C, 1, 1), so that they broadcast over images (N, C, H, W).
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 

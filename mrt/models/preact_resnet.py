@@ -21,6 +21,7 @@ class PreActBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int, activation: Activation = "relu") -> None:
         super().__init__()
+        # E-AT's softplus has beta = 1, which is torch's default.
         self.activate = F.relu if activation == "relu" else F.softplus
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
@@ -31,6 +32,7 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.activate(self.bn1(x))
+        # Where the shape stays the raw input is added: nothing lies on the way of its gradient.
         identity = x if self.shortcut is None else self.shortcut(h)
         h = self.conv2(self.activate(self.bn2(self.conv1(h))))
         out: Tensor = h + identity
@@ -60,6 +62,8 @@ class PreActResNet18(nn.Module):
         choice("activation", activation, get_args(Activation))
         self.shape = (in_channels, size, size)
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        # 64, 128, 256 and 512 channels at the published width, two blocks each: eight, as in MSD's code. (Its paper
+        # says nine residual units.)
         blocks: list[PreActBlock] = []
         channels = width
         for stage, stride in enumerate((1, 2, 2, 2)):
@@ -74,6 +78,6 @@ class PreActResNet18(nn.Module):
         require_images(x, self.shape)
         h = self.blocks(self.stem(x))
         if self.bn is not None:
-            h = F.relu(self.bn(h))
+            h = F.relu(self.bn(h))  # a ReLU with either activation: E-AT's softplus is inside the blocks only
         logits: Tensor = self.fc(h.mean((2, 3)))
         return logits

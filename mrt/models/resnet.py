@@ -11,7 +11,7 @@ from mrt.models.checks import require_images, require_positive
 from mrt.models.init import he_fan_out
 
 
-def projection(in_channels: int, channels: int, stride: int) -> nn.Module:
+def make_shortcut(in_channels: int, channels: int, stride: int) -> nn.Module:
     """The shortcut of He et al.: nothing where the shape stays, a 1x1 convolution with BN where it changes."""
     if stride == 1 and in_channels == channels:
         return nn.Identity()
@@ -27,7 +27,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut = projection(in_channels, channels, stride)
+        self.shortcut = make_shortcut(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.bn1(self.conv1(x)))
@@ -48,7 +48,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
         self.conv3 = nn.Conv2d(channels, 4 * channels, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * channels)
-        self.shortcut = projection(in_channels, 4 * channels, stride)
+        self.shortcut = make_shortcut(in_channels, 4 * channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.bn1(self.conv1(x)))
@@ -67,6 +67,7 @@ class ResNet18(nn.Module):
         super().__init__()
         require_positive(classes=classes, width=width, in_channels=in_channels, size=size)
         self.shape = (in_channels, size, size)
+        # ImageNet's stem divides the sides by four before the first block; 64x64 images would be left with 16x16.
         self.stem = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(width)
         blocks: list[BasicBlock] = []
@@ -113,10 +114,11 @@ class ResNet50(nn.Module):
         self.pool = nn.Identity() if stem == 3 else nn.MaxPool2d(3, 2, padding=1)
         blocks: list[Bottleneck] = []
         channels = width
+        # ResNet-50's numbers of blocks, and the stride of each stage's first one.
         for stage, (count, stride) in enumerate(((3, 1), (4, 2), (6, 2), (3, 2))):
             for block in range(count):
                 blocks.append(Bottleneck(channels, width * 2**stage, stride if block == 0 else 1))
-                channels = 4 * width * 2**stage
+                channels = 4 * width * 2**stage  # a bottleneck's last convolution is four times as wide
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Linear(channels, classes)
         he_fan_out(self)

@@ -26,6 +26,7 @@ class SkiplessBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h: Tensor = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        # h + h is no slip of ours: see above.
         return F.relu(h + (h if self.shortcut is None else self.shortcut(x)))
 
 
@@ -42,6 +43,8 @@ class ResNet18MNGReference(nn.Module):
         require_positive(classes=classes, width=width)
         self.stem = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(width)
+        # The code ignores the type and the number of blocks that it is asked for: 64, 128, 256 and 512 channels, two
+        # blocks each.
         blocks: list[SkiplessBlock] = []
         channels = width
         for stage, stride in enumerate((1, 2, 2, 2)):
@@ -49,7 +52,7 @@ class ResNet18MNGReference(nn.Module):
             channels = width * 2**stage
             blocks.append(SkiplessBlock(channels, channels, 1))
         self.blocks = nn.Sequential(*blocks)
-        self.fc = nn.Linear(4 * channels, classes)
+        self.fc = nn.Linear(4 * channels, classes)  # the 2x2 positions that the pool leaves of 8x8
 
     def forward(self, x: Tensor) -> Tensor:
         require_images(x, (3, 64, 64))

@@ -12,4 +12,4 @@ def pad_channels(x: Tensor, channels: int) -> Tensor:
     if missing < 0:
         raise ValueError(f"cannot pad {x.shape[1]} channels to {channels}: a shortcut never drops channels")
     before = missing // 2
-    return F.pad(x, (0, 0, 0, 0, before, missing - before))
+    return F.pad(x, (0, 0, 0, 0, before, missing - before))  # pairs from the last dimension: width, height, channels

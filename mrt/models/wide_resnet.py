@@ -1,4 +1,4 @@
-"""The wide ResNet of MNG-AC."""
+"""The wide ResNet that MNG-AC trains on CIFAR-10 and SVHN."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class WideResNet(nn.Module):
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"depth must be 6 n + 4 with n >= 1 (10, 16, 22, 28, ...), got {depth}")
         self.shape = (in_channels, size, size)
+        # 16 channels whatever `widen` is; the groups have 160, 320 and 640 at the published 10, four blocks each at 28.
         self.stem = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         blocks: list[PreActBlock] = []
         channels = 16
@@ -35,7 +36,7 @@ class WideResNet(nn.Module):
                 blocks.append(PreActBlock(channels, width, stride if block == 0 else 1))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.bn = nn.BatchNorm2d(channels)
+        self.bn = nn.BatchNorm2d(channels)  # blocks begin with BN and ReLU, so the last one's output gets its own
         self.fc = nn.Linear(channels, classes)
         he_fan_out(self)
         nn.init.zeros_(self.fc.bias)

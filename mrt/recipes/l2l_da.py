@@ -1,17 +1,20 @@
-"""Jang, Zhao, Hong and Lee 2019, "Adversarial defense via learning to generate diverse attacks". `min` is the lowest
-column of its table, learned attacks among them where it has any."""
+"""Tables of Jang, Zhao, Hong and Lee 2019, "Adversarial defense via learning to generate diverse attacks" (L2L-DA).
+`min` is the lowest column of its table, learned attacks among them where it has any."""
 
 from __future__ import annotations
 
 from mrt.recipes.table import Table
 from mrt.threats import Linf
 
+# The paper's Table 2, attacks on the network itself; `min` is the least of these accuracies, and not the accuracy under
+# all of the attacks.
 COLUMNS = (
     "clean", "fgsm-linf", "pgd-10-linf", "pgd-100-linf", "cw-100-linf", "cw-1000-linf",
     "advgan-linf", "gap-linf", "l2l-da-linf", "min",
 )  # fmt: skip
+# Its Table 1: what recursion, diversity and the generator's inputs are good for.
 PARTS = ("clean", "fgsm-linf", "pgd-100-linf", "cw-1000-linf", "min")
-# made on another network: A naturally trained, B with FGSM, C with PGD10
+# Its Table 3, images made on another network: A naturally trained, B with FGSM, C with PGD10.
 TRANSFER = (*(f"{attack} from {net}" for attack in ("l2l-da", "pgd-10", "pgd-100") for net in "ABC"), "min")
 
 TABLES: dict[str, Table] = {
@@ -30,6 +33,7 @@ TABLES: dict[str, Table] = {
         "Jang et al. 2019, CIFAR-10", "l2l-da", (Linf(8 / 255),), COLUMNS,
         (
             ("plain", (91.73, 17.63, 0.0, 0.0, 0.0, 0.0, 24.13, 17.42, 0.04, 0.0)),
+            # 72.00 under FGSM and 0.32 under L2L-DA suggest masked gradients; that is our reading.
             ("PGD10", (87.43, 72.0, 41.77, 37.37, 35.12, 34.81, 69.96, 67.38, 0.32, 0.32)),
             ("PGD100", (81.11, 44.96, 37.60, 35.80, 36.25, 35.85, 77.79, 77.97, 36.95, 35.80)),
             ("C&W100", (88.36, 25.76, 9.44, 6.82, 8.27, 6.97, 83.11, 72.94, 8.88, 6.82)),
@@ -41,6 +45,7 @@ TABLES: dict[str, Table] = {
         "Jang et al. 2019, MNIST, recursion and diversity", "l2l-da", (Linf(0.3),), PARTS,
         (
             ("L2L*", (98.95, 36.59, 0.02, 2.46, 0.02)),
+            # L2L* is the deterministic generator of a single step; the other rows are L2L-DA's parts.
             ("neither", (98.81, 97.02, 87.86, 86.12, 86.12)),
             ("diversity alone", (98.94, 97.46, 91.40, 90.45, 90.45)),
             ("recursion alone", (98.51, 96.91, 93.97, 94.68, 93.97)),

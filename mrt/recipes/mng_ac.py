@@ -1,5 +1,5 @@
-"""Madaan, Shin and Hwang 2021, "Learning to generate noise for multi-attack robustness". Means of three runs; `hours`
-of training on four RTX 2080 Ti."""
+"""Tables of Madaan, Shin and Hwang 2021, "Learning to generate noise for multi-attack robustness" (MNG-AC). Means of
+three runs; `hours` of training on four RTX 2080 Ti."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from mrt.recipes.table import Table
 from mrt.threats import L1, L2, Linf, RotationTranslation
 
 COLUMNS = ("clean", "linf", "l1", "l2", "union", "average", "hours")
+# SMALL: CIFAR-10's and SVHN's radii. TINY: Tiny-ImageNet's. MOVED is the spatial attack of Table 4, whose ranges are
+# those of Engstrom et al.
 SMALL, TINY = (Linf(8 / 255), L1(2000 / 255), L2(128 / 255)), (Linf(4 / 255), L1(2000 / 255), L2(80 / 255))
 MOVED = (RotationTranslation(30.0, 3.0),)
 
@@ -56,6 +58,7 @@ TABLES: dict[str, Table] = {
             ("MNG-AC", (53.1, 28.1, 45.1, 44.4, 28.1, 39.1, 10.4)),
         ),
     ),
+    # Table 2, with pseudo-labelled or further images: beside a report only when asked for, as training saw more data.
     "mng-ac-cifar10-rst": Table(
         "Madaan et al. 2021, CIFAR-10 and 500K pseudo-labelled images", "mng-ac", SMALL, COLUMNS,
         (
@@ -72,6 +75,7 @@ TABLES: dict[str, Table] = {
         ),
         unasked=False,
     ),
+    # Table 3: SAT alone, with the consistency loss (AC) on Gaussian noise, and with the generator's noise (MNG).
     "mng-ac-cifar10-ablation": Table(
         "Madaan et al. 2021, CIFAR-10", "mng-ac", SMALL, COLUMNS,
         (
@@ -90,6 +94,7 @@ TABLES: dict[str, Table] = {
         ),
         unasked=False,
     ),
+    # Table 4, the spatial attack, which "seen" alone was trained on.
     "mng-ac-cifar10-rt": Table(
         "Madaan et al. 2021, CIFAR-10", "mng-ac", MOVED, ("rt",),
         (("AVG", (54.2,)), ("MAX", (54.3,)), ("MSD", (52.5,)), ("MNG-AC", (52.4,)), ("MNG-AC (seen)", (68.9,))),

@@ -1,4 +1,4 @@
-"""ICLR 2020 submission, "Adversarial training with perturbation generator networks".
+"""Tables of an anonymous ICLR 2020 submission, "Adversarial training with perturbation generator networks".
 
 Accuracies in percent under FGM and MIM, in l2 at 0.5; mean and median l2 distances to what DeepFool and C&W find;
 accuracies on images made on another network; seconds an epoch on an RTX 2080 Ti. FGM and PGD trained with radii that
@@ -9,6 +9,7 @@ from __future__ import annotations
 from mrt.recipes.table import Table
 from mrt.threats import L2
 
+# The paper's Tables 2 and 3 have a row for each attack on a defence; here a defence is one row.
 COLUMNS = (
     "clean", "fgm-l2", "mim-l2",
     "mean deepfool-l2", "median deepfool-l2", "mean cw-l2", "median cw-l2",

@@ -11,6 +11,7 @@ from mrt.evaluation.report.tables import Line
 from mrt.recipes import l2l_da, mng_ac, msd, pgn, tramer_boneh
 from mrt.recipes.table import Table
 
+# By the names that `mrt report --published` takes.
 PUBLISHED: dict[str, Table] = {
     **tramer_boneh.TABLES,
     **msd.TABLES,
@@ -23,6 +24,7 @@ PUBLISHED: dict[str, Table] = {
 def lines(names: Sequence[str], reports: Sequence[Report]) -> list[Line]:
     """The rows of those tables, or of all tables of a paper named as its battery; without names, of the main tables
     that go with a report's battery and radii."""
+    # A table's name or a battery's: the first names one table, the second all of its paper. Each once, in order.
     known = (*PUBLISHED, *dict.fromkeys(table.battery for table in PUBLISHED.values()))
     for name in names:
         checks.choice("published", name, known)
@@ -33,9 +35,14 @@ def lines(names: Sequence[str], reports: Sequence[Report]) -> list[Line]:
 
 
 def _fits(table: Table, report: Report) -> bool:
-    """Same battery, and the table's threats at its radii, to three digits."""
-    sizes = table.lines()[0].radii
-    held = report.info["radii"]
-    if report.info["name"] != table.battery or set(held) != set(sizes):
+    """Whether the report is of the table's battery, and of its threats at its radii, to three digits."""
+    published = table.lines()[0].radii
+    judged = report.info["radii"]
+    if report.info["name"] != table.battery or set(judged) != set(published):
         return False
-    return all(abs(a - b) <= 1e-3 * b for name in sizes for a, b in zip(held[name], sizes[name], strict=True))
+    # To three digits, so that 0.0157 passes for 4/255.
+    return all(
+        abs(radius - wanted) <= 1e-3 * wanted
+        for name in published
+        for radius, wanted in zip(judged[name], published[name], strict=True)
+    )

@@ -1,4 +1,4 @@
-"""One published table, as data."""
+"""A published table as data: what the papers' files hold."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from mrt.threats.radii import radii_of
 
 @dataclass(frozen=True)
 class Table:
-    """Published figures, means where a paper averages over runs. Accuracies are in percent; `columns` are called as in
-    our reports, or by names of their own for what those do not hold. Missing figures are None; `recalled` rows are not
-    printed in the text that we have. `unasked`: they stand beside reports of the same battery and radii without being
-    asked for, as a paper's main tables do, and not those with more data or another way to count.
+    """Published figures, a row for each defence, means where a paper averages over runs. Accuracies are in percent;
+    `columns` are called as in our reports, or by names of their own for what those do not hold. Missing figures are
+    None; `recalled` rows are not printed in the text that we have. `unasked`: they stand beside reports of the same
+    battery and radii without being asked for, as a paper's main tables do, and not those with more data or another way
+    to count.
     """
 
     source: str
@@ -26,11 +27,12 @@ class Table:
     unasked: bool = True
 
     def lines(self) -> list[Line]:
-        """A row to set beside reports for each of the table's."""
+        """The table's rows, as reports print them beside their own."""
+        # With the radii, since figures at other radii do not compare.
         sizes = {t.name: tuple(radii_of(t)) for t in self.threats}
-        found = []
+        lines = []
         for name, values in self.rows:
             title = f"{self.source}: {name}" + (" (recalled)" if name in self.recalled else "")
             pairs = zip(self.columns, values, strict=True)
-            found.append(Line(title, {column: value for column, value in pairs if value is not None}, sizes))
-        return found
+            lines.append(Line(title, {column: value for column, value in pairs if value is not None}, sizes))
+        return lines

@@ -1,4 +1,4 @@
-"""Tramer and Boneh 2019, "Adversarial training and robustness for multiple perturbations"."""
+"""Tables of Tramer and Boneh 2019, "Adversarial training and robustness for multiple perturbations"."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from mrt.threats import L1, L2, Linf, RotationTranslation
 
 LP = ("clean", "linf", "l1", "l2", "union", "average")
 RT = ("clean", "linf", "rt", "union", "average")
+# CIFAR-10's radii are 4 and 2000 in the paper's pixels of 0 to 255.
 MNIST, CIFAR = (Linf(0.3), L1(10.0), L2(2.0)), (Linf(4 / 255), L1(2000 / 255))
+# Up to 30 degrees, and 3 pixels each way: the ranges of Engstrom et al.
 MOVED = RotationTranslation(30.0, 3.0)
 
 TABLES: dict[str, Table] = {
@@ -21,6 +23,7 @@ TABLES: dict[str, Table] = {
             ("Adv avg", (97.3, 76.7, 53.9, 58.3, 49.9, 63.0)),
             ("Adv max", (97.2, 71.7, 62.6, 56.0, 52.4, 63.4)),
         ),
+        # Recalled: the text that we have prints these rows' averages, which the figures reproduce, and not all columns.
         ("Adv linf", "Adv l1", "Adv l2", "Adv avg", "Adv max"),
     ),
     "tramer-boneh-mnist-rt": Table(

@@ -20,17 +20,17 @@ class Affine:
     """{r_1 after r_2 after ...: r_j in w_j S_j, w >= 0, sum w <= 1}, for balls S_j, of which the first may be a
     RotationTranslation: pixels change before the image is moved.
 
-    delta is (N, P), one row per example: the weights w, then each member's own perturbation, flattened.
+    For two members this is the paper's S_affine, with beta = w_1 and 1 - beta = w_2. delta is (N, P), one row per
+    example: the weights w, then each member's own perturbation, flattened.
     """
 
     threats: tuple[Threat, ...]
 
     def __post_init__(self) -> None:
         members = checks.several("threats", self.threats, "threats")
-        allowed = [
-            isinstance(t, Ball) or (i == 0 and isinstance(t, RotationTranslation)) for i, t in enumerate(members)
-        ]
-        if len(members) < 2 or not all(allowed):
+        # Only the first may be a motion: pixels change before the image is moved, and `apply` does it in that order.
+        balls = members[1:] if isinstance(members[0], RotationTranslation) else members
+        if len(members) < 2 or not all(isinstance(member, Ball) for member in balls):
             raise ValueError(
                 "threats must be two or more balls (Linf, L2, L1), the first of them possibly a RotationTranslation; "
                 f"got {self.threats!r}"
@@ -42,24 +42,28 @@ class Affine:
         return "affine"
 
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
-        """Weights uniform on the simplex, then a sample of each scaled member."""
-        seeds = noise.seeds(rng, x)
+        """A perturbation with weights uniform on the simplex, and a sample of each member at its share."""
+        seeds = noise.seeds(rng, x)  # tag 0 is the weights', 1 + j the j-th member's
         weights = noise.simplex(noise.fold(seeds, 0), len(self.threats))
         members = self.members(weights)
         return self.pack(weights, [t.sample(x, noise.fold(seeds, 1 + j)) for j, t in enumerate(members)])
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
-        """Weights made feasible first, then each perturbation in its own share; not the nearest point."""
+        """A feasible perturbation: weights made feasible first, then each member's part projected onto its own share.
+        Not the nearest one, which would trade shares for parts."""
         weights, parts = self.unpack(delta, x)
+        # Weights of a sum below 1 stay as they are, so that what is feasible already is not changed.
         weights = weights.clamp(min=0)
         weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
         return self.pack(weights, [t.project(p, x) for t, p in zip(self.members(weights), parts, strict=True)])
 
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
         _, parts = self.unpack(delta, x)
-        moved, pixels = (self.threats[0], parts[1:]) if self.moves else (None, parts)
-        changed = perturb(x, torch.stack(pixels).sum(0))
-        return changed if moved is None else moved.apply(changed, parts[0])
+        if not self.moves:
+            return perturb(x, torch.stack(parts).sum(0))
+        # The sum is clipped to the box before the image is moved, as pixels that were never outside.
+        changed = perturb(x, torch.stack(parts[1:]).sum(0))
+        return self.threats[0].apply(changed, parts[0])
 
     def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
         """True where delta is in the set and x_adv is what it makes of x, up to 1e-5."""
@@ -69,6 +73,7 @@ class Affine:
             )
         checks.same_shape("x_adv", x_adv, x)
         weights, parts = self.unpack(delta, x)
+        # 1e-5 here and below is float32's rounding: of a sum of weights, and of pixels that a motion has interpolated.
         ok = (weights >= 0).all(1) & (weights.sum(1) <= 1 + 1e-5) & in_box(x_adv)
         for threat, part in zip(self.members(weights), parts, strict=True):
             ok = ok & threat.contains(x, threat.apply(x, part), part)
@@ -82,21 +87,24 @@ class Affine:
 
     @property
     def moves(self) -> bool:
-        """Whether the first member moves the image."""
+        """Whether the first member moves the image; the others are balls in any case."""
         return isinstance(self.threats[0], RotationTranslation)
 
     def members(self, weights: Tensor) -> list[Threat]:
-        """Each threat at its share (N, n) of the budget."""
+        """The threats, each at its share of the budget, which differs by example: `weights` is (N, n)."""
         return [t.scaled(weights[:, j]) for j, t in enumerate(self.threats)]
 
     def pack(self, weights: Tensor, parts: list[Tensor]) -> Tensor:
-        """Weights (N, n) and each member's perturbation as one delta."""
+        """delta (N, P), made of weights (N, n) and each member's perturbation."""
         return torch.cat([weights, *(p.flatten(1) for p in parts)], 1)
 
     def unpack(self, delta: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The inverse of `pack`."""
+        """The weights (N, n) and each member's perturbation, of which `pack` has made delta. A ValueError if delta is
+        of the wrong size for x."""
         n = len(self.threats)
-        shapes = [(3,) if j == 0 and self.moves else tuple(x.shape[1:]) for j in range(n)]
+        shapes: list[tuple[int, ...]] = [tuple(x.shape[1:])] * n
+        if self.moves:
+            shapes[0] = (3,)  # pixels to the right, pixels down, degrees
         sizes = [n, *(prod(s) for s in shapes)]
         if delta.shape != (x.shape[0], sum(sizes)):
             raise ValueError(f"delta must have shape ({x.shape[0]}, {sum(sizes)}); got {tuple(delta.shape)}")

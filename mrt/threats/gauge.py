@@ -1,4 +1,5 @@
-"""By what factor a ball, or a union of balls, must grow until it reaches a point."""
+"""By what factor a ball, or a union of balls, must grow until it reaches a point: the one number by which Foolbox and
+ART can judge a union, which has a radius for each of its balls."""
 
 from __future__ import annotations
 
@@ -18,4 +19,5 @@ def gauge(threat: Threat, x: Tensor, x_adv: Tensor) -> Tensor:
     if not isinstance(threat, Ball):
         raise ValueError(f"only balls (Linf, L2, L1) and their unions have a gauge; got {threat!r}")
     distance = threat.distance(x, x_adv)
+    # At eps = 0 an unmoved example would be 0 / 0; one that moved is infinitely far out.
     return torch.where(distance > 0, distance / threat.eps, 0.0)

@@ -1,6 +1,10 @@
 """Random numbers that belong to an example: a pure function of its seed, so that batch mates, shards and resumed runs
 cannot change them. Counter based (SplitMix64: Steele, Lea and Flood 2014), in int64 arithmetic that every device does
 alike.
+
+SplitMix64's n-th output for a seed s is mix(s + n gamma), with gamma the odd number next to 2^64 over the golden ratio.
+Every number here is one of its outputs: `fold` takes the output of a tag as a new seed, `uniform` the outputs 1, 2, ...
+as the entries of a tensor. So any of them can be had without those before it, and all of them at once.
 """
 
 from __future__ import annotations
@@ -15,29 +19,31 @@ from mrt.protocols import Rng
 
 
 def _signed(value: int) -> int:
-    """A 64-bit pattern as the int64 that holds it."""
+    """The int64 that has this 64-bit pattern: torch has no arithmetic on unsigned 64-bit numbers."""
     value &= (1 << 64) - 1
     return value - (1 << 64) if value >> 63 else value
 
 
+# SplitMix64's constants: gamma, and the shift and the multiplier of each round of its mix.
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX = (30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB))
 
 
 def _shift(z: Tensor, by: int) -> Tensor:
-    """Logical right shift; torch's own is arithmetic."""
+    """z shifted to the right with zeros coming in; torch's own shift of an int64 brings in copies of the sign."""
     return (z >> by) & ((1 << (64 - by)) - 1)
 
 
 def _mix(z: Tensor) -> Tensor:
-    """A bijection of 64-bit words in which every input bit reaches every output bit."""
+    """SplitMix64's mix: a bijection of 64-bit words in which every input bit reaches every output bit."""
+    # Products overflow, and wrap around on every device: int64 multiplication is that of 64-bit words.
     for by, factor in _MIX:
         z = (z ^ _shift(z, by)) * factor
     return z ^ _shift(z, 31)
 
 
 def seeds(rng: Rng, x: Tensor) -> Tensor:
-    """int64 (N,), one seed per example of x, on its device."""
+    """int64 (N,), one seed for each example of x, on its device: `rng` itself if it is seeds, else drawn from it."""
     n = x.shape[0]
     if isinstance(rng, Tensor):
         if rng.dtype != torch.int64 or rng.shape != (n,):
@@ -45,54 +51,62 @@ def seeds(rng: Rng, x: Tensor) -> Tensor:
         return rng.to(x.device)
     if rng is not None and not isinstance(rng, torch.Generator):
         raise ValueError(f"rng must be a torch.Generator, int64 seeds ({n},) or None; got {type(rng).__name__}")
+    # Drawn where the generator lives, which need not be where x is: one generator gives the same seeds anywhere.
     device = "cpu" if rng is None else rng.device
     return torch.randint(-(2**63), 2**63 - 1, (n,), generator=rng, device=device).to(x.device)
 
 
 def fold(seed: Tensor, *tags: int) -> Tensor:
-    """New seeds, one stream per tag: noise for different purposes is independent."""
+    """New seeds of the same shape, one stream for each tag: noise for different purposes is independent. Several tags
+    are folded in one after the other."""
     for tag in tags:
-        seed = _mix(seed + _signed((tag + 1) * _GOLDEN))
+        seed = _mix(seed + _signed((tag + 1) * _GOLDEN))  # + 1, so that tag 0 is an output like the others
     return seed
 
 
 def fold_range(seed: Tensor, first: int, count: int) -> Tensor:
-    """(count, N): fold(seed, first), fold(seed, first + 1), ... at once."""
+    """int64 (count, N): the rows are fold(seed, first), fold(seed, first + 1), ..., made at once."""
     tags = torch.arange(first + 1, first + 1 + count, device=seed.device)[:, None]
     return _mix(seed + tags * _signed(_GOLDEN))
 
 
 def seeds_of_index(index: Tensor, *tags: int) -> Tensor:
-    """int64 seeds for the positions `index` of a data set, one stream per tags: (seed, epoch, purpose)."""
+    """int64 seeds (N,) for the positions `index` of a data set, one stream for each choice of tags, which are by custom
+    (seed, epoch, purpose)."""
     for tag in tags:
         checks.count("seed, epoch and purpose", tag, low=0)
     return _mix(fold(torch.zeros(1, dtype=torch.int64, device=index.device), *tags) + index * _signed(_GOLDEN))
 
 
 def uniform(seed: Tensor, *shape: int) -> Tensor:
-    """float32 (N, *shape), uniform on (0, 1): both ends excluded."""
+    """float32 (N, *shape), uniform on (0, 1): both ends excluded, and exactly 1/2 as well."""
     counter = torch.arange(1, math.prod(shape) + 1, device=seed.device) * _signed(_GOLDEN)
+    # The seed is mixed once more first: without it the entries would be the very words that `fold` makes seeds of, and
+    # seeds that differ by gamma would have the same entries, one place further on.
     bits = _shift(_mix(_mix(seed)[:, None] + counter), 41)  # 23 bits, so that the half step below is exact
+    # Half a step up: 0 would be infinite in `normal`, `laplace` and `simplex`, and so would 1 in the first two.
     return ((bits.float() + 0.5) * 2.0**-23).reshape(-1, *shape)
 
 
 def normal(seed: Tensor, *shape: int) -> Tensor:
-    """float32 (N, *shape), standard normal."""
+    """float32 (N, *shape), standard normal: a uniform number through the inverse of the distribution function."""
     return torch.erfinv(uniform(seed, *shape) * 2 - 1) * math.sqrt(2)
 
 
 def laplace(seed: Tensor, *shape: int) -> Tensor:
-    """float32 (N, *shape), standard Laplace."""
+    """float32 (N, *shape), standard Laplace: a uniform number through the inverse of the distribution function."""
     centred = uniform(seed, *shape) * 2 - 1
     return -centred.sign() * torch.log1p(-centred.abs())
 
 
 def integers(seed: Tensor, low: int, high: int) -> Tensor:
-    """int64 (N,), uniform on low..high, both included."""
+    """int64 (N,), one number for each seed, uniform on low..high, both included."""
     return low + (uniform(seed, 1)[:, 0] * (high - low + 1)).long()
 
 
 def simplex(seed: Tensor, parts: int) -> Tensor:
-    """float32 (N, parts), uniform on the probability simplex."""
+    """float32 (N, parts), uniform on the probability simplex: rows that are not negative and sum to 1."""
+    # -log u is exponentially distributed, and independent exponentials over their sum are uniform there. This is how
+    # Tramer and Boneh's code draws the shares of an affine attack.
     spacing = -torch.log(uniform(seed, parts))
     return spacing / spacing.sum(1, keepdim=True)

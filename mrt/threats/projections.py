@@ -1,7 +1,8 @@
 """Euclidean projections of perturbations, as pure functions on (N, ...) tensors.
 
-A radius is one number, or a Tensor (N,) with one per example. No example is ever moved because a batch mate is outside.
-Written in plain arithmetic: on a CPU a comparison or a `where` costs four to twenty times an addition.
+A radius is one number, or a Tensor (N,) with one per example. No example is ever moved because a batch mate is outside
+(MSD's published code and Foolbox's SparseL1Descent then push interior ones outwards). Written in plain arithmetic: on a
+CPU a comparison or a `where` costs four to twenty times an addition. A trailing underscore means in place, as in torch.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from torch import Tensor
 from mrt.threats.selection import columns_of_largest
 
 Radius = float | Tensor
-SPARSE = 24  # a row with at most one positive entry in so many is searched among those alone
+# A row with at most one positive entry in so many is searched among those alone: the points of an l1 attack are sparse.
+SPARSE = 24
 
 
 def no_sync(tensor: Tensor) -> bool:
-    """Are its values not to be looked at? On a GPU that would wait for all that is under way, and no CUDA graph could
-    hold it."""
+    """Whether the host must not look at the tensor's values: on a GPU that would wait for all that is under way there,
+    and no CUDA graph could record it."""
     return tensor.is_cuda
 
 
@@ -52,16 +54,18 @@ def l2(delta: Tensor, eps: Radius) -> Tensor:
 
 
 def l2_(delta: Tensor, eps: Radius) -> Tensor:
-    """`l2` in place."""
+    """What `l2` returns, written into delta."""
+    # A perturbation of zero has the norm 0: the floor keeps eps / norm from being 0 / 0 at eps = 0. Inside the ball the
+    # factor is cut to exactly 1, so that a feasible delta comes back to the bit.
     norm = torch.linalg.vector_norm(delta.flatten(1), dim=1)
     factor = (eps / norm.clamp_(min=torch.finfo(norm.dtype).tiny)).clamp_(max=1)
     return delta.mul_(per_example(factor, delta))
 
 
 def l1(delta: Tensor, eps: Radius) -> Tensor:
-    """argmin |d - delta|_2 with |d|_1 <= eps: soft thresholding (Duchi et al. 2008)."""
-    size = delta.flatten(1).abs()
-    level = _water_level(size, None, eps)
+    """argmin |d - delta|_2 with |d|_1 <= eps: soft thresholding (Duchi et al. 2008), sign(delta) (|delta| - t)+."""
+    size = delta.flatten(1).abs()  # (N, d)
+    level = _find_level(size, None, eps)
     return size.sub_(level).clamp_(min=0).view_as(delta).copysign_(delta)
 
 
@@ -71,15 +75,19 @@ def l1_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     Entry by entry d = sign(delta) min((|delta| - t)+, u), where u is the room the box leaves in that direction and t
     >= 0 the least level that meets the budget (Croce and Hein 2021, "Mind the box").
     """
-    size = delta.flatten(1).abs()
+    size = delta.flatten(1).abs()  # (N, d)
+    # u: go one whole unit in delta's direction, and see how far the box lets one come. (An entry of zero has no room,
+    # and needs none.)
     room = delta.sign().add_(x).clamp_(0, 1).sub_(x).abs_().flatten(1)
-    level = _water_level(size, room, eps)
+    level = _find_level(size, room, eps)
     return torch.minimum(size.sub_(level).clamp_(min=0), room).view_as(delta).copysign_(delta)
 
 
 def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     """argmin |d - delta|_2 with |d|_2 <= eps and x + d in [0, 1]: d = box(s delta) with the largest s <= 1 that
     fits."""
+    # The multiplier of the ball's constraint divides all of d alike before the box cuts it; hence a single scale s, and
+    # |box(s delta)|_2 never falls as s grows, which is what bisection needs.
     flat, origin = delta.flatten(1), x.flatten(1)
     radius = per_example(eps, flat)
 
@@ -90,31 +98,50 @@ def l2_box(delta: Tensor, x: Tensor, eps: Radius) -> Tensor:
     length = torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp_(min=torch.finfo(flat.dtype).tiny)
     low, high = (radius / length).clamp_(max=1), torch.ones_like(length)  # low fits, since the box only shortens
     for _ in range(40):
-        middle = (low * high).sqrt()  # the scale may span many orders of magnitude
+        # The geometric mean, since the scale may span many orders of magnitude: on [0, 1] the arithmetic one has no
+        # digits left for a delta of length 1e8.
+        middle = (low * high).sqrt()
         inside = norm(middle) <= radius
         low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+    # Bisection only comes near its upper end; where the box alone is enough, s is exactly 1.
     low = torch.where(norm(torch.ones_like(low)) <= radius, 1.0, low)
     return box(flat * low, origin).view_as(delta)
 
 
-def _water_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
-    """(N, 1): the least t >= 0 with sum min((size - t)+, room) <= eps; no room means no bound."""
+def _find_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
+    """t (N, 1): the least t >= 0 with sum min((size - t)+, room) <= eps. Without `room` no entry has a bound."""
+    # A search by Newton steps instead of the papers' sort: the cost is memory traffic, and a handful of turns over the
+    # entries, in place, makes less of it.
     radius = eps.to(size.dtype) if isinstance(eps, Tensor) else torch.full_like(size[:, 0], eps)
-    level = torch.zeros_like(radius)
+    level = torch.zeros_like(radius)  # (N,)
     if no_sync(size):
         level = _search_level(size, room, radius, look=False)
     else:
+        # Sparse rows and the others apart. Entries of zero add nothing to the sum at any level, so a sparse row may be
+        # searched in a narrow matrix of columns that hold all its positive entries.
         few = max(size.shape[1] // SPARSE, 1)
         sparse = torch.gt(size, 0, out=torch.empty_like(size)).sum(1) <= few
         for part, narrow in ((sparse, True), (~sparse, False)):
             rows = part.nonzero().squeeze(1)
-            if len(rows):
-                a, u, r = size[rows], None if room is None else room[rows], radius[rows]
-                columns = columns_of_largest(a, few) if narrow else None
-                if columns is not None:
-                    a, u = a.gather(1, columns), None if u is None else u.gather(1, columns)
-                level[rows] = _search_level(a, u, r)
+            if len(rows) == 0:
+                continue
+            part_size, part_room = size[rows], None if room is None else room[rows]
+            columns = columns_of_largest(part_size, few) if narrow else None
+            if columns is not None:
+                part_size = part_size.gather(1, columns)
+                part_room = None if part_room is None else part_room.gather(1, columns)
+            level[rows] = _search_level(part_size, part_room, radius[rows])
     return level.mul_(1 + 2.0**-23).unsqueeze(1)  # so that the rounding left over errs to the inside
+
+
+def _sum_and_slope(above: Tensor, room: Tensor | None, bounded: Tensor) -> tuple[Tensor, Tensor]:
+    """sum min(above, room) of each row, and how fast it falls with the level: the number of entries that are neither at
+    zero nor at their room. Overwrites `above` and `bounded`."""
+    if room is None:
+        return above.sum(1), above.gt_(0).sum(1)
+    spent = torch.minimum(above, room, out=bounded).sum(1)
+    slope = torch.lt(above, room, out=bounded).mul_(above.gt_(0)).sum(1)
+    return spent, slope
 
 
 def _search_level(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = True) -> Tensor:
@@ -124,36 +151,36 @@ def _search_level(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = T
     flat, the step leaves the bracket, or 20 steps were not enough. A row rests once its step is lost in the sum's
     rounding.
     """
-    found, rows = torch.zeros_like(eps), torch.arange(len(eps), device=eps.device)
+    # `levels` holds the results of all rows; `rows` says which of them the smaller tensors below still belong to.
+    levels, rows = torch.zeros_like(eps), torch.arange(len(eps), device=eps.device)
+    # The level lies in [low, high]: at the largest entry nothing is left of the sum.
     level, low, high = torch.zeros_like(eps), torch.zeros_like(eps), size.amax(1)
     done = torch.zeros_like(eps, dtype=torch.bool)
-    above, kept = torch.empty_like(size), torch.empty_like(size)
+    above, bounded = torch.empty_like(size), torch.empty_like(size)  # memory for each turn
     for turn in range(40):
-        torch.sub(size, level[:, None], out=above).clamp_(min=0)
-        if room is None:
-            spent, slope = above.sum(1), above.gt_(0).sum(1)
-        else:
-            spent = torch.minimum(above, room, out=kept).sum(1)
-            slope = torch.lt(above, room, out=kept).mul_(above.gt_(0)).sum(1)
+        torch.sub(size, level[:, None], out=above).clamp_(min=0)  # (size - t)+
+        spent, slope = _sum_and_slope(above, room, bounded)
         excess = spent - eps
-        done |= (excess <= 0) & (level == 0)
+        done |= (excess <= 0) & (level == 0)  # inside already: this row is not to be moved
         low, high = torch.where(excess > 0, level, low), torch.where(excess > 0, high, level)
         newton = level + excess / slope.clamp(min=1)
-        settled = excess.abs() <= 4e-7 * spent
+        settled = excess.abs() <= 4e-7 * spent  # a few roundings of a float32 sum; this row's Newton step is its last
         useful = settled | ((slope > 0) & (newton > low) & (newton < high) & (turn < 20))
+        # The bracket is down to rounding: its upper end errs to the inside.
         closed = (high - low <= 1e-7 * high) & ~settled
         step = torch.where(useful, newton, (low + high) / 2)
         level = torch.where(done, level, torch.where(closed, high, step))
         done |= settled | closed
         if not look:
             continue
+        # Rows that are done are dropped once they are half of all: so the others are copied a few times only.
         left = (~done).nonzero().squeeze(1)
         if 2 * len(left) > len(rows):
             continue
-        found[rows] = level
+        levels[rows] = level
         rows, level, low, high, done = rows[left], level[left], low[left], high[left], done[left]
         size, eps, room = size[left], eps[left], None if room is None else room[left]
-        above, kept = above[: len(left)], kept[: len(left)]
+        above, bounded = above[: len(left)], bounded[: len(left)]
         if len(left) == 0:
-            return found
-    return found.index_copy(0, rows, level)
+            return levels
+    return levels.index_copy(0, rows, level)

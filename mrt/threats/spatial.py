@@ -36,7 +36,7 @@ class RotationTranslation(Radii):
         return "rt"
 
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
-        """Uniform in the three ranges."""
+        """A motion drawn uniformly: shift right, shift down and angle, each from its own range."""
         return (noise.uniform(noise.seeds(rng, x), 3) * 2 - 1) * self._limits(x)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class RotationTranslation(Radii):
 
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
         self._check(x, delta)
-        right, down, angle = delta.double().unbind(1)
+        right, down, angle = delta.double().unbind(1)  # in float64 whole pixels and right angles come out exact
         if self.two_stage:
             turned = transform(x, torch.zeros_like(right), torch.zeros_like(down), angle)
             return transform(turned, right, down, torch.zeros_like(angle))
@@ -59,6 +59,7 @@ class RotationTranslation(Radii):
                 "RotationTranslation.contains needs delta, as search(...) gives it: x_adv does not show it"
             )
         checks.same_shape("x_adv", x_adv, x)
+        # 1e-6 is rounding of the limits, 1e-5 that of pixels that were interpolated.
         in_range = (delta.abs() <= self._limits(x) * (1 + 1e-6)).all(1)
         same = ((self.apply(x, delta) - x_adv).abs() <= 1e-5).flatten(1).all(1)
         return in_range & same & in_box(x_adv)
@@ -71,7 +72,7 @@ class RotationTranslation(Radii):
             yield limits * unit
 
     def _limits(self, x: Tensor) -> Tensor:
-        """(N, 3)."""
+        """The largest shift right, shift down and angle of each example, (N, 3)."""
         rows = x.new_ones(x.shape[0])
         pixels, degrees = rows * self.pixels, rows * self.degrees
         return torch.stack([pixels, pixels, degrees], 1)
@@ -85,6 +86,7 @@ class RotationTranslation(Radii):
 
 def _spaced(count: int, x: Tensor) -> Tensor:
     """`count` evenly spaced points from -1 to 1, symmetric to the bit; 0 alone for one."""
+    # Whole numbers divided once, not linspace: an odd count then holds exactly 0, the image that is not moved.
     return (2 * torch.arange(count, device=x.device) - (count - 1)).to(x.dtype) / max(count - 1, 1)
 
 
@@ -93,6 +95,7 @@ def transform(x: Tensor, right: Tensor, down: Tensor, degrees: Tensor) -> Tensor
     it came from and takes the bilinear mean of its four neighbours there, zeros beyond the edge. Differentiable in
     x."""
     n, channels, height, width = x.shape
+    # (v, u): row and column of every output pixel, (H, W).
     v, u = torch.meshgrid(
         torch.arange(height, device=x.device, dtype=torch.float64),
         torch.arange(width, device=x.device, dtype=torch.float64),
@@ -100,18 +103,23 @@ def transform(x: Tensor, right: Tensor, down: Tensor, degrees: Tensor) -> Tensor
     )
     angle = (degrees * (math.pi / 180)).reshape(-1, 1, 1)
     cos, sin = angle.cos(), angle.sin()
+    # The way back: undo the shift, measure from the centre, and turn by -angle. With rows counted downwards, a turn
+    # that is counter-clockwise as displayed has the signs below. (a, b), column and row are (N, H, W).
     a = u - right.reshape(-1, 1, 1) - (width - 1) / 2
     b = v - down.reshape(-1, 1, 1) - (height - 1) / 2
     column = a * cos - b * sin + (width - 1) / 2
     row = a * sin + b * cos + (height - 1) / 2
     left, top = column.floor(), row.floor()
+    # Written out rather than by grid_sample, whose coordinates are shares of the image: whole shifts would not be
+    # exact. All channels of an example, (C, H W), move alike.
     flat = x.flatten(2)
     out = torch.zeros_like(flat)
     for dy in (0, 1):
         for dx in (0, 1):
             r, c = top + dy, left + dx
             weight = (1 - (row - r).abs()) * (1 - (column - c).abs())
-            weight = weight * ((r >= 0) & (r < height) & (c >= 0) & (c < width))
+            weight = weight * ((r >= 0) & (r < height) & (c >= 0) & (c < width))  # a neighbour outside is black
+            # A neighbour outside is read at the border, with weight 0, since `gather` needs an index that exists.
             source = (r.clamp(0, height - 1) * width + c.clamp(0, width - 1)).long().reshape(n, 1, -1)
             out = out + flat.gather(2, source.expand(-1, channels, -1)) * weight.to(x.dtype).reshape(n, 1, -1)
     return out.reshape(x.shape).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Any one of several threats."""
+"""The union of several threats: whichever of them allows the input."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mrt.threats import noise
 from mrt.threats.balls import L1, L2, Linf
 from mrt.threats.l0 import L0
 
+# Those whose delta has the shape of x and is added to it, so that one delta may be looked at by all members.
 PIXEL_THREATS = (Linf, L2, L1, L0)
 
 
@@ -36,20 +37,21 @@ class AnyOf:
         return "any"
 
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
-        """Of one member, drawn per example."""
+        """For each example a sample of one member, which is drawn at random."""
         seeds = noise.seeds(rng, x)
-        drawn = noise.integers(noise.fold(seeds, 0), 0, len(self.threats) - 1)
-        samples = [t.sample(x, noise.fold(seeds, 1)) for t in self._pixels()]
-        return _pick(samples, drawn)
+        which = noise.integers(noise.fold(seeds, 0), 0, len(self.threats) - 1)
+        # All members may draw from one seed, since each example gets the sample of a single one of them.
+        samples = [t.sample(x, noise.fold(seeds, 1)) for t in self._require_pixels()]
+        return _pick(samples, which)
 
     def project(self, delta: Tensor, x: Tensor) -> Tensor:
-        """The nearest of the members' projections; `delta` itself where one member has it already."""
-        projected = [t.project(delta, x) for t in self._pixels()]
+        """The nearest of the members' projections, for each example; `delta` itself where one member has it already."""
+        projected = [t.project(delta, x) for t in self._require_pixels()]
         gaps = torch.stack([(p - delta).flatten(1).norm(dim=1) for p in projected])
         return _pick(projected, gaps.argmin(0))
 
     def apply(self, x: Tensor, delta: Tensor) -> Tensor:
-        return self._pixels()[0].apply(x, delta)
+        return self._require_pixels()[0].apply(x, delta)  # the same for all of them: x + delta in the box
 
     def contains(self, x: Tensor, x_adv: Tensor, delta: Tensor | None = None) -> Tensor:
         return torch.stack([t.contains(x, x_adv, delta) for t in self.threats]).any(0)
@@ -60,7 +62,8 @@ class AnyOf:
     def at(self, index: Tensor) -> AnyOf:
         return AnyOf(tuple(t.at(index) for t in self.threats))
 
-    def _pixels(self) -> tuple[Threat, ...]:
+    def _require_pixels(self) -> tuple[Threat, ...]:
+        """The members, if the perturbations of all are in pixels; a ValueError else."""
         for threat in self.threats:
             if not isinstance(threat, PIXEL_THREATS):
                 raise ValueError(
@@ -70,5 +73,5 @@ class AnyOf:
 
 
 def _pick(candidates: list[Tensor], which: Tensor) -> Tensor:
-    """candidates[which[n]][n] for every example n."""
+    """candidates[which[n]][n] for every example n, stacked: (N, C, H, W) from several such candidates."""
     return torch.stack(candidates)[which, torch.arange(len(which), device=which.device)]
