@@ -177,7 +177,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/reliability.py", 'work[a]["failed"] < report.ran[a].sum()', "True", DOUBTS),
     ("inputs.py", '**{**how, "weights_only": True}', "**how", "test_inputs.py"),
     ("evaluation/store.py", "if begun and not path.is_file():", "if False:", RESUME),
-    ("evaluation/batteries.py", 'SLIDE(threat, steps=plan.n(100, 2), step_size=small', 'SLIDE(threat, steps=plan.n(100, 2), step_size=large', BATTERY),
+    ("evaluation/batteries.py", 'SLIDE(threat, steps=plan.scale(100, 2), step_size=small', 'SLIDE(threat, steps=plan.scale(100, 2), step_size=large', BATTERY),
     # strategies
     ("strategies/standard.py", "cross_entropy(model(x), y)", "cross_entropy(model(x), y).detach() + 0 * model(x).sum()", LOOP),
     ("strategies/adversarial.py", 'model(craft(attack, 0, model, x, y, step))', 'model(x)', STRATEGY),
@@ -499,7 +499,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/exact.py", "                holder.allow_tf32 = True\n", "                pass\n", EXACT),
     ("evaluation/judge.py", "exact(), torch.autocast(x.device.type, enabled=False)", "torch.autocast(x.device.type, enabled=False)", EXACT),
     ("evaluation/judge.py", ", torch.autocast(x.device.type, enabled=False)", "", EXACT),
-    ("evaluation/battery.py", 'own if name == "fast" and value == Fast() else', 'own if name == "fast" else', SPED),
+    ("evaluation/battery.py", 'usable if f.name == "fast" and old == Fast() else', 'usable if f.name == "fast" else', SPED),
     ("evaluation/battery.py", "replace(fast, reuse=False) if getattr", "fast if getattr", SPED),
     ("evaluation/loop.py", '            "fast": repr(self.fast),\n', "", SPED),
 )  # fmt: skip
