@@ -170,8 +170,7 @@ def _ticks(axis: Axis) -> list[float]:
     """Two to six round numbers on the axis: multiples of 1, 2 or 5 times a power of ten."""
     length = axis.high - axis.low
     power = 10.0 ** math.floor(math.log10(length))
-    # The shortest step with at most six ticks. Less a little, since 0.3 / 0.05 is computed a little below 6, which would
-    # make seven.
+    # The shortest step with at most six ticks; 0.3 / 0.05, computed as a little below 6, would make seven.
     step = next(s for s in (0.2 * power, 0.5 * power, power, 2 * power) if length / s < 6 - 1e-9)
     rounding = 1e-9 * length / step  # an end of the axis that should be a tick is one
     first, last = math.ceil(axis.low / step - rounding), math.floor(axis.high / step + rounding)
