@@ -86,21 +86,21 @@ def _find_masking(report: Report, run: Evaluation) -> list[str]:
             broken = report.ran[label] & ~report.masks[label]
             newly_broken |= stood & broken
             never_given |= broken & ~given_gradients
-        count, asked, who = int(newly_broken.sum()), int(stood.sum()), " and ".join(without)
+        count, asked, attacker = int(newly_broken.sum()), int(stood.sum()), " and ".join(without)
         if isinstance(threat, (Linf, L2, L1)):
             why = "" if without else _why_no_random_search(threat)
             if why:
                 remarks += [why] if why not in [*report.warnings, *remarks] else []
             elif not without:
                 # A steep but smooth first layer has a gradient at the clean images, and only a search shows its mask.
-                asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
+                asked, attacker = min(asked, PROBED), f"a random search of {QUERIES} queries"
                 count = _count_broken(run, _random_search(threat), stood)
             elif not count and never_given.any():  # a cascade that began without gradients: would they have done it?
                 asked = min(int(never_given.sum()), PROBED)
                 count = asked - _count_broken(run, Entry("apgd", APGD(threat), threat), never_given)
         if count >= max(LEAST, SHARE * asked):
-            text = f"gradient masking, or too few steps: in {threat!r} {who} broke {count} of {asked} examples that"
-            remarks.append(f"{text} every gradient-based attack had left standing")
+            text = f"gradient masking, or too few steps: in {threat!r} {attacker} broke {count} of {asked} examples"
+            remarks.append(f"{text} that every gradient-based attack had left standing")
     return remarks
 
 

@@ -153,7 +153,7 @@ class Hosted(ABC):
         """Can it aim at a class?"""
 
     @abstractmethod
-    def run(self, seen: ModelForHost, task: Task[Threat]) -> Tensor:
+    def run(self, host_model: ModelForHost, task: Task[Threat]) -> Tensor:
         """The host's answer for a batch, (N, C, H, W), of which nothing is believed; its own exceptions pass."""
 
     def _bring_within(self, x: Tensor, x_adv: Tensor) -> Tensor:
@@ -163,7 +163,7 @@ class Hosted(ABC):
         return torch.where(inside, x_adv, self.threat.apply(x, self.threat.project(x_adv - x, x)))
 
     def _run_halving(
-        self, task: Task[Threat], rows: Tensor, seen: ModelForHost
+        self, task: Task[Threat], rows: Tensor, host_model: ModelForHost
     ) -> Iterator[tuple[Tensor, Tensor | Exception]]:
         """(rows, the host's answer) for all of them, or (one row, what the host raised on it)."""
         if not len(rows):
@@ -174,18 +174,18 @@ class Hosted(ABC):
             # Gradients on: the caller may be under no_grad, where hosts' attacks fail. A half starts from a seed of its
             # own, its first example's, as if it had come alone.
             with torch.enable_grad(), isolate_globals(host_seed(part.seeds)):
-                answer = self.run(seen, part)
+                answer = self.run(host_model, part)
             yield rows, answer.detach().to(task.x)
         except Exception as error:  # hosts raise whatever they like
-            if seen.error is not None:
-                raise seen.error from None
+            if host_model.error is not None:
+                raise host_model.error from None
             if len(rows) == 1:
                 yield rows, error
                 return
             # Some starts or values end a host's whole batch; halving leaves out those alone, in few calls more.
             middle = len(rows) // 2
-            yield from self._run_halving(task, rows[:middle], seen)
-            yield from self._run_halving(task, rows[middle:], seen)
+            yield from self._run_halving(task, rows[:middle], host_model)
+            yield from self._run_halving(task, rows[middle:], host_model)
 
     def _without_failures(self, task: Task[Threat], answer: Tensor, empty: Counter[str]) -> Tensor:
         """The answer without what is no answer: NaN, changes below the number format unless they are what fools, and,

@@ -48,13 +48,13 @@ class HostedSpatial(ABC):
         """(N, 3), the motion that the host chose for each example, zero where it found none."""
         model, _ = as_model(model)
         with open_task(self.threat, margin, (model, x, y, None, rng, None)) as task:
-            seen = ModelForHost(task.f)
+            host_model = ModelForHost(task.f)
             with isolate_globals(host_seed(task.seeds)):
                 # Projected, so that whatever the host proposes lies within the limits.
-                return self.threat.project(self.propose(seen, task).to(task.x), task.x)
+                return self.threat.project(self.propose(host_model, task).to(task.x), task.x)
 
     @abstractmethod
-    def propose(self, seen: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
+    def propose(self, host_model: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
         """The host's choice for each example, (N, 3): pixels right, pixels down, degrees, as `threat` counts them."""
 
     def __repr__(self) -> str:

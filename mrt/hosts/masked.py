@@ -65,8 +65,8 @@ def _attack_allowed(
         with torch.no_grad():
             broken = Goal(ce, y[left], aim).reached(checks.logits(f(z_adv), z_adv))
         # Who stands to the end keeps the first run's result, which is what the attack would return without restarts.
-        kept = broken | (run == 0)
-        x_adv[left[kept]] = fill_in(z_adv)[kept]
+        updated = broken | (run == 0)
+        x_adv[left[updated]] = fill_in(z_adv)[updated]
         left = left[~broken]
         if not len(left):
             break

@@ -108,9 +108,10 @@ class Transfer:
         """Each target's lowest accuracy under attacks made on the others; of one model alone there is none."""
         lowest = {}
         for target, by_source in self.accuracy.items():
-            shares = [
-                share for source, by_attack in by_source.items() if source != target for share in by_attack.values()
-            ]
+            shares: list[float] = []
+            for source, by_attack in by_source.items():
+                if source != target:
+                    shares += by_attack.values()
             if shares:
                 lowest[target] = min(shares)
         return lowest
@@ -161,14 +162,12 @@ def matrix(
     targets = {name: f for name, (f, _) in opened.items()}
     images, remarks = open_data(data)
     images = images.to(device_of(next(iter(targets.values())), device))
-    for name, (_, model_remarks) in opened.items():
-        remarks += [f"{name}: {remark}" for remark in model_remarks]
+    remarks += _with_names({name: model_remarks for name, (_, model_remarks) in opened.items()})
     with ExitStack() as stack:
         for f in targets.values():
             stack.enter_context(crafting(f))
         clean_passes = {name: pass_clean_images(f, images, batch_size) for name, f in targets.items()}
-        for name, clean_pass in clean_passes.items():
-            remarks += [f"{name}: {remark}" for remark in clean_pass.warnings]
+        remarks += _with_names({name: clean_pass.warnings for name, clean_pass in clean_passes.items()})
         # Not for its counts: it gives a model without a gradient one of zero, so that every attack runs.
         sources = {name: CountedModel(f, clean_passes[name].connected) for name, f in targets.items()}
         entries, bar = transfer(attacks, sources), stack.enter_context(Progress(progress))
@@ -205,6 +204,11 @@ def _judge_everywhere(
     counts = [f"{count} {name}" for name, count in faults.items() if count]
     remarks = [f"{entry.name} returned images that do not count: {', '.join(counts)}"] if counts else []
     return {target: torch.cat(masks) for target, masks in broken.items()}, remarks
+
+
+def _with_names(remarks: Mapping[str, Sequence[str]]) -> list[str]:
+    """All models' remarks, each with its model's name before it."""
+    return [f"{name}: {remark}" for name, of_model in remarks.items() for remark in of_model]
 
 
 def _percent(shares: Iterable[float]) -> list[str]:

@@ -109,15 +109,15 @@ def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
     lines = []
     for name, report in reports:
         shares = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
-        more: dict[str, float] = {}
+        extra: dict[str, float] = {}
         if not report.info["cascade"]:  # else a later attack's figures are those of what earlier ones left
             shares["min"] = report.minimum
-            more |= {attack: 100 * share for attack, share in report.attacks.items()}
+            extra |= {attack: 100 * share for attack, share in report.attacks.items()}
         for label, rho in report.rhos.items():
             paper_name = label.removeprefix("foolbox.")  # as the published rows name it
-            more |= {f"mean {paper_name}": rho.mean, f"median {paper_name}": rho.median}
+            extra |= {f"mean {paper_name}": rho.mean, f"median {paper_name}": rho.median}
         radii = {column: tuple(r) for column, r in report.info["radii"].items()}
-        lines.append(Line(name, _percentages(shares) | {"n": report.n}, radii, more))
+        lines.append(Line(name, _percentages(shares) | {"n": report.n}, radii, extra))
     if len(reports) > 1 and _share_examples_and_threats([report for _, report in reports]):
         best = optimal([report for _, report in reports])
         shares = {**best.threats, "union": best.union, "average": best.average}
