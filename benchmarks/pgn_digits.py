@@ -27,7 +27,7 @@ from benchmarks.environment import environment
 from benchmarks.tasks import Task, run
 from mrt.data import Images
 from mrt.evaluation import Point, below, distortion, gain
-from mrt.evaluation.analysis.tradeoff import interpolated
+from mrt.evaluation.analysis.tradeoff import interpolate
 from mrt.evaluation.report import charts
 
 TEST, SEEDS, EPOCHS, BATCH, WIDTH = 400, (1, 2, 3), 30, 64, 16
@@ -121,7 +121,7 @@ def as_attack(seed: int, out: Path) -> dict[str, Any]:
         result[name] = {"curves": found, "at": at} | lower
         print(name, lower, f"of {len(at)}, at mean distortions", [round(a, 2) for a in at])
         for other, pairs in found.items():
-            print(f"   {other:4s}", [round(interpolated(pairs, a), 3) for a in at])
+            print(f"   {other:4s}", [round(interpolate(pairs, a), 3) for a in at])
         series: dict[str, Any] = {a: [(d, 100 * s, None) for d, s in pairs] for a, pairs in found.items()}
         svg = charts.lines(f"attacks on the {name} network", "mean l2 distortion", "still correct, %", series)
         (out / f"distortion-{name}.svg").write_text(svg)

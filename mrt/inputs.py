@@ -22,27 +22,29 @@ from mrt.config import import_attribute
 from mrt.data.images import Data, Images, as_images
 from mrt.protocols import Model
 
-ADAPTERS = {"foolbox": "mrt_foolbox", "art": "mrt_art"}
+ADAPTERS = {"foolbox": "mrt_foolbox", "art": "mrt_art"}  # by the package that a model's class comes from
 ROUNDING = 1e-3  # float images this far outside [0, 1] are a conversion's rounding, and are clipped
 
 
 def as_model(model: Any) -> tuple[Model, list[str]]:
     """The model as a callable on images in [0, 1], with what to warn of. Foolbox's and ART's go through their
     adapters."""
-    roots = {kind.__module__.split(".")[0] for kind in type(model).__mro__}
+    packages = {kind.__module__.split(".")[0] for kind in type(model).__mro__}  # classes of one's own extend theirs
     for host, adapter in ADAPTERS.items():
-        if host in roots:
+        if host in packages:
+            # By name and only now: `mrt` works without its adapters, and they import it.
             model = importlib.import_module(adapter).as_model(model)
     if not callable(model):
         raise ValueError(f"model must be a callable from images to logits; got {type(model).__name__}")
-    owner = getattr(model, "__self__", model)
+    owner = getattr(model, "__self__", model)  # the module of which it is a method
     training = isinstance(owner, nn.Module) and any(m.training and _depends_on_mode(m) for m in owner.modules())
-    why = "the model is in train mode (BatchNorm, dropout); it was evaluated in eval mode"
-    return model, [why] if training else []
+    remark = "the model is in train mode (BatchNorm, dropout); it was evaluated in eval mode"
+    return model, [remark] if training else []
 
 
 def _depends_on_mode(module: nn.Module) -> bool:
     """May the module do something else in train mode? Of torch's own some do; anybody's may that has no parts."""
+    # A module with parts is mostly a container, whose mode nobody looks at: it would warn of every network for nothing.
     if type(module).__module__.startswith("torch.nn"):
         return isinstance(module, (_NormBase, _DropoutNd, nn.RReLU, nn.MultiheadAttention, nn.RNNBase))
     return not any(True for _ in module.children())
@@ -73,14 +75,14 @@ def open_data(data: Data) -> tuple[Images, list[str]]:
             hint = " (one-hot? y.argmax(1))" if y.ndim == 2 else ""
             raise ValueError(f"y must hold class numbers, integers of shape (N,); got {y.dtype} {tuple(y.shape)}{hint}")
         x, remarks = _clip_rounding(x.float() if x.is_floating_point() else x)
-        images = as_images((x, y.long()))
+        images = as_images((x, y.long()))  # which checks shapes and labels
     if not len(images):
         raise ValueError("data must hold at least one example; got none")
     return images, remarks
 
 
 def _clip_rounding(x: Tensor) -> tuple[Tensor, list[str]]:
-    """Rounding beyond [0, 1] taken off, with a remark; anything more is an error."""
+    """x (N, C, H, W) with rounding beyond [0, 1] taken off, and a remark if there was any; more is a ValueError."""
     if not x.is_floating_point() or not x.numel():
         return x, []
     if x.isnan().any():
@@ -115,17 +117,19 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None)
         model = call_factory(spec)
     else:
         raise ValueError(f"{spec!r} is no file, no package.module:factory and no robustbench:dataset/threat/name")
-    if isinstance(model, nn.Module):
-        model = model.eval().to(place)
-    return model
+    return model.eval().to(place) if isinstance(model, nn.Module) else model
 
 
 def find_device(name: str | None) -> torch.device:
-    """The device of that name, if there is one; cuda before cpu for None."""
+    """The device of that name, if there is one; for None a GPU before the CPU."""
     try:
-        rank = os.environ.get("LOCAL_RANK", "0") if torch.cuda.is_available() else ""
-        device = torch.device(name if name not in (None, "cuda") else f"cuda:{rank}" if rank or name else "cpu")
-        torch.empty(0, device=device)
+        if name is not None and name != "cuda":
+            device = torch.device(name)
+        elif torch.cuda.is_available():
+            device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")  # torchrun: a GPU for each process
+        else:
+            device = torch.device(name or "cpu")
+        torch.empty(0, device=device)  # a device may have a name and not be there
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device must be cpu, or a cuda device that is there; got {name!r}") from error
     return device
@@ -133,8 +137,8 @@ def find_device(name: str | None) -> torch.device:
 
 def call_factory(path: str, **settings: Any) -> Any:
     """What the factory at `path` makes, or the value itself if it is a module or not callable."""
-    found = import_attribute(path)
-    return found if isinstance(found, nn.Module) or not callable(found) else found(**settings)
+    value = import_attribute(path)
+    return value if isinstance(value, nn.Module) or not callable(value) else value(**settings)
 
 
 def save_model(model: nn.Module, path: Path | str | BinaryIO, **settings: Any) -> None:
@@ -143,39 +147,47 @@ def save_model(model: nn.Module, path: Path | str | BinaryIO, **settings: Any) -
     name = type(model).__name__
     if getattr(mrt.models, name, None) is not type(model):
         raise ValueError(f"save_model keeps networks of mrt.models; use torch.save(model.state_dict()) for {name}")
+    # Wrong settings are noticed now, and not when the file is read: do they make a network that takes these weights?
     load_weights(getattr(mrt.models, name)(**settings), model.state_dict(), "settings")
     torch.save({"mrt": 1, "model": name, "settings": settings, "weights": model.state_dict()}, path)
 
 
 def read_weights(path: Path) -> Any:
     """The state dict in a file of `save_model`'s or of torch.save's."""
-    held = read_tensors(path)
-    return held["weights"] if isinstance(held, dict) and held.get("mrt") == 1 else held
+    content = read_tensors(path)
+    return content["weights"] if _is_ours(content) else content
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether a file's content is what `save_model` wrote."""
+    return isinstance(content, dict) and content.get("mrt") == 1
 
 
 def _load_checkpoint(path: Path, factory: str | None) -> nn.Module:
-    held = read_tensors(path)
-    if isinstance(held, dict) and held.get("mrt") == 1:
-        checks.choice(f"the model of {path}", held.get("model"), tuple(mrt.models.__all__))
-        make: Callable[..., Any] = getattr(mrt.models, held["model"])
+    """The network in a file of `save_model`'s, or made by `factory` with the weights in the file."""
+    content = read_tensors(path)
+    if _is_ours(content):
+        # Only names of our own networks: a file must not choose what is called.
+        checks.choice(f"the model of {path}", content.get("model"), tuple(mrt.models.__all__))
+        make: Callable[..., Any] = getattr(mrt.models, content["model"])
         try:
-            model = make(**held["settings"])
+            model = make(**content["settings"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path} does not say how to make its {held['model']}: {error}") from error
-        return load_weights(model, held.get("weights"), str(path))
+            raise ValueError(f"{path} does not say how to make its {content['model']}: {error}") from error
+        return load_weights(model, content.get("weights"), str(path))
     if factory is None:
         raise ValueError(f"{path} holds weights alone: name what makes the network, --factory package.module:factory")
-    return load_weights(call_factory(factory), held, str(path))
+    return load_weights(call_factory(factory), content, str(path))
 
 
 def load_weights(model: Any, weights: Any, what: str) -> nn.Module:
-    """The model with those weights."""
+    """The model, in which those weights now are; `what` is named where they do not fit."""
     if not isinstance(model, nn.Module) or not isinstance(weights, dict):
         raise ValueError(f"{what}: expected a module and a dict of weights; got {type(model)} and {type(weights)}")
     try:
         model.load_state_dict(weights)
     except (RuntimeError, AttributeError, TypeError) as error:
-        short = " ".join(str(error).split())[:200]
+        short = " ".join(str(error).split())[:200]  # torch lists every key, a line each
         raise ValueError(f"{what}: these weights are not those of {type(model).__name__} ({short} ...)") from error
     return model
 
@@ -192,16 +204,17 @@ def read_tensors(path: Path) -> Any:
 
 
 def _load_exported(path: Path) -> Model:
-    load = torch.load
+    """The program that torch.export saved, as a callable."""
+    original = torch.load
 
-    def careful(*what: Any, **how: Any) -> Any:
-        return load(*what, **{**how, "weights_only": True})
+    def load_tensors_only(*args: Any, **kwargs: Any) -> Any:
+        return original(*args, **{**kwargs, "weights_only": True})
 
-    def refused(*what: Any, **how: Any) -> Any:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
         raise pickle.UnpicklingError("an object that is no tensor")
 
-    try:  # torch.export falls back to unpickling whatever the archive holds
-        with mock.patch.object(torch, "load", careful), mock.patch.object(pickle, "loads", refused):
+    try:  # torch.export falls back to unpickling whatever the archive holds, which would run code in it
+        with mock.patch.object(torch, "load", load_tensors_only), mock.patch.object(pickle, "loads", refuse):
             program = torch.export.load(path).module()
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} holds more than a program (code, which was not run)") from error
@@ -222,6 +235,7 @@ def _load_exported(path: Path) -> Model:
 
 
 def _load_robustbench(name: str) -> nn.Module:
+    """The network that robustbench calls dataset/threat/name."""
     parts = name.split("/")
     if len(parts) != 3:
         raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from operator import is_
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,8 +18,8 @@ from mrt.protocols import Attack, Fast, Threat
 from mrt.threats.radii import radii_of
 
 Host = Literal["foolbox", "art", "autoattack"]
-PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}
-PACKAGE = {"foolbox": "foolbox", "art": "adversarial-robustness-toolbox", "autoattack": "pyautoattack"}
+PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}  # in an attack's name in a report
+PACKAGE = {"foolbox": "foolbox", "art": "adversarial-robustness-toolbox", "autoattack": "pyautoattack"}  # to install
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Foreign:
 
     def __post_init__(self) -> None:
         checks.choice("host", self.host, get_args(Host))
-        pairs = tuple(tuple(pair) for pair in self.settings)
+        pairs = tuple(tuple(pair) for pair in self.settings)  # whatever they came as: the value has a hash
         if not isinstance(self.name, str) or not all(len(p) == 2 and isinstance(p[0], str) for p in pairs):
             raise ValueError(f"a foreign attack is a host, a name and (setting, value) pairs; got {self!r}")
         object.__setattr__(self, "settings", pairs)
@@ -55,11 +54,13 @@ class Entry:
     column: Threat | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        # "/" separates the parts of an array's name in a saved report, as in sample/NAME/x_adv.
         if not isinstance(self.name, str) or not self.name or "/" in self.name:
             raise ValueError(f"name must be a non-empty string without '/'; got {self.name!r}")
         if not isinstance(self.attack, (Attack, Foreign)):
             raise ValueError(f"attack of {self.name!r} must be an attack or Foreign(...); got {self.attack!r}")
         for threat in (self.threat, self.counts_for):
+            # A class has all methods of a threat, so it would pass for one.
             if isinstance(threat, type) or not isinstance(threat, Threat):
                 raise ValueError(f"threat of {self.name!r} must be a threat such as Linf(0.3); got {threat!r}")
         if isinstance(self.attack, Attack) and self.attack.threat != self.threat:
@@ -69,6 +70,7 @@ class Entry:
 
     @property
     def counts_for(self) -> Threat:
+        """The threat in whose column of a report the attack counts."""
         return self.threat if self.column is None else self.column
 
     def build(self, pool: Data | None) -> Attack:
@@ -78,17 +80,18 @@ class Entry:
             return self.attack if pool is None or self.attack.pool is not None else replace(self.attack, pool=pool)
         if isinstance(self.attack, Attack):
             return self.attack
-        module = _adapter(self.attack.host)
-        make = getattr(module, "resolve", None) or module.attack
-        found: Attack = make(self.attack.name, self.threat, pool=pool, **dict(self.attack.settings))
-        return found
+        adapter = _import_adapter(self.attack.host)
+        # AutoAttack's names are those of its parts, which its adapter resolves; the others' are their classes'.
+        make = getattr(adapter, "resolve", None) or adapter.attack
+        attack: Attack = make(self.attack.name, self.threat, pool=pool, **dict(self.attack.settings))
+        return attack
 
 
 Battery = tuple[Entry, ...]
 
 
-def _adapter(host: Host) -> Any:
-    """The adapter's module; a ValueError of one line where its host is not installed."""
+def _import_adapter(host: Host) -> Any:
+    """The module mrt_<host>; a ValueError of one line where what it adapts is not installed."""
     try:
         return importlib.import_module(f"mrt_{host}")
     except ModuleNotFoundError as error:
@@ -103,40 +106,45 @@ def with_fast(battery: Battery, fast: Fast) -> Battery:
     return tuple(replace(entry, attack=_with_fast(entry.attack, fast)) for entry in battery)
 
 
-def _with_fast(attack: Any, fast: Fast) -> Any:
-    """The attack, or the value of one of its fields, with `fast` wherever in it the default stands."""
-    if type(attack) in (tuple, list):
-        parts = [_with_fast(one, fast) for one in attack]
-        return attack if all(map(is_, parts, attack)) else type(attack)(parts)
-    if not isinstance(attack, Attack) or isinstance(attack, type) or not is_dataclass(attack):
-        return attack
+def _with_fast(value: Any, fast: Fast) -> Any:
+    """The attack, or the value of one of its fields, with `fast` wherever in it the default stands. What has nothing
+    to change is returned as it is."""
+    if type(value) in (tuple, list):  # of attacks, as WorstOf has them
+        parts = [_with_fast(part, fast) for part in value]
+        unchanged = all(new is old for new, old in zip(parts, value, strict=True))
+        return value if unchanged else type(value)(parts)
+    if not isinstance(value, Attack) or isinstance(value, type) or not is_dataclass(value):
+        return value
     # Where BatchNorm sees the batch, examples see each other, and then no forward pass can be used again.
-    own = replace(fast, reuse=False) if getattr(attack, "bn", "eval") == "batch" else fast
-    held = {f.name: getattr(attack, f.name) for f in fields(attack) if f.init}
-    told = {
-        name: own if name == "fast" and value == Fast() else _with_fast(value, fast) for name, value in held.items()
-    }
-    changed = {name: value for name, value in told.items() if value is not held[name]}
-    return replace(attack, **changed) if changed else attack
+    usable = replace(fast, reuse=False) if getattr(value, "bn", "eval") == "batch" else fast
+    changes = {}
+    for f in fields(value):
+        if f.init:
+            old = getattr(value, f.name)
+            new = usable if f.name == "fast" and old == Fast() else _with_fast(old, fast)
+            if new is not old:
+                changes[f.name] = new
+    return replace(value, **changes) if changes else value
 
 
 def name_entries(battery: Battery) -> list[tuple[str, str]]:
     """(attack, column) names, one pair per entry: apgd-ce-l1 and l1; linf@0.1 where a norm has several radii."""
-    named = _name_threats([t for e in battery for t in (e.threat, e.counts_for)])
+    names = _name_threats([threat for entry in battery for threat in (entry.threat, entry.counts_for)])
     pairs = []
     for entry in battery:
         prefix = PREFIX[entry.attack.host] if isinstance(entry.attack, Foreign) else ""
-        pairs.append((f"{prefix}{entry.name}-{named[entry.threat]}", named[entry.counts_for]))
-    seen = [name for name, _ in pairs]
-    for name in seen:
-        if seen.count(name) > 1:
-            raise ValueError(f"two entries of the battery are called {name!r}; names must differ within a threat")
+        pairs.append((f"{prefix}{entry.name}-{names[entry.threat]}", names[entry.counts_for]))
+    labels = [label for label, _ in pairs]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"two entries of the battery are called {label!r}; names must differ within a threat")
     return pairs
 
 
-def _name_threats(kinds: list[Threat]) -> dict[Threat, str]:
-    """A name for each threat, with its radius where several share the plain one."""
-    distinct = list(dict.fromkeys(kinds))
+def _name_threats(mentioned: list[Threat]) -> dict[Threat, str]:
+    """A name for each threat: linf; linf@0.1 where several are called linf; linf@0.1#2 where their radii are equal,
+    too, since they differ in something else."""
+    distinct = list(dict.fromkeys(mentioned))
     names = {}
     for threat in distinct:
         alike = [t for t in distinct if t.name == threat.name]
@@ -148,12 +156,12 @@ def _name_threats(kinds: list[Threat]) -> dict[Threat, str]:
 
 
 def check_battery(battery: Any) -> Battery:
-    """`battery`, if it is a tuple or list of entries with names of their own."""
+    """`battery` as a tuple, if it is a tuple or list of entries with names of their own."""
     entries: Battery = checks.several("battery", battery, "Entry(...) values")
     for entry in entries:
         if not isinstance(entry, Entry):
             raise ValueError(f"a battery holds Entry(...) values; got {entry!r}")
-    name_entries(entries)
+    name_entries(entries)  # refuses names that come twice
     return entries
 
 
@@ -175,6 +183,7 @@ def read_battery(path: Path | str, allow: tuple[str, ...] = ()) -> Battery:
         raise ValueError(f"{path}: {error}") from error
 
 
+# The types that a battery's file may name. A file can therefore make nothing but settings: no code in it runs.
 KNOWN = {kind.__name__: kind for kind in (Entry, Foreign, Fast)}
 KNOWN |= {name: getattr(module, name) for module in (attacks, threats) for name in module.__all__}
 KNOWN = {name: kind for name, kind in KNOWN.items() if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")}

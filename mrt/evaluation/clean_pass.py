@@ -34,21 +34,25 @@ class CleanPass:
 
 @exact()
 def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
-    """Every image once; the first batch twice more."""
+    """What the model answers to the clean images, with remarks on what is odd about it. Every image passes once; the
+    first batch passes again, with a gradient, as it is, and by half."""
     try:
         outputs = [exact_logits(model, data.float(index)) for index in torch.arange(len(data)).split(batch_size)]
     except (RuntimeError, TypeError, IndexError) as error:
+        # What torch raises for images of a wrong shape: the first line says what of the model did not fit.
         why = str(error).strip().splitlines()[0]
         raise ValueError(f"the model fails on images of shape {tuple(data.x.shape[1:])}: {why}") from error
-    logits, y = torch.cat(outputs), data.y
+    logits, y = torch.cat(outputs), data.y  # (n, K), (n,)
     classes = logits.shape[1]
     if int(y.max()) >= classes:
         raise ValueError(f"labels must be below {classes}, as the model has {classes} classes; got {int(y.max())}")
     if logits.isnan().any(1).all():
         raise ValueError("the model must return numbers for clean images; got NaN for every one")
     x, correct = data.float(torch.arange(min(batch_size, len(data)))), is_right(logits, y)
-    remarks, connected = _gradient(model, x, y[: len(x)], correct[: len(x)])
+    remarks, connected = _look_at_gradient(model, x, y[: len(x)], correct[: len(x)])
     half = max(len(x) // 2, 1)
+    # The same images in the same batch first: only where they get the same answers does another answer in a smaller
+    # batch come from the batch mates.
     if _differ(exact_logits(model, x), logits[: len(x)]):
         remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
     elif _differ(exact_logits(model, x[:half]), logits[:half]):
@@ -59,18 +63,22 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
         )
     if logits.isnan().any():
         remarks.append(f"the model answers NaN on {int(logits.isnan().any(1).sum())} clean images; they count as wrong")
+    # Each row of a softmax is nonnegative and sums to 1; logits do neither, but by chance.
     if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-4).all():
         remarks.append("the outputs look like probabilities: attacks on logits are weaker on a softmax; return logits")
     return CleanPass(logits.argmax(1).cpu(), correct.cpu(), classes, connected, remarks)
 
 
-def _differ(one: Tensor, two: Tensor) -> bool:
-    """By more than rounding?"""
-    return bool(((one - two).abs().nan_to_num() > 1e-3 * two.abs().nan_to_num().amax().clamp(min=1e-6)).any())
+def _differ(logits: Tensor, before: Tensor) -> bool:
+    """Whether two answers to the same images differ by more than rounding."""
+    # Kernels round differently in batches of different sizes; 1e-3 of the largest logit is far beyond that.
+    rounding = 1e-3 * before.abs().nan_to_num().amax().clamp(min=1e-6)
+    return bool(((logits - before).abs().nan_to_num() > rounding).any())
 
 
-def _gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tuple[list[str], bool]:
-    """Is there a gradient to follow, and is it more than rounding?"""
+def _look_at_gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tuple[list[str], bool]:
+    """Remarks on a gradient that leads nowhere, and whether one connects the output to the input at all."""
+    # Attacks start at what is classified correctly, so only there must the gradient lead somewhere.
     if not correct.any():
         return [], True
     x, y = x[correct], y[correct]

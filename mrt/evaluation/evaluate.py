@@ -1,4 +1,4 @@
-"""The front door: `evaluate`."""
+"""`evaluate`, the front door: from a model, images and a battery of attacks to a report."""
 
 from __future__ import annotations
 
@@ -55,37 +55,59 @@ def evaluate(
     checks.count("seed", seed, low=0)
     if not isinstance(fast, Fast):
         raise ValueError(f"fast must be a Fast(...); got {fast!r}")
-    expected = _entries(battery, threats, budget, fast)
+    expected = _choose_battery(battery, threats, budget, fast)
     for entry in expected:
         entry.build(pool)  # what is not installed, or misspelt, is refused before the model runs
     early = reliability.name_unsearched(expected)
     f, remarks = as_model(model)
     images, clipped = open_data(data)
     images = images.to(device_of(f, device))
-    reliability.warn_of(early)
+    reliability.warn_of(early)  # now and not in hours, while the missing package can still be installed
     with processes() as team, crafting(f), Progress(progress and team.first) as bar:
-        first = team.gather(pass_clean_images(f, images, batch_size))[0]
-        entries = _entries(battery, threats, budget, fast, first.classes)
-        attacks = [entry.build(pool) for entry in entries]
+        # The first process's answers hold for all of them: were one to round otherwise, they would share out different
+        # sets of examples.
+        clean_pass = team.gather(pass_clean_images(f, images, batch_size))[0]
+        # Once more, with the model's own number of classes, which decides what targeted attacks a named battery has.
+        entries = _choose_battery(battery, threats, budget, fast, clean_pass.classes)
         evaluation = Evaluation(
-            f, images, entries, attacks, pool, first, team, Store(out), cascade, batch_size, seed, bar, fast
+            model=f,
+            data=images,
+            battery=entries,
+            attacks=[entry.build(pool) for entry in entries],
+            pool=pool,
+            clean_pass=clean_pass,
+            team=team,
+            store=Store(out),
+            cascade=cascade,
+            batch_size=batch_size,
+            seed=seed,
+            bar=bar,
+            fast=fast,
         )
-        if team.gather(evaluation.store.open(evaluation.config(), team.first))[0]:
-            report = Report.load(evaluation.store.folder)
-        else:
-            report = evaluation.run([*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
-            report.warnings += reliability.find_doubts(report, evaluation)
-            if team.first and out is not None:
-                report.save(out)
-                evaluation.store.close()
+        report = _run_or_read(evaluation, [*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
     reliability.warn_of([remark for remark in report.warnings if remark not in early])
     return report
 
 
-def _entries(
+def _run_or_read(evaluation: Evaluation, remarks: list[str], name: str | None) -> Report:
+    """The report that a finished evaluation left in its folder; else that of this one, run and written there. `remarks`
+    are warnings from before, `name` is the battery's."""
+    store, team = evaluation.store, evaluation.team
+    # What the first process finds in the folder holds for all: the others may look when it has begun to write.
+    if team.gather(store.open(evaluation.config(), team.first))[0]:
+        return Report.load(store.folder)
+    report = evaluation.run(remarks, name)
+    report.warnings += reliability.find_doubts(report, evaluation)
+    if team.first and store.folder is not None:
+        report.save(store.folder)
+        store.close()  # last, so that a kill before the report is whole costs no results
+    return report
+
+
+def _choose_battery(
     battery: str | Battery, threats: Sequence[Threat] | None, budget: float, fast: Fast, classes: int = 10
 ) -> Battery:
-    """The battery that was asked for, its attacks run as `fast` says."""
+    """The battery that was asked for, by name or as entries, its attacks run as `fast` says."""
     if isinstance(battery, str):
         return with_fast(batteries.named(battery, threats, classes, budget), fast)
     if threats is not None or budget != 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-JUDGED_IN = "float32, TF32 off"
+JUDGED_IN = "float32, TF32 off"  # what a report says of its numbers
 FULL = ("ieee", "none")  # what an operation's fp32_precision says where nothing rounds its operands
 
 
@@ -22,17 +22,19 @@ def exact() -> Iterator[None]:
     """
     holders: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
     old = [(holder, _read_old_switch(holder)) for holder in holders]
-    new = [(operation, operation.fp32_precision) for operation in _operations()]
+    new = [(operation, operation.fp32_precision) for operation in _operations_with_new_switch()]
     products = _matmul_precision()
     try:
         for holder, allowed in old:
             if allowed:
                 holder.allow_tf32 = False
+        # Setting the old switch has set some of the new ones, so each is read again.
         for operation, _ in new:
             if operation.fp32_precision not in FULL:
                 operation.fp32_precision = "ieee"
         yield
     finally:
+        # From the coarse to the fine: each switch overwrites finer ones, which therefore come after it.
         for holder, allowed in old:
             if allowed:
                 holder.allow_tf32 = True
@@ -44,7 +46,7 @@ def exact() -> Iterator[None]:
 
 
 def _read_old_switch(holder: Any) -> bool | None:
-    """The old switch; None where it cannot be read, since the caller set the new ones alone."""
+    """What the old switch says; None where torch refuses to read it, since the caller set the new ones alone."""
     try:
         return bool(holder.allow_tf32)
     except RuntimeError:
@@ -59,10 +61,10 @@ def _matmul_precision() -> str | None:
         return None
 
 
-def _operations() -> list[Any]:
-    """What has a new switch of its own, in this torch."""
+def _operations_with_new_switch() -> list[Any]:
+    """The kinds of operations that have a switch of their own in this torch; in older ones none has."""
     backends = torch.backends
     places = [(backends.cudnn, "conv"), (backends.cudnn, "rnn"), (backends.cuda, "matmul")]
     places += [(backends.mkldnn, name) for name in ("conv", "rnn", "matmul")]
-    found = [getattr(backend, name, None) for backend, name in places]
-    return [operation for operation in found if hasattr(operation, "fp32_precision")]
+    operations = [getattr(backend, name, None) for backend, name in places]
+    return [operation for operation in operations if hasattr(operation, "fp32_precision")]

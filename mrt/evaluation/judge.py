@@ -21,32 +21,36 @@ from mrt.threats.radii import in_box
 
 class CountedModel(nn.Module):
     """The user's model, for attacks: counts the images that pass through it and the gradients asked for. Where the
-    model gives no gradient at all it gives zero ones, so that every attack at least runs."""
+    model gives no gradient at all it gives zero ones, so that every attack at least runs. `watch` is told of every
+    pass, for a sign of life."""
 
     def __init__(self, model: Model, connected: bool = True, watch: Callable[[int], None] | None = None) -> None:
         super().__init__()
         self.model, self.connected, self.watch = model, connected, watch
         self.forwards = self.backwards = 0
+        # A new module is in train mode; this one does nothing there, and should not look as if the model were.
         self.training = getattr(model, "training", False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.around(self.model)(x)
 
     def around(self, f: Model) -> Model:
-        """The same watch over another way to run the model: a fast attack's."""
+        """`f`, another way to run the same model (a fast attack's copy), with its passes counted here."""
 
-        def seen(x: Tensor) -> Tensor:
+        def counted(x: Tensor) -> Tensor:
             self.forwards += len(x)
             if self.watch is not None:
                 self.watch(len(x))
             if not x.requires_grad:
                 return f(x)
+            # The hook stands on a view of this pass's own: on x itself it would fire for every later pass of x as well.
             x = x.view_as(x)
-            x.register_hook(self._count)
+            x.register_hook(self._count_backwards)
             logits = f(x)
+            # The added zero gives autograd a way from the logits to the input, and changes no logit.
             return logits if self.connected else logits + 0 * x.flatten(1).sum(1, keepdim=True)
 
-        return seen
+        return counted
 
     @property
     def takes_counts(self) -> bool:
@@ -54,13 +58,13 @@ class CountedModel(nn.Module):
         return self.connected
 
     def count(self, forwards: int, backwards: int) -> None:
-        """So many images passed through the model, and so many gradients came back."""
+        """Add passes that were made unseen, in a replayed CUDA graph: so many images in, so many gradients back."""
         self.forwards += forwards
         self.backwards += backwards
         if self.watch is not None:
             self.watch(forwards)
 
-    def _count(self, grad: Tensor) -> None:
+    def _count_backwards(self, grad: Tensor) -> None:
         self.backwards += len(grad)
 
 
@@ -78,12 +82,15 @@ class Verdict:
 
 @torch.no_grad()
 def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, delta: Tensor | None) -> Verdict:
-    """The verdict on x_adv, with the model as it is, in float32 without shortcuts."""
+    """The verdict on x_adv (N, C, H, W), with the model as it is, in float32 without shortcuts. `delta` (N, ...) is
+    what a motion or a mixture needs to show that x_adv lies in its threat."""
     if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
-        given = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
-        raise ValueError(f"an attack must return a tensor of the images' shape {tuple(x.shape)}; got {given}")
+        answer = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+        raise ValueError(f"an attack must return a tensor of the images' shape {tuple(x.shape)}; got {answer}")
     x_adv = x_adv.detach().to(x)
-    number, boxed = ~x_adv.flatten(1).isnan().any(1), in_box(x_adv)
+    number, boxed = ~x_adv.flatten(1).isnan().any(1), in_box(x_adv)  # bool (N,)
+    # The model is asked only about images it may be asked about; where there is none, about x, which then counts as
+    # nothing: one row of NaN could end the whole batch in an error.
     safe = torch.where(per_example(number & boxed, x), x_adv, x)
     with crafting(model):  # an attack may have put it into another mode
         logits = exact_logits(model, safe)
@@ -92,24 +99,35 @@ def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, del
     distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     if hasattr(threat, "distance"):
         far = threat.distance(x, safe).double()
-        far = torch.where(inside, far.clamp(max=bound_of(threat)), far)  # rounding beyond the radius
+        # `contains` forgives rounding beyond the radius, so a curve of distances must forgive it, too: else accuracy at
+        # the threat's own radius would be another number than the threat's column.
+        far = torch.where(inside, far.clamp(max=bound_of(threat)), far)
+        # Not only inside: a search for the closest point may end beyond the radius, and its distance is the result.
         distance = torch.where(wrong, far, distance)
+    # Infinite logits make a loss of NaN, which would never count as larger than another.
     loss = ce(logits, y, None).nan_to_num(torch.inf)
     faults = {"nan": ~number, "box": number & ~boxed, "outside": number & boxed & ~inside}
-    counts = {name: int(rows.sum()) for name, rows in faults.items()}
-    return Verdict(wrong & inside, distance, torch.where(inside, loss, -torch.inf), counts)
+    return Verdict(
+        broken=wrong & inside,
+        distance=distance,
+        loss=torch.where(inside, loss, -torch.inf),
+        faults={name: int(rows.sum()) for name, rows in faults.items()},
+    )
 
 
 def run_attack(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor) -> tuple[Attempt, Tensor | None]:
     """What the attack returned, and the delta where membership needs it."""
+    # A host's attack says more than its `__call__` returns: on which examples it failed, and points beyond the radius,
+    # which the call would project.
     if isinstance(attack, Hosted):
         return attack.attempt(model, x, y, rng=seeds), None
-    none = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    none_failed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    # No image shows by itself which motion made it, so the motion is asked for and the image made here.
     if isinstance(attack, (Spatial, HostedSpatial)):
         delta = attack.search(model, x, y, rng=seeds)
         with torch.no_grad():
-            return Attempt(attack.threat.apply(x, delta), none), delta
-    return Attempt(attack(model, x, y, rng=seeds), none), None
+            return Attempt(attack.threat.apply(x, delta), none_failed), delta
+    return Attempt(attack(model, x, y, rng=seeds), none_failed), None
 
 
 def exact_logits(model: Model, x: Tensor) -> Tensor:
@@ -119,7 +137,7 @@ def exact_logits(model: Model, x: Tensor) -> Tensor:
 
 
 def bound_of(threat: Threat) -> float:
-    """The one number that bounds its distances."""
+    """The largest distance within the threat: a ball's radius, l0's number of entries, infinity for any other."""
     return float(getattr(threat, "eps", getattr(threat, "count", torch.inf)))
 
 

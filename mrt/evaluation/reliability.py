@@ -15,7 +15,7 @@ from mrt.evaluation.loop import Evaluation
 from mrt.evaluation.report import Report
 from mrt.threats import L1, L2, Linf, noise
 
-PROBED, QUERIES = 64, 300
+PROBED, QUERIES = 64, 300  # examples and queries of the random search: a few seconds per ball
 UNSEARCHED = "gradient masking was not looked for by a random search"
 
 
@@ -24,20 +24,23 @@ def name_unsearched(battery: Battery) -> list[str]:
     masking there is not installed. Of others' attacks only a run shows whether they need gradients."""
     threats = dict.fromkeys(entry.threat for entry in battery)
     for threat in threats:
-        ours = all(_ours(entry.attack) for entry in battery if entry.threat == threat)
-        if isinstance(threat, (Linf, L2, L1)) and ours and (why := _no_square(threat)):
-            return [why]
+        ours = all(_is_ours(entry.attack) for entry in battery if entry.threat == threat)
+        if isinstance(threat, (Linf, L2, L1)) and ours:
+            why = _why_no_random_search(threat)
+            if why:
+                return [why]  # once is enough: it is the same package for every ball
     return []
 
 
-def _ours(attack: object) -> bool:
+def _is_ours(attack: object) -> bool:
+    """Whether the attack comes with `mrt`: on balls all of these follow gradients."""
     return type(attack).__module__.startswith("mrt.attacks.")
 
 
-def _no_square(threat: Linf | L2 | L1) -> str:
+def _why_no_random_search(threat: Linf | L2 | L1) -> str:
     """Why no random search can be made; empty where it can."""
     try:
-        _square(threat).build(None)
+        _random_search(threat).build(None)
     except ValueError as error:
         return f"{UNSEARCHED}: {error}"
     return ""
@@ -46,57 +49,69 @@ def _no_square(threat: Linf | L2 | L1) -> str:
 def find_doubts(report: Report, run: Evaluation) -> list[str]:
     """What the results of a finished run say about themselves."""
     remarks = []
+    descriptions = {"nan": "NaN", "box": "outside [0, 1]", "outside": "outside the threat"}
     for label, work in report.info["attacks"].items():
-        told = {"nan": "NaN", "box": "outside [0, 1]", "outside": "outside the threat"}
-        faults = [f"{work[name]:.0f} {what}" for name, what in told.items() if work[name]]
+        faults = [f"{work[kind]:.0f} {text}" for kind, text in descriptions.items() if work[kind]]
         if faults:
             remarks.append(f"{label} returned images that do not count: {', '.join(faults)}")
+        # A host's black images say that it found nothing. On a few examples that is a result.
         if work["black"] > 0.5 * report.ran[label].sum():
             remarks.append(f"{label} found nothing on most images: it needs more steps to mean anything")
         if work["failed"]:
             lost = f"{work['failed']:.0f} of {int(report.ran[label].sum())} examples, which count as standing"
             remarks.append(f"{label} failed on {lost}: {work['why']}")
-    return remarks + run.team.gather(_masking(report, run))[0]
+    # Each process looks for itself, and what the first finds holds for all.
+    return remarks + run.team.gather(_find_masking(report, run))[0]
 
 
-def _masking(report: Report, run: Evaluation) -> list[str]:
-    """Does an attack without gradients break what attacks with gradients left standing, in the same threat?"""
+def _find_masking(report: Report, run: Evaluation) -> list[str]:
+    """Remarks on threats where an attack without gradients breaks what attacks with gradients left standing: then these
+    did not find what is there. It warns, and changes no column."""
     remarks: list[str] = []
     for threat in dict.fromkeys(entry.threat for entry in run.battery):
-        mine = [label for (label, _), e in zip(run.labels, run.battery, strict=True) if e.threat == threat]
-        work = {label: report.info["attacks"][label] for label in mine}
-        seeing = [label for label in mine if work[label]["backward"]]
-        blind = [a for a in mine if work[a]["forward"] and a not in seeing and work[a]["failed"] < report.ran[a].sum()]
-        if not seeing:
+        labels = [label for (label, _), e in zip(run.labels, run.battery, strict=True) if e.threat == threat]
+        work = {label: report.info["attacks"][label] for label in labels}
+        # Whether an attack asked for gradients is known by what came back through the model, not by its name.
+        with_gradients = [label for label in labels if work[label]["backward"]]
+        if not with_gradients:
             continue
-        stood = torch.stack([report.masks[label] for label in seeing]).all(0)
-        newly, unseen = torch.zeros_like(stood), torch.zeros_like(stood)
-        for label in blind:
-            newly |= stood & report.ran[label] & ~report.masks[label]
-            unseen |= report.ran[label] & ~report.masks[label] & ~torch.stack([report.ran[a] for a in seeing]).any(0)
-        count, asked, who = int(newly.sum()), int(stood.sum()), " and ".join(blind)
+        # An attack that failed on everything never looked, so it cannot vouch for the others. Nor can one that never
+        # asked the model, such as a transferred one.
+        without = [a for a in labels if work[a]["forward"] and a not in with_gradients]
+        without = [a for a in without if work[a]["failed"] < report.ran[a].sum()]
+        stood = torch.stack([report.masks[label] for label in with_gradients]).all(0)  # bool (n,), as all below
+        given_gradients = torch.stack([report.ran[label] for label in with_gradients]).any(0)
+        newly_broken, never_given = torch.zeros_like(stood), torch.zeros_like(stood)
+        for label in without:
+            broken = report.ran[label] & ~report.masks[label]
+            newly_broken |= stood & broken
+            never_given |= broken & ~given_gradients
+        count, asked, attacker = int(newly_broken.sum()), int(stood.sum()), " and ".join(without)
         if isinstance(threat, (Linf, L2, L1)):
-            if not blind and (why := _no_square(threat)):
+            why = "" if without else _why_no_random_search(threat)
+            if why:
                 remarks += [why] if why not in [*report.warnings, *remarks] else []
-            elif not blind:
-                asked, who = min(asked, PROBED), f"a random search of {QUERIES} queries"
-                count = _probed(run, _square(threat), stood)
-            elif not count and unseen.any():  # a cascade that began without gradients: would they have done it?
-                asked = min(int(unseen.sum()), PROBED)
-                count = asked - _probed(run, Entry("apgd", APGD(threat), threat), unseen)
+            elif not without:
+                # A steep but smooth first layer has a gradient at the clean images, and only a search shows its mask.
+                asked, attacker = min(asked, PROBED), f"a random search of {QUERIES} queries"
+                count = _count_broken(run, _random_search(threat), stood)
+            elif not count and never_given.any():  # a cascade that began without gradients: would they have done it?
+                asked = min(int(never_given.sum()), PROBED)
+                count = asked - _count_broken(run, Entry("apgd", APGD(threat), threat), never_given)
         if count >= max(LEAST, SHARE * asked):
-            text = f"gradient masking, or too few steps: in {threat!r} {who} broke {count} of {asked} examples that"
-            remarks.append(f"{text} every gradient-based attack had left standing")
+            text = f"gradient masking, or too few steps: in {threat!r} {attacker} broke {count} of {asked} examples"
+            remarks.append(f"{text} that every gradient-based attack had left standing")
     return remarks
 
 
-def _square(threat: Linf | L2 | L1) -> Entry:
+def _random_search(threat: Linf | L2 | L1) -> Entry:
+    """A short run of AutoAttack's Square, which asks for no gradient."""
     return Entry("square", Foreign("autoattack", "square", (("queries", QUERIES),)), threat)
 
 
-def _probed(run: Evaluation, entry: Entry, which: Tensor) -> int:
-    """How many of the first of those examples that attack breaks."""
-    index = which.nonzero().squeeze(1)[:PROBED]
+def _count_broken(run: Evaluation, entry: Entry, mask: Tensor) -> int:
+    """How many of the first PROBED examples in the mask that attack breaks."""
+    index = mask.nonzero().squeeze(1)[:PROBED]
     if not len(index):
         return 0
     x, y = run.data.float(index), run.data.y[index.to(run.data.device)]
@@ -105,6 +120,6 @@ def _probed(run: Evaluation, entry: Entry, which: Tensor) -> int:
 
 
 def warn_of(remarks: list[str]) -> None:
-    """Each as a UserWarning, on the caller's line."""
+    """Give each remark as a UserWarning, on the line of who called the function that calls this one."""
     for remark in remarks:
         warnings.warn(remark, UserWarning, stacklevel=3)

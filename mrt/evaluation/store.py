@@ -21,15 +21,15 @@ FILES = ("arrays.npz", "index.html", "report.json")  # of a finished evaluation,
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """One attack on one batch. `index` (n,): which examples; broken, distance: (n,); `kept`: positions in the batch
-    whose image and its loss are kept, as worst so far or for the pictures. The rest counts work and faults."""
+    """What one attack did to one batch of n examples, on the CPU. `kept`: positions in the batch whose image and its
+    loss are kept, as worst so far or for the pictures. `counts` are work and faults; `why`: the last failure."""
 
-    index: Tensor
-    broken: Tensor
-    distance: Tensor
-    kept: Tensor
-    images: Tensor
-    loss: Tensor
+    index: Tensor  # int64 (n,): the examples' places in the data
+    broken: Tensor  # bool (n,)
+    distance: Tensor  # float64 (n,)
+    kept: Tensor  # int64 (k,)
+    images: Tensor  # (k, C, H, W)
+    loss: Tensor  # (k,)
     counts: dict[str, float]
     why: str = ""
 
@@ -47,11 +47,12 @@ class Store:
             return False
         path = self.folder / CONFIG
         begun = [name for name in (*FILES, PARTS) if (self.folder / name).exists()]
+        # Results without a configuration are of nobody knows what, a saved report for instance: not to be gone on with.
         if begun and not path.is_file():
             raise ValueError(f"{self.folder} holds {begun[0]} of something else; choose another folder")
         if path.is_file():
-            then = json.loads(path.read_text("utf-8"))
-            differ = [key for key in config if then.get(key) != config[key]]
+            earlier = json.loads(path.read_text("utf-8"))
+            differ = [key for key in config if earlier.get(key) != config[key]]
             if differ:
                 raise ValueError(
                     f"{self.folder} holds an evaluation that differs in {', '.join(differ)}; choose another folder"
@@ -61,23 +62,25 @@ class Store:
         return all((self.folder / name).is_file() for name in FILES)
 
     def load(self, unit: str) -> Outcome | None:
-        """What that unit of work gave, None if it has not been done."""
+        """The outcome of that unit of work (one attack on one batch), None if it has not been done."""
         if self.folder is None or not (self.folder / PARTS / f"{unit}.npz").is_file():
             return None
-        with np.load(self.folder / PARTS / f"{unit}.npz", allow_pickle=False) as held:
-            arrays = {key: torch.from_numpy(held[key]) for key in held.files if key != "notes"}
-            counts, why = json.loads(str(held["notes"]))
+        with np.load(self.folder / PARTS / f"{unit}.npz", allow_pickle=False) as archive:
+            arrays = {key: torch.from_numpy(archive[key]) for key in archive.files if key != "notes"}
+            counts, why = json.loads(str(archive["notes"]))
         return Outcome(**arrays, counts=counts, why=why)
 
     def save(self, unit: str, outcome: Outcome) -> None:
+        """Write the outcome of that unit of work, from which `load` reads it."""
         if self.folder is None:
             return
         names = ("index", "broken", "distance", "kept", "images", "loss")
         arrays: dict[str, Any] = {name: getattr(outcome, name).numpy() for name in names}
+        # What is no array travels as JSON in one of strings: no pickle, which could not be read without running it.
         arrays["notes"] = np.array(json.dumps([outcome.counts, outcome.why]))
         write_file(self.folder / PARTS / f"{unit}.npz", lambda file: np.savez(file, **arrays))
 
     def close(self) -> None:
-        """The report is written: forget the parts."""
+        """Delete the results of single batches, once the report that holds them all is written."""
         if self.folder is not None:
             shutil.rmtree(self.folder / PARTS, ignore_errors=True)

@@ -11,7 +11,8 @@ from torch import Tensor
 from mrt.attacks.spatial import apply_motion
 from mrt.crafting.losses import margin
 from mrt.crafting.task import Task, open_task
-from mrt.hosts.hosted import ModelForHost, call_text, host_seed, isolate_globals
+from mrt.hosts.hosted import ModelForHost, call_text, host_seed
+from mrt.hosts.isolation import isolate_globals
 from mrt.inputs import as_model
 from mrt.protocols import Model, Rng
 from mrt.threats import RotationTranslation
@@ -21,6 +22,9 @@ from mrt.threats import RotationTranslation
 class HostedSpatial(ABC):
     """A host's search of rotations and translations. It searches our motions, and the image is ours,
     `threat.apply(x, delta)`, so that "3 pixels" are 3 pixels on images of any shape and nothing leaves the threat."""
+
+    # In the hosts' own motions Foolbox moves "3 pixels" by 2.89, pads by its own rule and mixes up the axes of wide
+    # images; ART counts in percent of the wrong axis.
 
     name: str
     threat: RotationTranslation
@@ -44,13 +48,14 @@ class HostedSpatial(ABC):
         """(N, 3), the motion that the host chose for each example, zero where it found none."""
         model, _ = as_model(model)
         with open_task(self.threat, margin, (model, x, y, None, rng, None)) as task:
-            seen = ModelForHost(task.f)
+            host_model = ModelForHost(task.f)
             with isolate_globals(host_seed(task.seeds)):
-                return self.threat.project(self.propose(seen, task).to(task.x), task.x)
+                # Projected, so that whatever the host proposes lies within the limits.
+                return self.threat.project(self.propose(host_model, task).to(task.x), task.x)
 
     @abstractmethod
-    def propose(self, seen: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
-        """(N, 3) in our convention."""
+    def propose(self, host_model: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
+        """The host's choice for each example, (N, 3): pixels right, pixels down, degrees, as `threat` counts them."""
 
     def __repr__(self) -> str:
         return call_text(self)

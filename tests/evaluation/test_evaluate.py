@@ -12,7 +12,7 @@ from torch import Tensor
 
 import mrt
 from mrt.evaluation.judge import CountedModel, judge
-from mrt.evaluation.loop import beats
+from mrt.evaluation.tally import beats
 from mrt.protocols import Threat
 from tests.support import UNION, digits, digits_net, small_net, torch_seed
 

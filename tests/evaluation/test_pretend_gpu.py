@@ -34,7 +34,7 @@ ATTACKS: dict[str, Any] = {
 @pytest.mark.filterwarnings("ignore:gradient masking was not looked for")  # without AutoAttack
 def test_an_evaluation_there_reports_what_it_reports_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search for gradient masking is left out: it is Foreign's, which a pretended device is too slow for."""
-    monkeypatch.setattr(doubts, "_masking", lambda *_: [])
+    monkeypatch.setattr(doubts, "_find_masking", lambda *_: [])
     battery = tuple(mrt.Entry(name, attack, attack.threat) for name, attack in ATTACKS.items())
     data, net = mrt.data.digits("test").take(8), copy.deepcopy(digits_net())
     how: dict[str, Any] = {"progress": False, "cascade": False, "batch_size": 8}
@@ -50,7 +50,7 @@ def test_an_evaluation_there_reports_what_it_reports_here(monkeypatch: pytest.Mo
 
 @pytest.mark.filterwarnings("ignore:gradient masking was not looked for")  # without AutoAttack
 def test_passes_that_a_replay_makes_unseen_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doubts, "_masking", lambda *_: [])
+    monkeypatch.setattr(doubts, "_find_masking", lambda *_: [])
     names = ("apgd", "apgd-l1", "pgd", "msd")
     battery = tuple(mrt.Entry(name, ATTACKS[name], ATTACKS[name].threat) for name in names)
     data, work = mrt.data.digits("test").take(8), []

@@ -127,7 +127,7 @@ def test_batches_are_put_together_in_their_order(monkeypatch: pytest.MonkeyPatch
     expected = mrt.evaluate(digits_net(), digits(40), **call)
     given = Processes.gather
     monkeypatch.setattr(
-        Processes, "gathered", lambda team, v: [v[::-1]] if isinstance(v, list) and len(v) > 1 else given(team, v)
+        Processes, "gather", lambda team, v: [v[::-1]] if isinstance(v, list) and len(v) > 1 else given(team, v)
     )
     report = mrt.evaluate(digits_net(), digits(40), **call)
     index = expected.samples["fgsm-linf"].index

@@ -16,8 +16,9 @@ import mrt
 from mrt.crafting.losses import margin
 from mrt.crafting.task import Task, open_task
 from mrt.hosts import hosted
-from mrt.hosts.hosted import Hosted, ModelForHost, isolate_globals
-from mrt.hosts.starting_points import starting_points
+from mrt.hosts.hosted import Hosted, ModelForHost
+from mrt.hosts.isolation import isolate_globals
+from mrt.hosts.starting_points import find_starting_points
 from mrt.protocols import Threat
 from tests.support import digits, digits_net, torch_seed
 
@@ -203,7 +204,7 @@ def begin(x: Tensor, y: Tensor, pool: Any = None, model: Any = None, **call: Any
     net = model or digits_net()
     given = (net, x, y, call.get("target"), torch.arange(len(x)), call.get("start"))
     with open_task(mrt.L2(1.0), margin, given) as task:
-        return starting_points(task, pool)
+        return find_starting_points(task, pool)
 
 
 def test_starts_are_the_nearest_of_another_class_that_the_model_gets_right() -> None:

@@ -40,6 +40,7 @@ def loss_path(attack: Attack, model: Model, x: Tensor, y: Tensor, attempts: int 
     left as it was.
     """
     checks.count("attempts", attempts)
+    # A judged path, or the best of several samples, makes calls that are no iteration.
     for name, wanted in (("best", "last"), ("samples", 1)):
         if getattr(attack, name, wanted) != wanted:
             raise ValueError(f"a loss path needs an attack with {name}={wanted!r}; got {getattr(attack, name)!r}")
@@ -49,17 +50,20 @@ def loss_path(attack: Attack, model: Model, x: Tensor, y: Tensor, attempts: int 
     paths: list[Tensor] = []
     with crafting(model):
         for attempt in range(attempts):
-            seen = _Recorded(model, len(x), attack)
+            recorded = _Recorded(model, len(x), attack)
             seeds = noise.seeds_of_index(torch.arange(len(x)), seed, attempt).to(x.device)
-            found = attack(seen, x, y, rng=seeds)
+            x_adv = attack(recorded, x, y, rng=seeds)
+            # The attack asked about each point before it moved on; the last one it returned unasked.
             with crafting(model), torch.no_grad():  # an attack may have put it into another mode
-                seen(found)
-            path = torch.stack([ce(logits, y) for logits in seen.logits])
+                recorded(x_adv)
+            path = torch.stack([ce(logits, y) for logits in recorded.logits])  # (iterations + 1, n)
             if paths and len(path) != len(paths[0]):
                 counts = f"{len(paths[0]) - 1} calls of the model in one attempt and {len(path) - 1} in another"
-                raise ValueError(f"an attack must make equally many calls in every attempt; {seen.name} made {counts}")
+                raise ValueError(
+                    f"an attack must make equally many calls in every attempt; {recorded.name} made {counts}"
+                )
             paths.append(path)
-    worst = torch.stack(paths).amax(0)
+    worst = torch.stack(paths).amax(0)  # over attempts, of every image by itself
     return LossPath(worst.mean(1).cpu(), worst.std(1, correction=0).cpu(), len(x), attempts)
 
 
@@ -70,7 +74,7 @@ class _Recorded(nn.Module):
         super().__init__()
         self.model, self.n, self.name = model, n, identity(attack)
         self.logits: list[Tensor] = []
-        self.training = getattr(model, "training", False)
+        self.training = getattr(model, "training", False)  # a new module is in train mode
 
     def forward(self, x: Tensor) -> Tensor:
         if len(x) != self.n:

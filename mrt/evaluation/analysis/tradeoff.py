@@ -35,10 +35,10 @@ class Point:
 def rho_at(points: Sequence[Point], clean: float) -> float:
     """rho at that clean accuracy, on straight lines between the method's points, of which those of equal accuracy count
     as their mean; NaN outside their range."""
-    held = checks.several("points", points, "Point(...) values")
-    if not all(isinstance(p, Point) for p in held):
+    trainings = checks.several("points", points, "Point(...) values")
+    if not all(isinstance(p, Point) for p in trainings):
         raise ValueError(f"points must be Point(...) values; got {points!r}")
-    return interpolated([(p.clean, p.rho) for p in held], clean)
+    return interpolate([(p.clean, p.rho) for p in trainings], clean)
 
 
 def gain(points: Sequence[Point], baseline_clean: float, baseline_rho: float) -> float:
@@ -62,32 +62,35 @@ def distortion(
     checks.labels("y", y, x)
     checks.images("x_adv", x_adv)
     checks.same_shape("x_adv", x_adv, x)
-    found = []
+    pairs = []
     with crafting(model):
         for factor in checks.several("factors", factors, "numbers of at least 0"):
             scaled = (x + checks.number("factor", factor) * (x_adv - x)).clamp(0, 1)
             correct = is_right(exact_logits(model, scaled), y)
-            found.append((float(norm.distance(x, scaled).double().mean()), float(correct.double().mean())))
-    return found
+            # The distance after clipping, which shortens it: of the image that the model was asked about.
+            pairs.append((float(norm.distance(x, scaled).double().mean()), float(correct.double().mean())))
+    return pairs
 
 
 def below(one: Pairs, other: Pairs, at: Sequence[float]) -> int:
     """At how many of these distances the first curve of (mean distance, accuracy) lies below the other: there the first
     attack is the stronger. One that either curve does not reach does not count."""
-    return sum(interpolated(one, r) < interpolated(other, r) for r in checks.several("at", at, "mean distances"))
+    # NaN, beyond a curve's ends, is below nothing.
+    return sum(interpolate(one, r) < interpolate(other, r) for r in checks.several("at", at, "mean distances"))
 
 
-def interpolated(pairs: Pairs, at: float) -> float:
+def interpolate(pairs: Pairs, at: float) -> float:
     """The second number where the first is `at`, on straight lines between pairs; NaN outside them. Pairs with the same
     first number count as their mean."""
-    held: dict[float, list[float]] = {}
+    seconds: dict[float, list[float]] = {}  # of each first number
     for first, second in checks.several("points", pairs, "pairs of numbers"):
-        held.setdefault(checks.number("points", first), []).append(checks.number("points", second))
-    if at in held:
-        return mean(held[at])
-    left, right = [k for k in held if k < at], [k for k in held if k > at]
+        seconds.setdefault(checks.number("points", first), []).append(checks.number("points", second))
+    if at in seconds:
+        return mean(seconds[at])
+    left, right = [first for first in seconds if first < at], [first for first in seconds if first > at]
     if not left or not right:
-        return math.nan
+        return math.nan  # nothing is said of a method beyond what was trained
     low, high = max(left), min(right)
-    share, (start, end) = (at - low) / (high - low), (mean(held[low]), mean(held[high]))
+    share, (start, end) = (at - low) / (high - low), (mean(seconds[low]), mean(seconds[high]))
+    # Rounding may carry the value past an end: a level line would not be level.
     return min(max((1 - share) * start + share * end, min(start, end)), max(start, end))

@@ -48,6 +48,7 @@ class Transferred:
 
     @property
     def threat(self) -> Threat:
+        """The attack's own: that the model in between is another one changes nothing of what may change."""
         return self.attack.threat
 
     def __call__(
@@ -60,6 +61,7 @@ class Transferred:
         rng: Rng = None,
         start: Tensor | None = None,
     ) -> Tensor:
+        """What the attack makes against the surrogate; `model` is not asked."""
         return self.attack(self.surrogate, x, y, target=target, rng=rng, start=start)
 
 
@@ -69,6 +71,7 @@ class TransferredSearch(Transferred):
     attack: Spatial
 
     def search(self, model: Model, x: Tensor, y: Tensor, *, rng: Rng = None) -> Tensor:
+        """The motion that is worst for the surrogate, per example."""
         return self.attack.search(self.surrogate, x, y, rng=rng)
 
 
@@ -78,15 +81,16 @@ def transfer(attacks: Mapping[str, Attack], surrogates: Mapping[str, Model]) -> 
     Evaluated with cascade=False, `report.minimum` is the lowest of the columns (L2L-DA's Table 3). Generators fitted to
     one surrogate each are a `transfer` each; batteries are tuples, and add.
     """
-    for name, given in (("attacks", attacks), ("surrogates", surrogates)):
-        if not isinstance(given, Mapping) or not given:
-            raise ValueError(f"{name} must be a non-empty mapping from names; got {given!r}")
+    for name, argument in (("attacks", attacks), ("surrogates", surrogates)):
+        if not isinstance(argument, Mapping) or not argument:
+            raise ValueError(f"{name} must be a non-empty mapping from names; got {argument!r}")
     entries = []
     for name, attack in attacks.items():
+        # With `search` only where the attack has one: to have it is what makes the evaluator ask for motions.
         kind = TransferredSearch if isinstance(attack, Spatial) else Transferred
         for source, surrogate in surrogates.items():
-            made = kind(attack, as_model(surrogate)[0])
-            entries.append(Entry(f"{name}@{source}", made, made.threat))
+            transferred = kind(attack, as_model(surrogate)[0])
+            entries.append(Entry(f"{name}@{source}", transferred, transferred.threat))
     return check_battery(tuple(entries))
 
 
@@ -102,10 +106,18 @@ class Transfer:
     @property
     def black_box(self) -> dict[str, float]:
         """Each target's lowest accuracy under attacks made on the others; of one model alone there is none."""
-        others = {t: [list(s.values()) for name, s in held.items() if name != t] for t, held in self.accuracy.items()}
-        return {target: min(map(min, shares)) for target, shares in others.items() if shares}
+        lowest = {}
+        for target, by_source in self.accuracy.items():
+            shares: list[float] = []
+            for source, by_attack in by_source.items():
+                if source != target:
+                    shares += by_attack.values()
+            if shares:
+                lowest[target] = min(shares)
+        return lowest
 
     def __str__(self) -> str:
+        """A table with a column for each target and a row for each attack on each source."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
@@ -119,7 +131,7 @@ class Transfer:
         first = next(iter(self.accuracy.values()))
         for attack in next(iter(first.values())):
             for source in first:
-                shares = [held[source][attack] for held in self.accuracy.values()]
+                shares = [by_source[source][attack] for by_source in self.accuracy.values()]
                 table.add_row(Text(f"{attack}@{source}"), *_percent(shares))
             table.add_section()
         if self.black_box:
@@ -150,46 +162,53 @@ def matrix(
     targets = {name: f for name, (f, _) in opened.items()}
     images, remarks = open_data(data)
     images = images.to(device_of(next(iter(targets.values())), device))
-    remarks += [f"{name}: {remark}" for name, (_, told) in opened.items() for remark in told]
+    remarks += _with_names({name: model_remarks for name, (_, model_remarks) in opened.items()})
     with ExitStack() as stack:
         for f in targets.values():
             stack.enter_context(crafting(f))
-        looks = {name: pass_clean_images(f, images, batch_size) for name, f in targets.items()}
-        remarks += [f"{name}: {remark}" for name, seen in looks.items() for remark in seen.warnings]
-        sources = {name: CountedModel(f, looks[name].connected) for name, f in targets.items()}
+        clean_passes = {name: pass_clean_images(f, images, batch_size) for name, f in targets.items()}
+        remarks += _with_names({name: clean_pass.warnings for name, clean_pass in clean_passes.items()})
+        # Not for its counts: it gives a model without a gradient one of zero, so that every attack runs.
+        sources = {name: CountedModel(f, clean_passes[name].connected) for name, f in targets.items()}
         entries, bar = transfer(attacks, sources), stack.enter_context(Progress(progress))
         accuracy: dict[str, dict[str, dict[str, float]]] = {t: {s: {} for s in models} for t in models}
         for number, (entry, (attack, source)) in enumerate(zip(entries, product(attacks, models), strict=True)):
             parts = torch.arange(len(images)).split(batch_size)
             bar.attack(entry.name, number, len(entries), len(parts))
-            broken, faults = _broken(entry, targets, images, parts, seed, bar)
+            broken, faults = _judge_everywhere(entry, targets, images, parts, seed, bar)
             remarks += faults
             for target, mask in broken.items():
-                accuracy[target][source][attack] = float((looks[target].correct & ~mask).double().mean())
+                accuracy[target][source][attack] = float((clean_passes[target].correct & ~mask).double().mean())
     warn_of(remarks)
-    clean = {name: float(seen.correct.double().mean()) for name, seen in looks.items()}
+    clean = {name: float(clean_pass.correct.double().mean()) for name, clean_pass in clean_passes.items()}
     return Transfer(clean, accuracy, len(images))
 
 
-def _broken(
+def _judge_everywhere(
     entry: Entry, targets: Mapping[str, Model], images: Images, parts: Sequence[Tensor], seed: int, bar: Progress
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Which examples each target gets wrong within the threat, and what was wrong with the images themselves."""
+    """Which examples each target gets wrong within the threat, bool (n,) by target, and remarks on what was wrong with
+    the images themselves."""
     attack = entry.build(None)
     broken: dict[str, list[Tensor]] = {target: [] for target in targets}
     faults = Counter[str]()
     for index in parts:
         x, y = images.float(index), images.y[index.to(images.device)]
-        first = next(iter(targets.values()))
-        attempt, delta = run_attack(attack, first, x, y, entry_seeds(entry, index, seed).to(x.device))
+        any_model = next(iter(targets.values()))  # the attack asks its surrogate instead
+        attempt, delta = run_attack(attack, any_model, x, y, entry_seeds(entry, index, seed).to(x.device))
         for target, f in targets.items():
             verdict = judge(f, entry.threat, x, y, attempt.found, delta)
             broken[target].append(verdict.broken.cpu())
         faults.update(verdict.faults)  # of the images, and so the same for every target
         bar.step()
-    told = [f"{count} {name}" for name, count in faults.items() if count]
-    remarks = [f"{entry.name} returned images that do not count: {', '.join(told)}"] if told else []
+    counts = [f"{count} {name}" for name, count in faults.items() if count]
+    remarks = [f"{entry.name} returned images that do not count: {', '.join(counts)}"] if counts else []
     return {target: torch.cat(masks) for target, masks in broken.items()}, remarks
+
+
+def _with_names(remarks: Mapping[str, Sequence[str]]) -> list[str]:
+    """All models' remarks, each with its model's name before it."""
+    return [f"{name}: {remark}" for name, of_model in remarks.items() for remark in of_model]
 
 
 def _percent(shares: Iterable[float]) -> list[str]:

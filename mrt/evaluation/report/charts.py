@@ -1,5 +1,7 @@
-"""Lines as SVG that follows the reader's light or dark colours: accuracy against radius, and whatever else has an x and
-a y."""
+"""Lines as SVG: accuracy against radius, and whatever else has an x and a y.
+
+Drawn by hand, since a plotting library's pictures do not follow the reader's light or dark colours, and need more than
+themselves."""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ from mrt.evaluation.report.results import Results
 Points = Sequence[tuple[float, float, float | None]]
 """(x, y, spread): an error bar from y - spread to y + spread, none where it is None."""
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 270, 58, 44, 12, 14
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 460, 270, 58, 44, 12, 14  # the picture, and what is left around the axes
 LEAST = 1e-290  # no axis is shorter: next to the smallest numbers ticks are rounded to nothing
-POINTS = 120
-WORST = "worst of all"
+POINTS = 120  # radii at which a curve of accuracy is computed
+WORST = "worst of all"  # the line that is drawn in the ink's own colour
 STYLE = """
 svg { font: 12px system-ui, sans-serif; color: #222; } svg text { fill: currentColor; }
 svg .radius { stroke: currentColor; opacity: .5; stroke-dasharray: 2 4; }
@@ -37,14 +39,14 @@ svg .c4 { stroke: #ee8896; } svg .c5 { stroke: #cfcf77; } svg .c6 { stroke: #77d
 
 @dataclass(frozen=True)
 class Axis:
-    """What it measures, and from where to where."""
+    """An axis of a chart: what it measures, and from where to where."""
 
     label: str
     low: float
     high: float
 
     def share(self, value: float) -> float:
-        """0 at the low end, 1 at the high one."""
+        """Where on the axis the value lies: 0 at the low end, 1 at the high one."""
         return (value - self.low) / (self.high - self.low)
 
 
@@ -53,31 +55,39 @@ def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, 
     of all attacks. Several: their worst, a line each."""
     charts = {}
     for threat in dict.fromkeys(name for report in reports for name in report.threats):
-        found: list[tuple[str, Tensor]] = []
+        named_distances: list[tuple[str, Tensor]] = []  # a line of the chart each, (n,)
         for i, report in enumerate(reports):
-            kind = report.info["threats"].get(threat)
-            held = {a: d for a, d in report.distances.items() if report.info["attacks"][a]["threat"] == kind}
-            if not held:
+            # Attacks that count for the threat but measure in another norm (l0 for l1) have no place on this axis.
+            description = report.info["threats"].get(threat)
+            by_attack = {
+                a: d for a, d in report.distances.items() if report.info["attacks"][a]["threat"] == description
+            }
+            if not by_attack:
                 continue
-            worst = metrics.smallest(list(held.values()))
+            worst = metrics.smallest(list(by_attack.values()))
             if len(reports) > 1:
-                found.append((titles[i], worst))
-            else:
-                whole = [(a, d) for a, d in held.items() if torch.equal(report.ran[a], report.correct)]
-                found += [*whole, *([(WORST, worst)] if len(held) > 1 else [])]
-        if found:
+                named_distances.append((titles[i], worst))
+                continue
+            for attack, distances in by_attack.items():
+                if torch.equal(report.ran[attack], report.correct):  # survivors' distances alone would make no curve
+                    named_distances.append((attack, distances))
+            if len(by_attack) > 1:
+                named_distances.append((WORST, worst))
+        if named_distances:
             sizes = {r for report in reports for r in report.info["radii"].get(threat, [])}
-            charts[threat] = _accuracies(threat, found, sorted(sizes))
+            charts[threat] = _draw_accuracies(threat, named_distances, sorted(sizes))
     return charts
 
 
-def _accuracies(threat: str, found: list[tuple[str, Tensor]], sizes: list[float]) -> str:
+def _draw_accuracies(threat: str, named_distances: list[tuple[str, Tensor]], sizes: list[float]) -> str:
     """The share of examples that no distance up to a radius breaks, for each line; the threats' own radii dotted."""
-    finite = torch.cat([d[d.isfinite()] for _, d in found])
-    top = max([float(finite.quantile(0.98)) if len(finite) else 0.0, *(1.05 * size for size in sizes)]) or 1.0
+    finite = torch.cat([d[d.isfinite()] for _, d in named_distances])
+    # Wide enough for all but the farthest 2%, and for the dotted radii.
+    far = float(finite.quantile(0.98)) if len(finite) else 0.0
+    top = max([far, *(1.05 * size for size in sizes)]) or 1.0
     radii = torch.linspace(0, top, POINTS)
     series: list[tuple[str, Points]] = []
-    for name, distances in found:
+    for name, distances in named_distances:
         shares = 100 * metrics.curve(distances, radii)
         series.append((name, [(r, a, None) for r, a in zip(radii.tolist(), shares.tolist(), strict=True)]))
     axes = Axis(f"{threat} distance", 0, top), Axis("still correct, %", 0, 100)
@@ -87,15 +97,17 @@ def _accuracies(threat: str, found: list[tuple[str, Tensor]], sizes: list[float]
 def lines(title: str, x: str, y: str, series: Mapping[str, Points], *, markers: bool = True) -> str:
     """A self-contained SVG: a line for each name, through its points in the order given, with error bars; axes labelled
     `x` and `y` and wide enough for all; a legend. Points that are no finite numbers are left out, and break no line."""
-    kept: list[tuple[str, Points]] = []
+    finite: list[tuple[str, Points]] = []
     for name, points in series.items():
-        kept.append((name, [p for p in points if all(v is None or math.isfinite(v) for v in p)]))
-    held = [point for _, points in kept for point in points]
-    if not held:
+        finite.append((name, [p for p in points if all(v is None or math.isfinite(v) for v in p)]))
+    all_points = [point for _, points in finite for point in points]
+    if not all_points:
         raise ValueError(f"series must hold at least one point of finite numbers; got {dict(series)!r}")
-    spans = [v for _, v, spread in held for v in (v - (spread or 0), v + (spread or 0))]
-    axes = _axis_around(x, [v for v, _, _ in held]), _axis_around(y, spans)
-    return _draw(title, axes, kept, markers=markers)
+    ends = []  # of the error bars, which have to fit in as well
+    for _, value, spread in all_points:
+        ends += [value - (spread or 0), value + (spread or 0)]
+    axes = _axis_around(x, [value for value, _, _ in all_points]), _axis_around(y, ends)
+    return _draw(title, axes, finite, markers=markers)
 
 
 def _draw(
@@ -106,13 +118,14 @@ def _draw(
     markers: bool = False,
     dotted: Sequence[float] = (),
 ) -> str:
-    """The chart; `dotted` are vertical lines."""
+    """The chart as one SVG: axes, lines, error bars, a legend; `dotted` are values at which a vertical line stands."""
     across, up = axes
     parts = [_frame(*axes)]
-    for at in (f"{_x(across.share(size)):.1f}" for size in dotted):
+    for size in dotted:
+        at = f"{_x(across.share(size)):.1f}"
         parts.append(f'<line class="radius" x1="{at}" x2="{at}" y1="{_y(0)}" y2="{_y(1)}"/>')
     for i, (name, points) in enumerate(series):
-        style = "worst" if name == WORST else f"c{i % 8}"
+        style = "worst" if name == WORST else f"c{i % 8}"  # STYLE has eight colours
         placed = [(_x(across.share(x)), _y(up.share(y))) for x, y, _ in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
         parts.append(f'<polyline class="line {style}" points="{path}"><title>{escape(name)}</title></polyline>')
@@ -121,6 +134,7 @@ def _draw(
                 low, high = _y(up.share(y - spread)), _y(up.share(y + spread))
                 parts.append(f'<line class="spread {style}" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>')
         parts += [f'<circle class="mark {style}" cx="{x:.1f}" cy="{y:.1f}" r="1.5"/>' for x, y in placed if markers]
+        # The name in the line's title is what a pointer over it shows.
         row = HEIGHT + 14 + 18 * i
         parts.append(f'<line class="line {style}" x1="{LEFT}" x2="{LEFT + 22}" y1="{row}" y2="{row}"/>')
         parts.append(f'<text x="{LEFT + 30}" y="{row + 4}">{escape(name)}</text>')
@@ -130,7 +144,7 @@ def _draw(
 
 
 def _frame(across: Axis, up: Axis) -> str:
-    """Both axes with their ticks, and a grid."""
+    """Both axes as SVG, with their ticks and labels, and a grid."""
     parts = []
     for tick in _ticks(up):
         y = _y(up.share(tick))
@@ -153,17 +167,19 @@ def ticks(top: float) -> list[float]:
 
 
 def _ticks(axis: Axis) -> list[float]:
-    """Two to six round numbers on the axis."""
+    """Two to six round numbers on the axis: multiples of 1, 2 or 5 times a power of ten."""
     length = axis.high - axis.low
     power = 10.0 ** math.floor(math.log10(length))
+    # The shortest step with at most six ticks; 0.3 / 0.05, computed as a little below 6, would make seven.
     step = next(s for s in (0.2 * power, 0.5 * power, power, 2 * power) if length / s < 6 - 1e-9)
-    rounding = 1e-9 * length / step
+    rounding = 1e-9 * length / step  # an end of the axis that should be a tick is one
     first, last = math.ceil(axis.low / step - rounding), math.floor(axis.high / step + rounding)
     return [i * step for i in range(first, last + 1)]
 
 
 def _axis_around(label: str, values: Sequence[float]) -> Axis:
-    """From the smallest to the largest; from 0 where that is no detour, and round about where there is but one."""
+    """An axis from the smallest value to the largest: from 0 where that adds less than its length again, and a tenth to
+    either side where all values are one."""
     plain = [v if abs(v) > LEAST else 0.0 for v in values]
     low, high = min(plain), max(plain)
     if 0 <= low < high / 2:
@@ -174,8 +190,10 @@ def _axis_around(label: str, values: Sequence[float]) -> Axis:
 
 
 def _x(share: float) -> float:
+    """Where in the picture a share of the horizontal axis lies."""
     return LEFT + share * (WIDTH - LEFT - RIGHT)
 
 
 def _y(share: float) -> float:
+    """Where in the picture a share of the vertical axis lies; SVG counts downwards."""
     return TOP + (1 - share) * (HEIGHT - TOP - BOTTOM)

@@ -9,28 +9,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROUNDING = 1e-6  # of a radius, in float32
-Z = 1.959964  # the normal's 97.5% point
+ROUNDING = 1e-6  # relative: a distance this little beyond a radius is that radius, rounded in float32
+Z = 1.959964  # the 97.5% point of the normal distribution: 95% lie within as many standard errors
 
 
 def interval(share: float, n: float) -> tuple[float, float]:
-    """Wilson's 95% interval for a share of n examples."""
+    """Wilson's 95% interval for a share of n examples: the rates p at which the share lies within Z standard errors of
+    p. Unlike share ± Z standard errors it has a length at 0 and 1, where robust accuracies often are."""
     middle = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    half_width = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n)) / (1 + Z * Z / n)
+    return max(0.0, middle - half_width), min(1.0, middle + half_width)  # in exact numbers never beyond
 
 
 def mean_interval(values: Tensor) -> tuple[float, float]:
     """A 95% interval for the mean of values in [0, 1]: Wilson's, for as many yes-or-no examples as would vary as much.
     Of shares, it is theirs."""
-    mean, spread = float(values.mean()), float(values.var(correction=0))
-    return interval(mean, len(values) * mean * (1 - mean) / spread if spread > 0 else len(values))
+    mean, variance = float(values.mean()), float(values.var(correction=0))
+    # Yes-or-no values of this mean have a variance of mean (1 - mean). Values between 0 and 1 vary less, and so say as
+    # much as more examples would.
+    n = len(values) * mean * (1 - mean) / variance if variance > 0 else len(values)
+    return interval(mean, n)
 
 
 @dataclass(frozen=True)
 class Rho:
     """The mean distance of successful perturbations (PGN, Eq. 6), an image that is misclassified as it stands counting
-    as 0. `failed` is the share of images for which none was found; they are left out. n: those that count."""
+    as 0. `failed` is the share of images for which none was found; they are left out. n: those that count. From `low`
+    to `high` is a 95% interval for the mean."""
 
     mean: float
     median: float
@@ -41,18 +46,20 @@ class Rho:
 
 
 def rho(distances: Tensor) -> Rho:
-    """Of smallest distances (N,), 0 where misclassified from the start, inf where none was found."""
-    found = distances[distances.isfinite()].double()
-    n, failed = len(found), 1 - len(found) / max(len(distances), 1)
+    """Mean and median of smallest distances (N,), 0 where misclassified from the start, inf where none was found."""
+    successes = distances[distances.isfinite()].double()
+    n, failed = len(successes), 1 - len(successes) / max(len(distances), 1)
     if n == 0:
         return Rho(math.nan, math.nan, math.nan, math.nan, 0, failed)
-    mean = float(found.mean())
-    half = Z * float(found.std()) / math.sqrt(n) if n > 1 else math.inf
-    return Rho(mean, float(found.quantile(0.5)), mean - half, mean + half, n, failed)
+    mean = float(successes.mean())
+    # The normal interval. Of one distance alone nothing is known of how they vary.
+    half_width = Z * float(successes.std()) / math.sqrt(n) if n > 1 else math.inf
+    return Rho(mean, float(successes.quantile(0.5)), mean - half_width, mean + half_width, n, failed)
 
 
 def curve(distances: Tensor, radii: Tensor) -> Tensor:
     """Accuracy at each radius: the share of examples whose smallest distance exceeds it, by more than rounding."""
+    # (radii, 1) against (1, N)
     return (distances.double()[None] > radii.double()[:, None] * (1 + ROUNDING)).double().mean(1)
 
 

@@ -16,7 +16,7 @@ class Optimal:
     of them per threat; `union`, the least of these, which bounds every union; `average`, their mean."""
 
     threats: dict[str, float]
-    n: int  # examples
+    n: int  # of examples
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -25,10 +25,13 @@ class Optimal:
 
     @property
     def union(self) -> float:
+        """The least of the threats' accuracies, which the union has if all threats' errors fall on the same examples:
+        1 - OPT(R_max), where R_max is the worst case over threats."""
         return min(self.threats.values())
 
     @property
     def average(self) -> float:
+        """The mean of the threats' accuracies: 1 - OPT(R_avg)."""
         return sum(self.threats.values()) / len(self.threats)
 
 
@@ -37,6 +40,7 @@ def optimal(reports: Sequence[Results] | Mapping[str, Results]) -> Optimal:
     trained for it, and takes that model's column."""
     several = tuple(reports.values()) if isinstance(reports, Mapping) else tuple(reports)
     checks.several("reports", several, "reports")
+    # Accuracies on other images, or within other radii, have no best among them.
     for key in ("data", "threats"):
         if any(report.info[key] != several[0].info[key] for report in several):
             raise ValueError(f"the reports differ in their {key}; optimal values need the same for all")

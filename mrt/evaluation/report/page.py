@@ -16,6 +16,7 @@ from mrt.evaluation.report.tables import Line
 
 MAGNIFIED = 0.5  # the largest change of a difference picture reaches black or white
 
+# One string, with its style and pictures inside: the page fetches nothing and can be sent as a file.
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title><style>
@@ -77,61 +78,66 @@ details { margin-top: 2rem; } pre { overflow-x: auto; font-size: .8rem; color: v
 
 
 def render(reports: Sequence[tuple[str, Results]], published: Sequence[Line] = ()) -> str:
-    """The page, with published rows below those of the reports."""
+    """The page of these reports, by title, as HTML; `published` rows stand below theirs in the table that compares."""
     from jinja2 import Environment
 
-    many = None
+    comparison = None
     if len(reports) > 1 or published:
-        own = tables.table_lines(reports)
-        names = tables.columns([*own, *published])
-        rows = [(line.title, tables.cells(line, names), "") for line in own]
+        lines = tables.table_lines(reports)
+        names = tables.columns([*lines, *published])
+        rows = [(line.title, tables.cells(line, names), "") for line in lines]
         rows += [(line.title, tables.cells(line, names), "published") for line in published]
-        many = {"columns": names, "rows": rows}
-    several = len(reports) > 1
-    told = [f"{title}: {w}" if several else w for title, report in reports for w in report.warnings]
-    drawn = charts.curves([report for _, report in reports], [title for title, _ in reports])
-    template = Environment(autoescape=True).from_string(TEMPLATE)
+        comparison = {"columns": names, "rows": rows}
+    warnings = []
+    for title, report in reports:
+        warnings += [f"{title}: {w}" if len(reports) > 1 else w for w in report.warnings]
+    curves = charts.curves([report for _, report in reports], [title for title, _ in reports])
+    template = Environment(autoescape=True).from_string(TEMPLATE)  # titles and warnings are whatever they are
     return template.render(
         title="Robustness of " + ", ".join(title for title, _ in reports),
-        warnings=told,
-        many=many,
-        parts=[_part(title, report) for title, report in reports],
-        charts=list(drawn.values()),
+        warnings=warnings,
+        many=comparison,
+        parts=[_part_of_page(title, report) for title, report in reports],
+        charts=list(curves.values()),
     )
 
 
-def _part(title: str, report: Results) -> dict[str, Any]:
+def _part_of_page(title: str, report: Results) -> dict[str, Any]:
+    """What the template shows of one report: its table, its pictures and its settings."""
     import json
 
-    sure, attacks = report.intervals, report.attacks
-    lines = [_row("clean", report.clean, sure["clean"], "sum")]
+    intervals, attacks = report.intervals, report.attacks
+    rows = [_table_row("clean", report.clean, intervals["clean"], "sum")]
     for column, share in report.threats.items():
-        lines.append(_row(column, share, sure[column], "sum"))
+        rows.append(_table_row(column, share, intervals[column], "sum"))
         for label in (a for a, c in report.columns.items() if c == column):
-            lines.append(_row(label, attacks[label], sure[label], "part", tables.broken_text(report, label)))
-    lines.append(_row("union", report.union, sure["union"], "sum"))
-    lines.append(_row("average", report.average, sure["average"], "sum"))
+            broken = tables.broken_text(report, label)
+            rows.append(_table_row(label, attacks[label], intervals[label], "part", broken))
+    rows.append(_table_row("union", report.union, intervals["union"], "sum"))
+    rows.append(_table_row("average", report.average, intervals["average"], "sum"))
     radii = "; ".join(f"{c} {tables.radii_text(report.info['radii'][c])}" for c in report.threats)
     return {
         "title": title,
         "note": f"{tables.headline(report)}. Threats: {radii}.",
         "rhos": tables.rho_lines(report),
-        "rows": lines,
-        "pictures": [(label, _cases(s)) for label, s in report.samples.items() if len(s.index)],
+        "rows": rows,
+        "pictures": [(label, _show_samples(s)) for label, s in report.samples.items() if len(s.index)],
         "settings": json.dumps(report.info, indent=1),
     }
 
 
-def _row(name: str, share: float, interval: tuple[float, float], kind: str, broken: str = "") -> dict[str, str]:
+def _table_row(name: str, share: float, interval: tuple[float, float], kind: str, broken: str = "") -> dict[str, str]:
+    """A row of a report's table; `kind` is its CSS class."""
     span = f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
     return {"name": name, "share": f"{100 * share:.1f}", "interval": span, "kind": kind, "broken": broken}
 
 
-def _cases(samples: Samples) -> list[dict[str, Any]]:
+def _show_samples(samples: Samples) -> list[dict[str, Any]]:
+    """For each example three pictures, clean, adversarial and what changed, and the label before and after."""
     cases = []
     for i in range(len(samples.index)):
         x, x_adv = samples.x[i], samples.x_adv[i]
-        change = (x_adv - x) / (x_adv - x).abs().amax().clamp(min=1e-12)
+        change = (x_adv - x) / (x_adv - x).abs().amax().clamp(min=1e-12)  # in [-1, 1]; 0 where nothing changed
         images = [_png(image) for image in (x, x_adv, 0.5 + MAGNIFIED * change)]
         cases.append({"images": images, "text": f"{int(samples.y[i])} → {int(samples.predicted[i])}"})
     return cases

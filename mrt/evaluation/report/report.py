@@ -23,7 +23,8 @@ class Report(Results):
     """The results of an evaluation, which `save` writes to a folder and `load` reads back; `print` shows a table."""
 
     def save(self, folder: Path | str) -> None:
-        """arrays.npz, curves as SVG, index.html, and last report.json."""
+        """Write the report into a folder: arrays.npz, curves as SVG, index.html, and last report.json."""
+        # In this order, since who finds report.json takes the folder for a finished report's.
         folder = Path(folder)
         write_file(folder / "arrays.npz", lambda file: np.savez_compressed(file, **self._arrays()))
         for name, chart in charts.curves([self]).items():
@@ -34,18 +35,20 @@ class Report(Results):
 
     @staticmethod
     def load(folder: Path | str | None) -> Report:
-        """The report that `save` wrote."""
+        """The report that `save` wrote there; ValueError if there is none, or a damaged one."""
         path = Path(folder or ".")
         for name in ("report.json", "arrays.npz"):
             if not (path / name).is_file():
                 raise ValueError(f"{path} holds no finished report: {name} is missing")
         try:
-            held = json.loads((path / "report.json").read_text("utf-8"))
-            with open(path / "arrays.npz", "rb") as whole, np.load(whole, allow_pickle=False) as file:
-                arrays = {key: torch.from_numpy(file[key]) for key in file.files}
-            report = Report(arrays["correct"], arrays["worst"], held["info"], warnings=held["warnings"])
-            for label in held["columns"]:
-                report.columns[label] = held["columns"][label]
+            summary = json.loads((path / "report.json").read_text("utf-8"))
+            # Opened here, since numpy leaves a damaged file open that it opened itself. No pickles: they may hold code.
+            with open(path / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {key: torch.from_numpy(archive[key]) for key in archive.files}
+            # All other numbers of the summary follow from the arrays, and are computed again rather than believed.
+            report = Report(arrays["correct"], arrays["worst"], summary["info"], warnings=summary["warnings"])
+            for label in summary["columns"]:
+                report.columns[label] = summary["columns"][label]
                 report.masks[label], report.ran[label] = arrays[f"mask/{label}"], arrays[f"ran/{label}"]
                 if f"distance/{label}" in arrays:
                     report.distances[label] = arrays[f"distance/{label}"]
@@ -56,10 +59,13 @@ class Report(Results):
         return report
 
     def _arrays(self) -> dict[str, Any]:
+        """What arrays.npz holds: every per-example result, under a name such as mask/apgd-ce-l1."""
         arrays = {"correct": self.correct, "robust": self.robust, "worst": self.worst}
-        arrays |= {f"mask/{k}": v for k, v in self.masks.items()} | {f"ran/{k}": v for k, v in self.ran.items()}
-        arrays |= {f"distance/{k}": v for k, v in self.distances.items()}
-        arrays |= {f"sample/{k}/{name}": getattr(v, name) for k, v in self.samples.items() for name in vars(v)}
+        arrays |= {f"mask/{label}": mask for label, mask in self.masks.items()}
+        arrays |= {f"ran/{label}": attacked for label, attacked in self.ran.items()}
+        arrays |= {f"distance/{label}": distances for label, distances in self.distances.items()}
+        for label, samples in self.samples.items():
+            arrays |= {f"sample/{label}/{name}": value for name, value in vars(samples).items()}
         return {name: value.numpy() for name, value in arrays.items()}
 
     def __str__(self) -> str:
@@ -67,8 +73,8 @@ class Report(Results):
 
         text = io.StringIO()
         text.write(f"{tables.headline(self)}\n")
-        Console(file=text, width=min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)).print(
-            tables.report_table(self)
-        )
+        # At least 80 columns, however narrow the window is: rich cuts off what does not fit.
+        width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
+        Console(file=text, width=width).print(tables.report_table(self))
         text.writelines(f"{line}\n" for line in tables.rho_lines(self))
         return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)

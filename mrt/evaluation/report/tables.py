@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-PLAIN = repr(Fast())
+PLAIN = repr(Fast())  # what a report says of attacks that ran the model as it is
 LAST = ("union", "average", "min", "n")  # columns behind those of the threats
 
 
@@ -30,63 +30,66 @@ class Line:
 
 
 def report_table(report: Results) -> Table:
-    """One report: each attack, each threat, the union."""
+    """One report as a table: each attack, each threat, the union."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    attacks, sure = report.attacks, report.intervals
+    attacks, intervals = report.attacks, report.intervals
     table = Table(box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for name in ("left", "95% interval", "broken", "passes each"):
         table.add_column(name, justify="right")
-    table.add_row("clean", *_share(report.clean, sure["clean"]), end_section=True)
+    table.add_row("clean", *_percent_cells(report.clean, intervals["clean"]), end_section=True)
     for column, accuracy in report.threats.items():
         for label in (a for a, c in report.columns.items() if c == column):
             work = report.info["attacks"][label]
-            seen = max(int(report.ran[label].sum()), 1)
-            cost = f"{work['forward'] / seen:,.0f}+{work['backward'] / seen:,.0f}"
-            row = (*_share(attacks[label], sure[label]), broken_text(report, label), cost)
+            examples = max(int(report.ran[label].sum()), 1)  # late in a cascade there may be none
+            passes = f"{work['forward'] / examples:,.0f}+{work['backward'] / examples:,.0f}"
+            row = (*_percent_cells(attacks[label], intervals[label]), broken_text(report, label), passes)
+            # As Text, since in a plain string rich takes what stands in brackets for markup.
             table.add_row(Text(f"  {label}"), *row, style="dim")
         name = f"{column} {radii_text(report.info['radii'][column])}"
-        table.add_row(name, *_share(accuracy, sure[column]), end_section=True)
-    table.add_row("union", *_share(report.union, sure["union"]), style="bold")
-    table.add_row("average", *_share(report.average, sure["average"]))
+        table.add_row(name, *_percent_cells(accuracy, intervals[column]), end_section=True)
+    table.add_row("union", *_percent_cells(report.union, intervals["union"]), style="bold")
+    table.add_row("average", *_percent_cells(report.average, intervals["average"]))
     return table
 
 
 def headline(report: Results) -> str:
     """How many examples, who saw them, and how attacks of ours ran the model if not as it is."""
-    cascade = "each attack saw what the earlier ones on its threat left"
-    seen = cascade if report.info["cascade"] else "every attack saw every correct example"
-    plain = report.info.get("fast", PLAIN) == PLAIN
-    return f"{report.n} examples; {seen}" + ("" if plain else f"; attacks of ours with {report.info['fast']}")
+    attacked = "every attack saw every correct example"
+    if report.info["cascade"]:
+        attacked = "each attack saw what the earlier ones on its threat left"
+    text = f"{report.n} examples; {attacked}"
+    fast = report.info.get("fast", PLAIN)  # reports of older versions do not say
+    return text if fast == PLAIN else f"{text}; attacks of ours with {fast}"
 
 
 def broken_text(report: Results, label: str) -> str:
     """What the attack broke of what it was given, and on how much it failed."""
-    count, seen = int((report.ran[label] & ~report.masks[label]).sum()), int(report.ran[label].sum())
+    broken, examples = int((report.ran[label] & ~report.masks[label]).sum()), int(report.ran[label].sum())
     failed = int(report.info["attacks"][label]["failed"])
-    return f"{count} of {seen}" + (f", failed on {failed}" if failed else "")
+    return f"{broken} of {examples}" + (f", failed on {failed}" if failed else "")
 
 
 def rho_lines(report: Results) -> list[str]:
-    """A line for each search for the closest point."""
+    """A line for each search for the closest point: its mean distance with an interval, its median, its failures."""
     lines = []
     for label, rho in report.rhos.items():
-        sure = f" ({rho.low:.4g} to {rho.high:.4g})" if rho.n > 1 else ""
-        found = f"mean distance {rho.mean:.4g}{sure}, median {rho.median:.4g}, n {rho.n}"
-        lines.append(f"{label}: {found}, none found on {100 * rho.failed:.1f}%")
+        interval = f" ({rho.low:.4g} to {rho.high:.4g})" if rho.n > 1 else ""
+        distances = f"mean distance {rho.mean:.4g}{interval}, median {rho.median:.4g}, n {rho.n}"
+        lines.append(f"{label}: {distances}, none found on {100 * rho.failed:.1f}%")
     return lines
 
 
 def radii_text(radii: Sequence[float]) -> str:
-    """A threat's radii: 0.3; 30,3."""
+    """A threat's radii, separated by commas: 0.3; 30,3."""
     return ",".join(f"{r:.4g}" for r in radii)
 
 
 def comparison_table(lines: Sequence[Line]) -> Table:
-    """Several rows side by side."""
+    """Several lines as one table, the figures that they share under each other."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -105,24 +108,36 @@ def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
     """A row for each report, and one of the best per threat where several share examples and threats."""
     lines = []
     for name, report in reports:
-        held = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
-        held |= {} if report.info["cascade"] else {"min": report.minimum}
-        radii = {column: tuple(r) for column, r in report.info["radii"].items()}
-        more = {} if report.info["cascade"] else {a: 100 * share for a, share in report.attacks.items()}
+        shares = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
+        extra: dict[str, float] = {}
+        if not report.info["cascade"]:  # else a later attack's figures are those of what earlier ones left
+            shares["min"] = report.minimum
+            extra |= {attack: 100 * share for attack, share in report.attacks.items()}
         for label, rho in report.rhos.items():
-            plain = label.removeprefix("foolbox.")
-            more |= {f"mean {plain}": rho.mean, f"median {plain}": rho.median}
-        lines.append(Line(name, {k: 100 * v for k, v in held.items()} | {"n": report.n}, radii, more))
-    if len(reports) > 1 and all(r.info[k] == reports[0][1].info[k] for _, r in reports for k in ("data", "threats")):
+            paper_name = label.removeprefix("foolbox.")  # as the published rows name it
+            extra |= {f"mean {paper_name}": rho.mean, f"median {paper_name}": rho.median}
+        radii = {column: tuple(r) for column, r in report.info["radii"].items()}
+        lines.append(Line(name, _percentages(shares) | {"n": report.n}, radii, extra))
+    if len(reports) > 1 and _share_examples_and_threats([report for _, report in reports]):
         best = optimal([report for _, report in reports])
-        held = {**best.threats, "union": best.union, "average": best.average}
-        lines.append(Line("best per threat", {k: 100 * v for k, v in held.items()} | {"n": best.n}, lines[0].radii))
+        shares = {**best.threats, "union": best.union, "average": best.average}
+        lines.append(Line("best per threat", _percentages(shares) | {"n": best.n}, lines[0].radii))
     return lines
+
+
+def _share_examples_and_threats(reports: Sequence[Results]) -> bool:
+    """Whether a best among the reports means anything."""
+    return all(report.info[key] == reports[0].info[key] for report in reports for key in ("data", "threats"))
+
+
+def _percentages(shares: Mapping[str, float]) -> dict[str, float]:
+    return {name: 100 * share for name, share in shares.items()}
 
 
 def columns(lines: Sequence[Line]) -> list[str]:
     """clean, each threat with its size ("l1 10"), what one row lists and another has as well, then union, average, min,
     n: those that any row has."""
+    # With the radius in the name, so that accuracies within different radii never stand in one column.
     threats = [with_radius(line, name) for line in lines for name in line.values if name in line.radii]
     shared = {with_radius(line, name) for line in lines for name in line.more}
     others = [with_radius(line, name) for line in lines for name in line.values if with_radius(line, name) in shared]
@@ -132,17 +147,24 @@ def columns(lines: Sequence[Line]) -> list[str]:
 
 def with_radius(line: Line, name: str) -> str:
     """A column's name with the radius of its threat: "l1 10", "fgsm-linf 0.3"."""
-    radius = line.radii.get(name.rpartition("-")[2])
+    radius = line.radii.get(name.rpartition("-")[2])  # an attack's name ends in its threat's
     return name if radius is None else f"{name} {radii_text(radius)}"
 
 
 def cells(line: Line, names: Sequence[str]) -> list[str]:
     """The row's entries in those columns."""
-    named = {with_radius(line, name): value for name, value in {**line.more, **line.values}.items()}
-    digits = {n: 0 if n == "n" else 3 if n.startswith(("mean ", "median ")) else 1 for n in names}
-    return ["" if n not in named else f"{named[n]:.{digits[n]}f}" for n in names]
+    figures = {with_radius(line, name): value for name, value in {**line.more, **line.values}.items()}
+    return [f"{figures[name]:.{_digits(name)}f}" if name in figures else "" for name in names]
 
 
-def _share(share: float, interval: tuple[float, float]) -> tuple[str, str]:
+def _digits(column: str) -> int:
+    """How many digits after the point: none for a number of examples, three for distances, one for percentages."""
+    if column == "n":
+        return 0
+    return 3 if column.startswith(("mean ", "median ")) else 1
+
+
+def _percent_cells(share: float, interval: tuple[float, float]) -> tuple[str, str]:
+    """The two cells of an accuracy: in percent, and from where to where its interval reaches."""
     low, high = interval
     return f"{100 * share:.1f}%", f"{100 * low:.1f} to {100 * high:.1f}"

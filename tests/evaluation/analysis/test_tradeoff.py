@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mrt
 from mrt.evaluation import Point, below, distortion, gain, rho_at
-from mrt.evaluation.analysis.tradeoff import interpolated
+from mrt.evaluation.analysis.tradeoff import interpolate
 from tests.support import Linear, RowWise, images, small_net
 
 POINTS = [Point(0.5, 0.60, 0.9), Point(0.1, 0.80, 0.3), Point(0.2, 0.70, 0.5)]  # in the order of no axis
@@ -43,7 +43,7 @@ def test_equal_accuracies_count_as_their_mean() -> None:
 @given(PAIRS)
 def test_it_passes_through_its_points(pairs: list[tuple[float, float]]) -> None:
     once = dict(pairs)
-    assert all(interpolated(list(once.items()), at) == value for at, value in once.items())
+    assert all(interpolate(list(once.items()), at) == value for at, value in once.items())
 
 
 @given(PAIRS, st.floats(0, 100), st.floats(0, 100))
@@ -52,7 +52,7 @@ def test_it_rises_where_its_points_do_and_stays_between_them(
 ) -> None:
     firsts, seconds = sorted({a for a, _ in pairs}), sorted(b for _, b in pairs)
     rising = list(zip(firsts, seconds, strict=False))
-    low, high = (interpolated(rising, at) for at in sorted((one, two)))
+    low, high = (interpolate(rising, at) for at in sorted((one, two)))
     assert not low > high  # NaN beyond the ends
     for at, value in ((min(one, two), low), (max(one, two), high)):
         inside = rising[0][0] <= at <= rising[-1][0]
@@ -63,13 +63,13 @@ def test_it_rises_where_its_points_do_and_stays_between_them(
 @given(st.lists(NUMBERS, min_size=2, max_size=4), NUMBERS, st.floats(0, 1))
 def test_a_level_line_is_level(firsts: list[float], value: float, share: float) -> None:
     at = min(firsts) + share * (max(firsts) - min(firsts))
-    assert interpolated([(first, value) for first in firsts], min(at, max(firsts))) == value
+    assert interpolate([(first, value) for first in firsts], min(at, max(firsts))) == value
 
 
 @given(PAIRS, st.randoms(use_true_random=False), st.floats(0, 100))
 def test_the_order_of_points_does_not_matter(pairs: list[tuple[float, float]], draw: Any, at: float) -> None:
     mixed = draw.sample(pairs, len(pairs))
-    assert interpolated(mixed, at) == pytest.approx(interpolated(pairs, at), nan_ok=True)
+    assert interpolate(mixed, at) == pytest.approx(interpolate(pairs, at), nan_ok=True)
 
 
 @given(st.floats(0.1, 2), st.floats(0.1, 2), st.floats(0.6, 0.8))
