@@ -1,4 +1,4 @@
-"""Foolbox attacks behind our interface, each trap of theirs survived (`mrt.hosts.hosted` says how), and Foolbox models as
+"""Foolbox attacks behind our interface, each trap of theirs survived (`mrt.hosts.hosted` says how); Foolbox models as
 ours."""
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class FoolboxAttack(Hosted):
         _, clipped, success = self.host()(fmodel, task.x, criterion, epsilons=sorted(radii, reverse=True))
         # From the largest radius down: each smaller one that fools takes the place of what is there, so that the
         # smallest wins, and the largest stays where none does.
-        x_adv = clipped[0]
+        x_adv: Tensor = clipped[0]
         for image, fooled in zip(clipped[1:], success[1:], strict=True):
             x_adv = torch.where(fooled.reshape(-1, *[1] * (x_adv.ndim - 1)), image, x_adv)
         return x_adv
@@ -128,7 +128,7 @@ class FoolboxAttack(Hosted):
             return task.start
         # Pointwise undoes changes one by one, so it should begin with few: it starts from the host's own
         # salt-and-pepper noise where that fools, since from another image it ends several times as far away.
-        noisy = foolbox.attacks.SaltAndPepperNoiseAttack().run(fmodel, task.x, criterion)
+        noisy: Tensor = foolbox.attacks.SaltAndPepperNoiseAttack().run(fmodel, task.x, criterion)
         fools = task.goal.reached(task.f(noisy))
         return torch.where(fools.reshape(-1, *[1] * (noisy.ndim - 1)), noisy, task.start)
 

@@ -115,7 +115,7 @@ class SparseL1DescentAttack(SLIDE):
         random_start: bool = False,
     ) -> None:
         checks.number("quantile", quantile, high=1)
-        # Our `keep` takes quantiles between 0 and 1 alone: 1 is the one largest entry, and just above 0 are all of them.
+        # Our `keep` takes quantiles between 0 and 1 alone. 1 is the one largest entry, just above 0 are all of them.
         keep: Keep = 1 if quantile == 1 else max(float(quantile), 1e-9)
         super().__init__(
             steps=steps, keep=keep, rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, random_start=random_start
