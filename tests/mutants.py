@@ -299,7 +299,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/tune.py", "fit(make(), strategy, kept,", "fit(make(), strategy, data,", TUNE),
     ("training/tune.py", "key=lambda score: score[1][\"union\"]", "key=lambda score: score[1][\"clean\"]", TUNE),
     ("processes.py", "PrefixStore(f\"mrt/{next(GROUPS)}\", store)", "PrefixStore(\"mrt\", store)", SHARED),
-    ("cli/train_command.py", "strategy = found.strategy", "pass", TRAIN),
+    ("cli/train_command.py", "strategy = tuned.strategy", "pass", TRAIN),
     ("strategies/msd.py", "step_size=sizes, keep=self.keep, bn=self.bn)", "step_size=sizes, keep=self.keep)", STRATEGY),
     ("strategies/msd.py", "replace(self.attack, fast=step.fast)", "self.attack", STRATEGY),
     ("strategies/trades.py", 'default_step_size(self.step_size, ball.eps, self.steps)', 'default_step_size(None, ball.eps, self.steps)', STRATEGY),

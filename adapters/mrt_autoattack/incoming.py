@@ -67,7 +67,7 @@ class AutoAttack(Hosted):
         x, y = task.x, task.goal.y
         host = self.host(seen, x.device, host_seed(task.seeds))
         classes = seen(x[:1]).shape[1]
-        # With three classes the host would raise an index error in the parts that need four.
+        # Below four classes the host crashes in the parts that use the DLR loss.
         host.attacks_to_run = [p for p in host.attacks_to_run if classes >= 4 or p not in NEEDS_FOUR]
         if not host.attacks_to_run:
             raise ValueError(f"{self!r} needs four classes or more; the model has {classes}")
