@@ -49,10 +49,7 @@ STRATEGIES: dict[str, Any] = {
     ),
     "MSD": MSDTraining(UNION, steps=STEPS, keep=(1, 6), ratio=(1.0, 1.0, 1.4)),
 }
-SINGLE, SEVERAL = (
-    ("linf only", "l2 only"),
-    ("MAX", "SAT", "MNG-AC", "MSD"),
-)  # the gains are those over the better single
+SINGLE, SEVERAL = ("linf only", "l2 only"), ("MAX", "SAT", "MNG-AC", "MSD")  # gains are over the better single one
 
 
 def battery() -> Battery:
