@@ -34,4 +34,5 @@ class GAP(Generator):
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
         made = ascend_loss(f, self.craft(f, x, y, seeds, threat), y)
-        return made._replace(descent=made.descent / made.loss.clamp(min=1e-12))  # d log CE = d CE / CE
+        # d log CE = d CE / CE. The bound keeps the quotient finite where the classifier is sure of every image.
+        return made._replace(descent=made.descent / made.loss.clamp(min=1e-12))

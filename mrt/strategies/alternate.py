@@ -1,4 +1,4 @@
-"""One attack after the other (Tramer and Boneh's code, which calls it worse than AVG and MAX)."""
+"""Training on one attack after the other (in the code of Tramer and Boneh, which calls it worse than AVG and MAX)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mrt.strategies.adversaries import Adversary, attacks_of, check_strategy, cr
 
 @dataclass(frozen=True)
 class Alternate:
-    """Update t trains on attack t mod n. For as many updates of each kind as a single-attack run, train n times as
-    long."""
+    """Update t trains on attack t mod n of n attacks. For as many updates of each kind as a single-attack run, train n
+    times as long."""
 
     threats: tuple[Adversary, ...]
     steps: int = field(default=10, kw_only=True)
@@ -25,5 +25,6 @@ class Alternate:
         check_strategy(self, "threats")
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        # By the number of the update, which a resumed run knows: there is no state to be kept.
         number = step.index % len(self.threats)
         return cross_entropy(model(craft(attacks_of(self, step)[number], number, model, x, y, step)), y)
