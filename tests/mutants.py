@@ -239,7 +239,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("generators/pgn.py", 'ascend_loss(f, x_adv, y, self.penalty * cost)', 'ascend_loss(f, x_adv, y, -self.penalty * cost)', MAKERS),
     ("generators/pgn.py", "(x_adv - x if self.space == \"image\" else made)", "made", MAKERS),
     ("generators/pgn.py", ".gather(1, y[:, None])[:, 0])\n        if", ".gather(1, y[:, None])[:, 0].log())\n        if", BOXES),
-    ("generators/gap.py", "made.descent / made.loss.clamp(min=1e-12)", "made.descent", MAKERS),
+    ("generators/gap.py", "ascent.descent / ascent.loss.clamp(min=1e-12)", "ascent.descent", MAKERS),
     ("generators/advgan.py", "(x_adv.detach()), False)", "(x_adv), False)", MAKERS),
     ("generators/advgan.py", "-fool + self.gan", "fool + self.gan", MAKERS),
     ("generators/advgan.py", "functional_call(self.discriminator, fixed, (x_adv,))", "self.discriminator(x_adv)", MAKERS),

@@ -1,4 +1,4 @@
-"""Trained generators as Foolbox attacks."""
+"""Trained generators of perturbations as Foolbox attacks."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; conf
 
 @dataclass
 class Options:
-    """Of the run."""
+    """The options of a training run, besides those of its strategy, attack and optimizer."""
 
     data: str = "digits"
     """digits, mnist, cifar10, cifar100, svhn, a FILE.npz, or a folder of class folders."""
@@ -120,8 +120,8 @@ class Command:
         arguments = self.fit_arguments()
         if o.tune:
             out = None if o.out is None else o.out / "tune"
-            held, candidates = 0.2 if held_out is None else held_out, ratios(strategy)
-            tuned = tune(lambda: make_network(o), candidates, data, held=held, threats=threats, out=out, **arguments)
+            judges, candidates = 0.2 if held_out is None else held_out, ratios(strategy)
+            tuned = tune(lambda: make_network(o), candidates, data, held=judges, threats=threats, out=out, **arguments)
             strategy = tuned.strategy
             if is_first_process():
                 print(f"{tuned}\nchosen on held-out training images: ratio {strategy.ratio}")

@@ -93,7 +93,7 @@ class RepeatRun:
 
 
 class Overview:
-    """The strategies, a line each."""
+    """The help of `mrt train` alone: it lists the strategies, a line each."""
 
     def run(self) -> None:
         print("mrt train STRATEGY --threats linf=0.2 l2=0.7 l1=2.0 --epochs 10 --out runs/a")

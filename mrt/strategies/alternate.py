@@ -14,8 +14,8 @@ from mrt.strategies.adversaries import Adversary, attacks_of, check_strategy, cr
 
 @dataclass(frozen=True)
 class Alternate:
-    """Update t trains on attack t mod n of n attacks. For as many updates of each kind as a single-attack run, train n
-    times as long."""
+    """Update t trains on attack t mod n. For as many updates of each kind as a single-attack run, train n times as
+    long."""
 
     threats: tuple[Adversary, ...]
     steps: int = field(default=10, kw_only=True)

@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019)."""
+"""TRADES training (Zhang et al. 2019): clean accuracy against how far answers move under attack."""
 
 from __future__ import annotations
 

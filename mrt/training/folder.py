@@ -113,9 +113,9 @@ class RunFolder:
                 raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
 
 
-def _list_changes(key: str, then: dict[str, Any], now: dict[str, Any], path: str = "") -> list[str]:
+def _list_changes(key: str, then: dict[str, Any], config: dict[str, Any], path: str = "") -> list[str]:
     """Return a line for each entry below this key that differs, with its path: "optimizer.lr was 0.1, is 0.2"."""
-    old, new = then.get(key), now.get(key)
+    old, new = then.get(key), config.get(key)
     where = f"{path}{key}"
     if isinstance(old, dict) and isinstance(new, dict):
         return [line for inner in {**old, **new} for line in _list_changes(inner, old, new, f"{where}.")]

@@ -99,12 +99,7 @@ def check_settings(
     # Examples that fill no batch wait for another epoch's order: so every update weighs the same, processes get equal
     # parts, and BatchNorm never sees a batch of one. A stream's short last batch cannot be put off: it counts.
     per_epoch = -(-len(data) // batch) if isinstance(data, Stream) else len(data) // batch
-    if (epochs is None) == (iterations is None):
-        raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
-    if iterations is None:
-        total = max(round(checks.number("epochs", epochs, open_low=True) * per_epoch), 1)
-    else:
-        total = checks.count("iterations", iterations)
+    total = _check_length(epochs, iterations, per_epoch)
     if options["ema"] is not None and checks.number("ema", options["ema"], open_low=True, high=1) == 1:
         raise ValueError("ema must be a decay between 0 and 1, both excluded; got 1")
     if options["clip"] is not None:
@@ -127,6 +122,15 @@ def check_settings(
         attacks=attacks,
         **options,
     )
+
+
+def _check_length(epochs: float | None, iterations: int | None, per_epoch: int) -> int:
+    """Return the number of updates of the run, at least one, from epochs or iterations, of which one is given."""
+    if (epochs is None) == (iterations is None):
+        raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
+    if iterations is None:
+        return max(round(checks.number("epochs", epochs, open_low=True) * per_epoch), 1)
+    return checks.count("iterations", iterations)
 
 
 def _check_batch_size(data: Images | Stream, count: int, options: Mapping[str, Any]) -> int:
