@@ -130,7 +130,7 @@ class Native(EvasionAttack):  # type: ignore[misc]
             options: dict[str, Any] = {"target": targets, "rng": seeds[rows]}
             if allowed is None:
                 part_adv = attack(model, part, labels, **options)
-            else:
+            else:  # a search of the allowed entries alone: no start, step or budget is spent on the others
                 part_adv = attack_masked(attack, model, part, labels, allowed[rows], **options)
             # Rounding on the way to the host's pixels must not carry a result out of its ball.
             size = gauge(attack.threat, part, part_adv) if _has_gauge(attack.threat) else None

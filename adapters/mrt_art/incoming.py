@@ -96,7 +96,7 @@ class ARTAttack(Hosted):
             return 2 * eps
         default = inspect.signature(self._kind.__init__).parameters.get("max_iter")
         steps = dict(self.settings).get("max_iter", default.default if default else 1)
-        return 2.5 * eps / max(int(steps), 3)
+        return 2.5 * eps / max(int(steps), 3)  # with one or two steps they would be longer than the radius
 
     @property
     def _kind(self) -> Any:

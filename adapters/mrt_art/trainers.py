@@ -42,7 +42,7 @@ class UnionTrainer(NativeTrainer):
         eps = read_radii(self.eps, width)
         steps = read_step_sizes(self.eps_step, eps, width)
         check_keep(self.keep)
-        # "last", the end of the path unjudged, is what the papers train on; judging costs a pass more for each step.
+        # "last", the end of the path unjudged, is what the papers train on; judging costs a pass more in each update.
         settings: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "best": "last"}
         attacks: list[Adversary] = []
         for (norm, step), ball in zip(steps.items(), make_balls(eps, width), strict=True):
