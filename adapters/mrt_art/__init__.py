@@ -25,6 +25,7 @@ from mrt_art.trainers import (
 )
 from mrt_art.union import MSD
 
+# ART has these under two names each, with and without "PyTorch", and scripts use either.
 ProjectedGradientDescentPyTorch = ProjectedGradientDescent
 AdversarialTrainerMSD = AdversarialTrainerMSDPyTorch
 AdversarialTrainerMAX = AdversarialTrainerMAXPyTorch
@@ -45,7 +46,7 @@ TRAINERS = {
     "PGN": AdversarialTrainerPGNPyTorch,
     "L2LDA": AdversarialTrainerL2LDAPyTorch,
 }
-"""What extends ART's list of defences."""
+"""Our trainers by short names, by which they extend ART's list of defences."""
 
 __all__ = [
     "APGD", "L2LDA", "MSD", "PGD", "PGN", "SLIDE", "TRAINERS", "ARTAttack", "ARTSpatial", "AdversarialTrainerAVG",
@@ -60,5 +61,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A hint where a script's other names were."""
+    """Raise an AttributeError that says where names are found which this package does not have.
+
+    A script that changes `art` to `mrt_art` in an import may use classes that only ART has.
+    """
     raise AttributeError(f"{__name__} has no {name!r}; what is not here is still imported from ART itself")

@@ -1,4 +1,5 @@
-"""What our attacks do alike as ART's: check settings before anything is set, translate pixels, run batch by batch."""
+"""What all our attacks share as ART attacks: they check settings before any is set, translate pixels and labels, and
+run batch by batch."""
 
 from __future__ import annotations
 
@@ -22,9 +23,7 @@ from mrt.crafting.gradient import crafting
 from mrt.hosts.masked import attack_masked
 from mrt.protocols import Attack, Ball
 from mrt.threats.gauge import gauge
-from mrt_art.bridge import USUAL, Bridge, norm_of
-
-BALLS: dict[str, type[Any]] = {"inf": mrt.Linf, "2": mrt.L2, "1": mrt.L1}
+from mrt_art.bridge import Bridge
 
 
 class Native(EvasionAttack):  # type: ignore[misc]
@@ -45,23 +44,25 @@ class Native(EvasionAttack):  # type: ignore[misc]
     num_random_init: Any
 
     def __init_subclass__(cls) -> None:
+        # ART asks every attack for the list of its settings: the arguments of the constructor after self and estimator.
         cls.attack_params = list(inspect.signature(cls.__init__).parameters)[2:]
 
     def __init__(self, estimator: Any, **settings: Any) -> None:
         super().__init__(estimator=estimator)
-        self._set(settings)
+        self._set_all_or_none(settings)
 
     def __repr__(self) -> str:
-        each = {name: getattr(self, name) for name in self.attack_params}
-        told = (f"{n}={type(v).__name__ if isinstance(v, nn.Module) else v}" for n, v in each.items())
-        return f"{type(self).__name__}({', '.join(told)})"
+        settings = {name: getattr(self, name) for name in self.attack_params}
+        # A network is shown by its type: its own repr fills a page.
+        shown = (f"{n}={type(v).__name__ if isinstance(v, nn.Module) else v}" for n, v in settings.items())
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @abstractmethod
     def attack_for(self, width: float) -> Attack:
-        """The attack as `mrt` has it: lengths divided by the pixels' range."""
+        """Return the attack as `mrt` has it: lengths divided by the pixels' range."""
 
-    def reach(self) -> float:
-        """How far one pixel may move, in the host's units."""
+    def largest_radius(self) -> float:
+        """Return how far one pixel may move, in the host's units."""
         eps: Any = getattr(self, "eps", 0.0)
         return max(eps.values()) if isinstance(eps, dict) else float(np.max(eps))
 
@@ -70,15 +71,17 @@ class Native(EvasionAttack):  # type: ignore[misc]
         for name in kwargs:
             if name not in self.attack_params:
                 raise ValueError(f'The attribute "{name}" cannot be set for this attack; it has {self.attack_params}.')
-        self._set(kwargs)
+        self._set_all_or_none(kwargs)
 
-    def _set(self, settings: dict[str, Any]) -> None:
+    def _set_all_or_none(self, settings: dict[str, Any]) -> None:
+        # A copy is set and checked first, since some settings are only right or wrong together.
         trial = copy.copy(self)
         if "eps" in settings:
             trial._usual = settings["eps"] is None
         elif "norm" in settings and self._usual:
             trial.eps = None  # the usual radius is another one in another norm
         for name, value in settings.items():
+            # ART's own base class has an attribute of this name that cannot be set.
             if name == "summary_writer":
                 if value is not False:
                     raise ValueError(f"summary_writer must be False: our attacks log no gradients; got {value!r}")
@@ -93,7 +96,7 @@ class Native(EvasionAttack):  # type: ignore[misc]
             checks.flag(name, getattr(self, name))
         if hasattr(self, "max_iter"):
             self.max_iter = checks.count("max_iter", self.max_iter)
-        self.attack_for(Bridge(self.estimator).width)
+        self.attack_for(Bridge(self.estimator).width)  # the attack itself checks what is left
 
     def generate(self, x: Any, y: Any = None, mask: Any = None, **kwargs: Any) -> np.ndarray[Any, Any]:
         """
@@ -113,94 +116,69 @@ class Native(EvasionAttack):  # type: ignore[misc]
         bridge = Bridge(self.estimator)
         if mask is not None and not hasattr(self.attack_for(bridge.width), "step_size"):
             raise ValueError(f"{type(self).__name__} takes no mask: only attacks on balls that go by steps do")
-        pixels = bridge.pixels(x)
-        classes = None if y is None else bridge.labels(y, len(pixels))
-        kept = None if mask is None else bridge.forth(_mask(mask, bridge.back(pixels).shape).to(pixels.device))
-        scale = bridge.range(pixels, self.reach())
-        unit, found, model = scale.to_unit(pixels), pixels.clone(), bridge.model(scale)
-        self.fits(unit)
+        pixels = bridge.read_pixels(x)  # (N, C, H, W)
+        classes = None if y is None else bridge.read_labels(y, len(pixels))
+        allowed = None if mask is None else _read_mask(mask, pixels, bridge)
+        scale = bridge.pixel_range(pixels, self.largest_radius())
+        unit, x_adv, model = scale.to_unit(pixels), pixels.clone(), bridge.unit_model(scale)
+        self.check_images(unit)
+        # One seed for each image, all drawn before the first batch, so that no result depends on the batch size.
         seeds = torch.from_numpy(np.random.randint(-(2**63), 2**63 - 1, len(pixels), np.int64)).to(pixels.device)
         for rows, attack in self._batches(len(pixels), scale.width):
-            seen = unit[rows]
-            aims = None if classes is None else classes[rows]
-            if aims is None or self.targeted:
-                with torch.no_grad(), crafting(model) as f:
-                    answers = f(seen).argmax(1)
-            labels, targets = (answers, aims) if self.targeted else (answers if aims is None else aims, None)
-            how: dict[str, Any] = {"target": targets, "rng": seeds[rows]}
-            if kept is None:
-                made = attack(model, seen, labels, **how)
-            else:
-                made = attack_masked(attack, model, seen, labels, kept[rows], **how)
-            size = gauge(attack.threat, seen, made) if _measured(attack.threat) else None
-            found[rows] = scale.carry_back(pixels[rows], seen, made, size)
-        images: np.ndarray[Any, Any] = bridge.back(found).cpu().numpy()
+            part = unit[rows]
+            labels, targets = self._labels_and_targets(model, part, None if classes is None else classes[rows])
+            options: dict[str, Any] = {"target": targets, "rng": seeds[rows]}
+            if allowed is None:
+                part_adv = attack(model, part, labels, **options)
+            else:  # a search of the allowed entries alone: no start, step or budget is spent on the others
+                part_adv = attack_masked(attack, model, part, labels, allowed[rows], **options)
+            # Rounding on the way to the host's pixels must not carry a result out of its ball.
+            size = gauge(attack.threat, part, part_adv) if _has_gauge(attack.threat) else None
+            x_adv[rows] = scale.carry_back(pixels[rows], part, part_adv, size)
+        images: np.ndarray[Any, Any] = bridge.to_host_layout(x_adv).cpu().numpy()
         return images
 
-    def fits(self, unit: Tensor) -> None:
-        """ValueError unless the attack is for such images."""
+    def _labels_and_targets(self, model: Any, x: Tensor, classes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the classes to leave and those to reach, the latter None for an untargeted attack."""
+        if classes is not None and not self.targeted:
+            return classes, None
+        # ART takes the model's own answers where it is told no true classes, as in every targeted call.
+        with torch.no_grad(), crafting(model) as f:
+            answers = f(x).argmax(1)
+        return answers, classes
+
+    def check_images(self, unit: Tensor) -> None:
+        """Raise a ValueError unless the attack is for such images."""
 
     def searches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
-        """Which of the images which attack is for."""
+        """Yield pairs of rows and the attack for these images, which together cover all rows."""
         yield torch.arange(count), self.attack_for(width)
 
     def _batches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
+        """Yield the rows of each batch and the attack for them, and move a progress bar."""
         with tqdm(total=count, desc=type(self).__name__, leave=False, disable=not self.verbose) as bar:
             for rows, attack in self.searches(count, width):
                 for batch in rows.split(self.batch_size):
-                    if len(batch):
+                    if len(batch):  # torch splits no rows into one empty batch
                         yield batch, attack
                         bar.update(len(batch))
 
 
-def _measured(threat: Any) -> bool:
+def _has_gauge(threat: Any) -> bool:
+    """Return whether the threat is a ball or a union of balls, the only ones that `gauge` can measure."""
     members = threat.threats if isinstance(threat, mrt.AnyOf) else (threat,)
     return all(isinstance(t, Ball) for t in members)
 
 
-def _mask(mask: Any, shape: tuple[int, ...]) -> Tensor:
-    """bool, of that shape: may the entry change?"""
-    given = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
-    if given.dtype.kind not in "bf" or (given.dtype.kind == "f" and not (given >= 0).all()):
-        raise ValueError(f"mask must be bool, or floats of at least 0; got {given.dtype}")
+def _read_mask(mask: Any, pixels: Tensor, bridge: Bridge) -> Tensor:
+    """Return which entries may change, bool (N, C, H, W). The mask broadcasts to images of the host's layout."""
+    shape = tuple(bridge.to_host_layout(pixels).shape)
+    array = mask.detach().cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+    # What ART's own attacks accept: numbers that are not negative, where they are no truth values.
+    if array.dtype.kind not in "bf" or (array.dtype.kind == "f" and not (array >= 0).all()):
+        raise ValueError(f"mask must be bool, or floats of at least 0; got {array.dtype}")
     try:
-        whole = np.broadcast_to(given != 0, shape)
+        whole = np.broadcast_to(array != 0, shape)
     except ValueError:
-        raise ValueError(f"mask must broadcast to the images' {tuple(shape)}; got {given.shape}") from None
-    return torch.from_numpy(whole.copy())
-
-
-def radii(eps: Any, width: float) -> dict[str, float]:
-    """By norm, in the host's units: as given, or the usual ones."""
-    if eps is None:
-        return {norm: radius * width for norm, radius in USUAL.items()}
-    if not isinstance(eps, dict) or not eps:
-        raise ValueError(
-            f'eps must be a dict of radii by norm, such as {{"inf": 0.03, "2": 0.5, "1": 12}}; got {eps!r}'
-        )
-    found = {norm_of(norm): checks.number("eps", radius, open_low=True) for norm, radius in eps.items()}
-    if len(found) < len(eps):
-        raise ValueError(f"eps names a norm twice: {eps!r}")
-    return found
-
-
-def one_radius(eps: Any, norm: Any, width: float) -> float:
-    """Of one ball."""
-    return USUAL[norm_of(norm)] * width if eps is None else checks.number("eps", eps, open_low=True)
-
-
-def sizes(eps_step: Any, eps: dict[str, float], width: float) -> dict[str, float | None]:
-    """Step sizes by norm in [0, 1]; None for those left to the attack."""
-    if eps_step is None:
-        return dict.fromkeys(eps)
-    if not isinstance(eps_step, dict) or {norm_of(norm) for norm in eps_step} != set(eps):
-        raise ValueError(f"eps_step must be None or a dict with the norms of eps, {', '.join(eps)}; got {eps_step!r}")
-    found = {norm_of(n): checks.number("eps_step", s, open_low=True) / width for n, s in eps_step.items()}
-    if len(found) < len(eps_step):
-        raise ValueError(f"eps_step names a norm twice: {eps_step!r}")
-    return {norm: found[norm] for norm in eps}
-
-
-def balls(eps: dict[str, float], width: float) -> tuple[Ball, ...]:
-    """In [0, 1]."""
-    return tuple(BALLS[norm](radius / width) for norm, radius in eps.items())
+        raise ValueError(f"mask must broadcast to the images' {shape}; got {array.shape}") from None
+    return bridge.to_channels_first(torch.from_numpy(whole.copy()).to(pixels.device))

@@ -10,12 +10,18 @@ import numpy as np
 import mrt
 from mrt import checks
 from mrt.protocols import Stateful, Strategy
-from mrt_art.attack_base import BALLS, Native
-from mrt_art.bridge import given, norm_of
+from mrt_art.attack_base import Native
+from mrt_art.bridge import read_norm
+from mrt_art.radii import BALLS
 from mrt_art.trainer_base import NativeTrainer, Weights
 
 OURS: tuple[Any, ...] = (Native,)
-STEPPED: tuple[Any, ...] = tuple(getattr(evasion, f"ProjectedGradientDescent{k}") for k in ("", "PyTorch", "Numpy"))
+# ART's own classes that descend by plain steps in one ball, whose settings TRADES can take over.
+STEPPED: tuple[Any, ...] = (
+    evasion.ProjectedGradientDescent,
+    evasion.ProjectedGradientDescentPyTorch,
+    evasion.ProjectedGradientDescentNumpy,
+)
 
 
 class AdversarialTrainerMadryPGD(NativeTrainer):
@@ -48,18 +54,23 @@ class AdversarialTrainerMadryPGD(NativeTrainer):
         :param num_random_init: Number of runs from random points of the ball; 0 for one from the image.
         :param verbose: Show progress.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            classifier, nb_epochs=nb_epochs, batch_size=batch_size, eps=eps, eps_step=eps_step, max_iter=max_iter,
+            num_random_init=num_random_init, verbose=verbose,
+        )  # fmt: skip
 
     def strategy(self, width: float) -> Strategy | Stateful:
-        for name in ("nb_epochs", "batch_size"):
+        for name in ("nb_epochs", "batch_size"):  # checked here, too, so that a bad one is an error before `fit`
             if getattr(self, name) is not None:
                 checks.count(name, getattr(self, name))
         runs = checks.count("num_random_init", self.num_random_init, low=0)
-        how: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "random_start": runs > 0}
-        how |= {"restarts": runs, "best": "broken"} if runs > 1 else {"best": "last"}
+        settings: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "random_start": runs > 0}
+        # One run is trained on where it ends, as the paper does, which saves judging the points of the path; several
+        # runs have to be judged, or nothing could choose between them.
+        settings |= {"restarts": runs, "best": "broken"} if runs > 1 else {"best": "last"}
         ball = mrt.Linf(checks.number("eps", self.eps, open_low=True) / width)
         size = checks.number("eps_step", self.eps_step, open_low=True) / width
-        return mrt.Adversarial(mrt.PGD(ball, step_size=size, **how))
+        return mrt.Adversarial(mrt.PGD(ball, step_size=size, **settings))
 
     def fit(
         self,
@@ -118,7 +129,7 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
         :param beta: The scaling factor controlling tradeoff between clean loss and adversarial loss.
         :param verbose: Show progress.
         """
-        super().__init__(**given(locals()))
+        super().__init__(classifier, attack=attack, beta=beta, verbose=verbose)
 
     def strategy(self, width: float) -> Strategy | Stateful:
         attack: Any = self.attack
@@ -131,13 +142,14 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
         odd = {"eps": isinstance(eps, np.ndarray), "decay": getattr(inner, "decay", None) is not None}
         odd |= {"random_eps": bool(getattr(attack, "random_eps", False))}
         if any(odd.values()):
-            told = ", ".join(name for name, is_odd in odd.items() if is_odd)
+            lost = ", ".join(name for name, is_odd in odd.items() if is_odd)
             raise ValueError(
-                f"TRADES ascends the divergence by plain steps in one ball; the attack's {told} would be lost"
+                f"TRADES ascends the divergence by plain steps in one ball; the attack's {lost} would be lost"
             )
-        made = attack.attack_for(width) if isinstance(attack, OURS) else None
-        if made is not None and not isinstance(made, mrt.PGD):
-            return mrt.TRADES(made, beta=self.beta)
-        ball = BALLS[norm_of(norm)](checks.number("eps", eps, open_low=True) / width)
+        native = attack.attack_for(width) if isinstance(attack, OURS) else None
+        if native is not None and not isinstance(native, mrt.PGD):
+            return mrt.TRADES(native, beta=self.beta)
+        # For a PGD mrt.TRADES searches itself: the paper ascends the divergence, where ART ascends the cross-entropy.
+        ball = BALLS[read_norm(norm)](checks.number("eps", eps, open_low=True) / width)
         size = None if step is None else checks.number("eps_step", step, open_low=True) / width
         return mrt.TRADES(ball, beta=self.beta, steps=attack.max_iter, step_size=size)

@@ -11,8 +11,9 @@ import mrt
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
 from mrt.protocols import Attack
-from mrt_art.attack_base import BALLS, Native, one_radius
-from mrt_art.bridge import Bridge, given, norm_of
+from mrt_art.attack_base import Native
+from mrt_art.bridge import Bridge, read_norm
+from mrt_art.radii import BALLS, read_radius
 
 
 class L2LDA(Native):
@@ -44,16 +45,18 @@ class L2LDA(Native):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            estimator, generator=generator, eps=eps, samples=samples, batch_size=batch_size, verbose=verbose
+        )
 
     def _check_params(self) -> None:
         if not isinstance(self.generator, self.kind):
             raise ValueError(f"generator must be a {self.kind.__name__}; got {type(self.generator).__name__}")
-        self.eps = one_radius(self.eps, "inf", Bridge(self.estimator).width)
+        self.eps = read_radius(self.eps, "inf", Bridge(self.estimator).width)
         super()._check_params()
 
-    def fits(self, unit: Tensor) -> None:
-        _check(self, unit)
+    def check_images(self, unit: Tensor) -> None:
+        _check_generator(self, unit)
 
     def attack_for(self, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, mrt.Linf(self.eps / width), self.samples)
@@ -85,23 +88,24 @@ class PGN(Native):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        super().__init__(**given(locals()))
+        super().__init__(estimator, generator=generator, norm=norm, eps=eps, batch_size=batch_size, verbose=verbose)
 
     def _check_params(self) -> None:
         if not isinstance(self.generator, PGNGenerator):
             raise ValueError(f"generator must be a PGNGenerator; got {type(self.generator).__name__}")
-        self.eps = one_radius(self.eps, self.norm, Bridge(self.estimator).width)
+        self.eps = read_radius(self.eps, self.norm, Bridge(self.estimator).width)
         super()._check_params()
 
-    def fits(self, unit: Tensor) -> None:
-        _check(self, unit)
+    def check_images(self, unit: Tensor) -> None:
+        _check_generator(self, unit)
 
     def attack_for(self, width: float) -> Attack:
-        return mrt.GeneratorAttack(self.generator, BALLS[norm_of(self.norm)](self.eps / width))
+        return mrt.GeneratorAttack(self.generator, BALLS[read_norm(self.norm)](self.eps / width))
 
 
-def _check(attack: Any, unit: Tensor) -> None:
-    """The generator makes such images."""
+def _check_generator(attack: Any, unit: Tensor) -> None:
+    """Raise a ValueError unless the attack's generator was made for images of this shape, (N, C, H, W)."""
     threat = attack.attack_for(Bridge(attack.estimator).width).threat
     if len(unit):
+        # The labels are not known here; class 0 is one of any number of classes.
         attack.generator.check(unit, torch.zeros(len(unit), dtype=torch.int64, device=unit.device), threat)

@@ -8,8 +8,7 @@ import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
 from mrt.protocols import Stateful, Strategy, Threat
-from mrt_art.attack_base import balls, one_radius, radii
-from mrt_art.bridge import given
+from mrt_art.radii import make_balls, read_radii, read_radius
 from mrt_art.trainer_base import NativeTrainer
 from mrt_art.trainers import UnionTrainer
 
@@ -50,11 +49,14 @@ class AdversarialTrainerMNGACPyTorch(UnionTrainer):
         :param generator_optimizer: "sgd" or "adam", at the classifier's learning rate.
         :param verbose: Show progress.
         """
-        NativeTrainer.__init__(self, **given(locals()))
+        NativeTrainer.__init__(  # past UnionTrainer's, which knows fewer settings
+            self, classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, beta=beta,
+            look_ahead=look_ahead, generator_optimizer=generator_optimizer, verbose=verbose,
+        )  # fmt: skip
 
     def strategy(self, width: float) -> Strategy | Stateful:
-        own = {name: getattr(self, name) for name in ("beta", "look_ahead", "generator_optimizer")}
-        return mrt.MNGAC(self.threats(width), **own)
+        settings = {name: getattr(self, name) for name in ("beta", "look_ahead", "generator_optimizer")}
+        return mrt.MNGAC(self.threats(width), **settings)
 
 
 class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
@@ -91,13 +93,17 @@ class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
         :param warmup: Updates on clean images first.
         :param verbose: Show progress.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            classifier, eps=eps, max_iter=max_iter, width=width, diversity=diversity, generator_lr=generator_lr,
+            warmup=warmup, verbose=verbose,
+        )  # fmt: skip
 
     def strategy(self, width: float) -> Strategy | Stateful:
-        own = {name: getattr(self, name) for name in ("width", "diversity", "generator_lr", "warmup")}
-        eps = one_radius(self.eps, "inf", width)
+        # `width` is the range of the pixels, `self.width` the number of the generator's channels.
+        settings = {name: getattr(self, name) for name in ("width", "diversity", "generator_lr", "warmup")}
+        eps = read_radius(self.eps, "inf", width)
         steps = checks.count("max_iter", self.max_iter)
-        return mrt.L2LDA(mrt.Linf(eps / width), steps=steps, **own)
+        return mrt.L2LDA(mrt.Linf(eps / width), steps=steps, **settings)
 
 
 class AdversarialTrainerPGNPyTorch(NativeTrainer):
@@ -133,13 +139,16 @@ class AdversarialTrainerPGNPyTorch(NativeTrainer):
                     pixels. The training has none.
         :param verbose: Show progress.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            classifier, penalty=penalty, width=width, clean=clean, generator_lr=generator_lr, eps=eps, verbose=verbose
+        )
 
     def strategy(self, width: float) -> Strategy | Stateful:
-        self.judged(width)
-        own = {name: getattr(self, name) for name in ("width", "clean", "generator_lr")}
-        return mrt.PGN(self.penalty, **own)
+        self.validation_threats(width)  # raises for bad radii, which the strategy itself never sees
+        settings = {name: getattr(self, name) for name in ("width", "clean", "generator_lr")}
+        return mrt.PGN(self.penalty, **settings)
 
-    def judged(self, width: float) -> list[Threat] | None:
-        eps = self.eps
-        return list(balls(radii({"2": one_radius(None, 2, width)} if eps is None else eps, width), width))
+    def validation_threats(self, width: float) -> list[Threat] | None:
+        # The strategy has no radius that images could be judged under.
+        eps = {"2": read_radius(None, 2, width)} if self.eps is None else self.eps
+        return list(make_balls(read_radii(eps, width), width))

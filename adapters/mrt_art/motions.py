@@ -8,8 +8,9 @@ from torch import Tensor
 
 import mrt
 from mrt.protocols import Attack
-from mrt_art.attack_base import Native, balls, radii
-from mrt_art.bridge import Bridge, given
+from mrt_art.attack_base import Native
+from mrt_art.bridge import Bridge
+from mrt_art.radii import make_balls, read_radii
 
 
 class RotationTranslation(Native):
@@ -42,14 +43,18 @@ class RotationTranslation(Native):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            estimator, degrees=degrees, pixels=pixels, grid=grid, samples=samples, targeted=targeted,
+            batch_size=batch_size, verbose=verbose,
+        )  # fmt: skip
 
     def _check_params(self) -> None:
         super()._check_params()
+        # No motion, no pixels from outside: Affine, which is checked here as well, is often made without one.
         if (self.degrees or self.pixels) and self.estimator.clip_values is None:
             raise ValueError("motions bring in pixels from outside, which have the lower clip value: give clip_values")
 
-    def fits(self, unit: Tensor) -> None:
+    def check_images(self, unit: Tensor) -> None:
         if (self.degrees or self.pixels) and unit.ndim != 4:
             raise ValueError(f"motions are for images (N, C, H, W) or (N, H, W, C); got shape {tuple(unit.shape)}")
 
@@ -95,15 +100,19 @@ class Affine(RotationTranslation):
         :param batch_size: Images attacked at once.
         :param verbose: Show progress bars.
         """
-        Native.__init__(self, **given(locals()))
+        Native.__init__(  # past RotationTranslation's, which knows other settings
+            self, estimator, eps=eps, degrees=degrees, pixels=pixels, max_iter=max_iter,
+            num_random_init=num_random_init, samples=samples, targeted=targeted, batch_size=batch_size, verbose=verbose,
+        )  # fmt: skip
 
     def _check_params(self) -> None:
-        self.eps = radii(self.eps, Bridge(self.estimator).width)
+        self.eps = read_radii(self.eps, Bridge(self.estimator).width)
         super()._check_params()
 
     def attack_for(self, width: float) -> Attack:
         if len(self.eps) + bool(self.degrees or self.pixels) < 2:
             raise ValueError(f"Affine needs two perturbations or more; got eps={self.eps!r} and no motion")
+        # The motion stands first: the balls perturb the image that has been moved.
         motion = (mrt.RotationTranslation(self.degrees, self.pixels),) if self.degrees or self.pixels else ()
-        threat = mrt.Affine((*motion, *balls(self.eps, width)))
+        threat = mrt.Affine((*motion, *make_balls(self.eps, width)))
         return mrt.AffineAttack(threat, k=self.samples, steps=self.max_iter, restarts=self.num_random_init)

@@ -9,19 +9,20 @@ from mrt import checks
 from mrt.attacks.sparsity import Keep
 from mrt.crafting.losses import LOSSES
 from mrt.protocols import Attack
-from mrt_art.attack_base import BALLS, Native, one_radius
-from mrt_art.bridge import Bridge, given, norm_of
+from mrt_art.attack_base import Native
+from mrt_art.bridge import Bridge, read_norm
+from mrt_art.radii import BALLS, read_radius
 
 
 class _OneBall(Native):
-    """An attack on one ball by steps."""
+    """An attack on one ball that goes by steps."""
 
     norm: Any
     eps_step: float | None
     loss_type: str
 
     def _check_params(self) -> None:
-        self.eps = one_radius(self.eps, self.norm, Bridge(self.estimator).width)
+        self.eps = read_radius(self.eps, self.norm, Bridge(self.estimator).width)
         if self.eps_step is not None:
             self.eps_step = checks.number("eps_step", self.eps_step, open_low=True)
         checks.choice("loss_type", self.loss_type, tuple(LOSSES))
@@ -29,10 +30,11 @@ class _OneBall(Native):
         super()._check_params()
 
     def settings(self, width: float) -> dict[str, Any]:
-        """What all of our own iterative attacks take."""
-        how: dict[str, Any] = {"steps": self.max_iter, "restarts": max(self.num_random_init, 1), "loss": self.loss_type}
-        how |= {"step_size": None if self.eps_step is None else self.eps_step / width}
-        return how | {"random_start": self.num_random_init > 0}
+        """Return the keyword arguments that all our attacks by steps share."""
+        # ART counts random starts, and 0 of them is one run from the image; ours count runs.
+        settings: dict[str, Any] = {"steps": self.max_iter, "restarts": max(self.num_random_init, 1)}
+        settings |= {"loss": self.loss_type, "random_start": self.num_random_init > 0}
+        return settings | {"step_size": None if self.eps_step is None else self.eps_step / width}
 
 
 class SLIDE(_OneBall):
@@ -71,7 +73,10 @@ class SLIDE(_OneBall):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            estimator, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, targeted=targeted,
+            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
+        )  # fmt: skip
 
     def attack_for(self, width: float) -> Attack:
         return mrt.SLIDE(mrt.L1(self.eps / width), keep=self.keep, **self.settings(width))
@@ -111,10 +116,13 @@ class PGD(_OneBall):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            estimator, norm=norm, eps=eps, eps_step=eps_step, max_iter=max_iter, targeted=targeted,
+            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
+        )  # fmt: skip
 
     def attack_for(self, width: float) -> Attack:
-        return mrt.PGD(BALLS[norm_of(self.norm)](self.eps / width), **self.settings(width))
+        return mrt.PGD(BALLS[read_norm(self.norm)](self.eps / width), **self.settings(width))
 
 
 class APGD(_OneBall):
@@ -152,7 +160,10 @@ class APGD(_OneBall):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            estimator, norm=norm, eps=eps, eps_step=eps_step, max_iter=max_iter, targeted=targeted,
+            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
+        )  # fmt: skip
 
     def attack_for(self, width: float) -> Attack:
-        return mrt.APGD(BALLS[norm_of(self.norm)](self.eps / width), **self.settings(width))
+        return mrt.APGD(BALLS[read_norm(self.norm)](self.eps / width), **self.settings(width))

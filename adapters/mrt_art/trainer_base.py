@@ -1,4 +1,5 @@
-"""What our trainers do alike as ART's: data in, the native loop, progress, and a classifier that is ready to use."""
+"""What all our trainers share as ART defences: they bring data in, run our own loop, and leave a classifier ready to
+use."""
 
 from __future__ import annotations
 
@@ -39,6 +40,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
     settings: ClassVar[list[str]]
 
     def __init_subclass__(cls) -> None:
+        # For the repr: the arguments of the constructor after self and classifier.
         cls.settings = list(inspect.signature(cls.__init__).parameters)[2:]
 
     def __init__(self, classifier: Any, **settings: Any) -> None:
@@ -47,22 +49,22 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         super().__init__(classifier=classifier)
         checks.flag("verbose", settings["verbose"])
         _need_cross_entropy(classifier._loss)
-        if classifier.clip_values is None:
+        if classifier.clip_values is None:  # a radius is a share of their range, and motions bring in the lower one
             raise ValueError(
                 "this trainer needs a classifier with clip_values: the range in which pixels are perturbed"
             )
         self.__dict__.update(settings)
-        self.strategy(Bridge(classifier).width)
+        self.strategy(Bridge(classifier).width)  # the strategy checks the settings, so that a bad one is an error here
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.settings)})"
 
     @abstractmethod
     def strategy(self, width: float) -> Strategy | Stateful:
-        """The training as `mrt` has it: lengths divided by the pixels' range."""
+        """Return the training as `mrt` has it: lengths divided by the pixels' range."""
 
-    def judged(self, width: float) -> list[Threat] | None:
-        """What `validation_data` is judged under; None for what the strategy trains on."""
+    def validation_threats(self, width: float) -> list[Threat] | None:
+        """Return what `validation_data` is judged under; None for what the strategy trains on."""
         return None
 
     def fit(
@@ -92,15 +94,15 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
                        With out=, a folder, the same call goes on where one was killed (seed 0 unless given).
         """
         bridge, batch_size = Bridge(self.classifier), checks.count("batch_size", batch_size)
-        images = bridge.pixels(x)
-        classes = bridge.labels(y, len(images))
+        images = bridge.read_pixels(x)
+        classes = bridge.read_labels(y, len(images))
         if not len(images):
             raise ValueError("there must be at least one training image; got none")
-        scale = bridge.range()
+        scale = bridge.pixel_range()
         names = tuple(str(label) for label in range(int(self.classifier.nb_classes)))
         data = Images(scale.to_unit(images), classes, names, "none" if kwargs.get("crop") is None else "crop-flip")
-        how = {"batch_size": batch_size, "validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
-        self._fit(data, how, weights, kwargs)
+        options = {"validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
+        self._fit(data, options | {"batch_size": batch_size}, weights, kwargs)
 
     def fit_generator(
         self,
@@ -126,16 +128,17 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         if "crop" in kwargs:
             raise ValueError("crop is for fit: what a data generator gives is trained on as it is")
         bridge = Bridge(self.classifier)
-        scale = bridge.range()
+        scale = bridge.pixel_range()
 
         def draw() -> tuple[Tensor, Tensor]:
             x, y = generator.get_batch()
-            images = bridge.pixels(x)
-            return scale.to_unit(images), bridge.labels(y, len(images))
+            images = bridge.read_pixels(x)
+            return scale.to_unit(images), bridge.read_labels(y, len(images))
 
+        # A short last batch is trained on: unlike the rest of an array it cannot wait for another epoch.
         stream = Stream(draw, int(generator.size), int(generator.batch_size))
-        how = {"validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
-        self._fit(stream, how, weights, kwargs)
+        options = {"validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
+        self._fit(stream, options, weights, kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """
@@ -147,28 +150,33 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         """
         return self.classifier.predict(x, **kwargs)
 
-    def _fit(self, data: Images | Stream, how: dict[str, Any], weights: Weights, more: dict[str, Any]) -> None:
+    def _fit(self, data: Images | Stream, options: dict[str, Any], weights: Weights, passed: dict[str, Any]) -> None:
+        """Run `mrt.fit` with these options and what the user passes on to it; the classifier ends with `weights`."""
         classifier, bridge = self.classifier, Bridge(self.classifier)
-        scale, optimizer = bridge.range(), classifier.optimizer
-        for name in more:
+        scale, optimizer = bridge.pixel_range(), classifier.optimizer
+        for name in passed:
             if name not in PASSED:
                 raise TypeError(f"fit() got an unexpected keyword argument {name!r}; besides its own it takes {PASSED}")
         if optimizer is None:
             raise ValueError("Optimizer of classifier is currently None, but is required for adversarial training.")
         _need_labels_kept(classifier, scale)
         checks.choice("weights", weights, get_args(Weights))
-        if {"ema": more.get("ema"), "best": how["validation"]}.get(weights, "last") is None:
-            needs = {"ema": "ema=, the decay of the average", "best": "validation_data"}[weights]
-            raise ValueError(f"weights={weights!r} needs {needs}")
-        how |= {"epochs": checks.count("nb_epochs", how.pop("nb_epochs")), "progress": self.verbose}
-        how |= {"optimizer": optimizer, "schedule": _by_epoch(how["schedule"], optimizer)}
-        if how["validation"] is not None:
-            pixels, labels = _held(bridge, how["validation"])
-            how["validation"] = mrt.Validation((scale.to_unit(pixels), labels), self.judged(scale.width))
-        seed = 0 if "out" in more else int(np.random.randint(2**31))
+        if weights == "ema" and passed.get("ema") is None:
+            raise ValueError(f"weights={weights!r} needs ema=, the decay of the average")
+        if weights == "best" and options["validation"] is None:
+            raise ValueError(f"weights={weights!r} needs validation_data")
+        options |= {"epochs": checks.count("nb_epochs", options.pop("nb_epochs")), "progress": self.verbose}
+        options |= {"optimizer": optimizer, "schedule": _wrap_scheduler(options["schedule"], optimizer)}
+        if options["validation"] is not None:
+            pixels, labels = _read_pair(bridge, options["validation"])
+            threats = self.validation_threats(scale.width)
+            options["validation"] = mrt.Validation((scale.to_unit(pixels), labels), threats)
+        # With a run folder the same call has to find the same run again: no draw may decide on its seed.
+        seed = 0 if "out" in passed else int(np.random.randint(2**31))
         logger.info("Training with %s", self)
+        model, strategy = bridge.unit_model(scale), self.strategy(scale.width)
         try:
-            self.run = mrt.fit(bridge.model(scale), self.strategy(scale.width), data, **{"seed": seed, **how, **more})
+            self.run = mrt.fit(model, strategy, data, **{"seed": seed, **options, **passed})
             if weights != "last":
                 classifier.model.load_state_dict(getattr(self.run, weights).model.state_dict())
         finally:  # what ART holds around the model tells its mode, too
@@ -177,18 +185,21 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
             logger.info(" ".join(f"{name}: {value:.4g}" for name, value in row.items()))
 
 
-def _held(bridge: Bridge, given: Any) -> tuple[Tensor, Tensor]:
-    """Validation images, in the host's pixels, and class numbers."""
-    if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise ValueError(f"validation_data must be a pair (x, y); got {type(given).__name__}")
-    pixels = bridge.pixels(given[0])
-    return pixels, bridge.labels(given[1], len(pixels))
+def _read_pair(bridge: Bridge, pair: Any) -> tuple[Tensor, Tensor]:
+    """Return validation images, (N, C, H, W) in the host's range, and class numbers, (N,)."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise ValueError(f"validation_data must be a pair (x, y); got {type(pair).__name__}")
+    pixels = bridge.read_pixels(pair[0])
+    return pixels, bridge.read_labels(pair[1], len(pixels))
 
 
+# Run folders hold this class's name in their config.json: under another one they would count as another run.
 class _ByEpoch(LRScheduler):
-    """A scheduler that the loop steps once an epoch, whatever its kind."""
+    """A scheduler that the loop steps once an epoch, whatever its kind: OneCycleLR, too, which it would step once an
+    update if it saw it."""
 
     def __init__(self, inner: Any) -> None:
+        # Not super().__init__(), which would step a second time what the inner scheduler has stepped already.
         self.inner, self.optimizer = inner, inner.optimizer
 
     def step(self, epoch: int | None = None) -> None:
@@ -202,28 +213,33 @@ class _ByEpoch(LRScheduler):
         self.inner.load_state_dict(state_dict)
 
 
-def _by_epoch(scheduler: Any, optimizer: Any) -> Any:
-    """A torch scheduler of this optimizer, or none."""
+def _wrap_scheduler(scheduler: Any, optimizer: Any) -> Any:
+    """Return a torch scheduler of this optimizer so that it is stepped once an epoch; None for None."""
     if scheduler is None:
         return None
     if not isinstance(scheduler, LRScheduler) or scheduler.optimizer is not optimizer:
         raise ValueError(f"scheduler must be a torch scheduler of the classifier's own optimizer; got {scheduler!r}")
+    # ReduceLROnPlateau is stepped with the epoch's mean loss, which the loop gives to it alone.
     return scheduler if isinstance(scheduler, ReduceLROnPlateau) else _ByEpoch(scheduler)
 
 
 def _need_cross_entropy(loss: Any) -> None:
-    """What strategies minimise; of log-probabilities NLLLoss is the same."""
-    named = {"weight": None, "reduction": "mean", "label_smoothing": 0.0, "ignore_index": -100}
-    odd = {name: getattr(loss, name) for name, plain in named.items() if getattr(loss, name, plain) != plain}
+    """Raise a ValueError unless the loss is plain cross-entropy, which is what strategies descend.
+
+    Any other would be ignored in silence. NLLLoss, of log-probabilities, is the same.
+    """
+    defaults = {"weight": None, "reduction": "mean", "label_smoothing": 0.0, "ignore_index": -100}
+    odd = {name: getattr(loss, name) for name, plain in defaults.items() if getattr(loss, name, plain) != plain}
     if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or odd:
-        told = ", ".join(f"{name}={value}" for name, value in odd.items())
+        settings = ", ".join(f"{name}={value}" for name, value in odd.items())
         raise ValueError(
-            f"this trainer minimises plain cross-entropy; the classifier's loss is {type(loss).__name__}({told})"
+            f"this trainer minimises plain cross-entropy; the classifier's loss is {type(loss).__name__}({settings})"
         )
 
 
 def _need_labels_kept(classifier: Any, scale: Range) -> None:
-    """ValueError if a preprocessing defence would train on other labels than it is given."""
+    """Raise a ValueError if a preprocessing defence would train on other labels than it is given."""
+    # A defence does not say whether it changes labels: it is tried on one image of constant pixels.
     changing = [p for p in classifier.preprocessing_defences or [] if p.apply_fit]
     if not changing:
         return

@@ -9,8 +9,7 @@ from mrt import checks
 from mrt.attacks.sparsity import Keep, check_keep
 from mrt.protocols import Stateful, Strategy
 from mrt.strategies.adversaries import Adversary
-from mrt_art.attack_base import balls, radii, sizes
-from mrt_art.bridge import given
+from mrt_art.radii import make_balls, read_radii, read_step_sizes
 from mrt_art.trainer_base import NativeTrainer
 
 
@@ -36,21 +35,22 @@ class UnionTrainer(NativeTrainer):
         :param keep: The entries that an l1 step moves: a quantile of the gradient, a count, or a range of either.
         :param verbose: Show progress.
         """
-        super().__init__(**given(locals()))
+        super().__init__(classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, verbose=verbose)
 
     def threats(self, width: float) -> tuple[Adversary, ...]:
-        """An attack for each radius."""
-        eps = radii(self.eps, width)
-        steps = sizes(self.eps_step, eps, width)
+        """Return an attack for each radius."""
+        eps = read_radii(self.eps, width)
+        steps = read_step_sizes(self.eps_step, eps, width)
         check_keep(self.keep)
-        how: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "best": "last"}
-        found: list[Adversary] = []
-        for (norm, step), ball in zip(steps.items(), balls(eps, width), strict=True):
+        # "last", the end of the path unjudged, is what the papers train on; judging costs a pass more in each update.
+        settings: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "best": "last"}
+        attacks: list[Adversary] = []
+        for (norm, step), ball in zip(steps.items(), make_balls(eps, width), strict=True):
             if norm == "1":
-                found.append(mrt.SLIDE(ball, step_size=step, keep=self.keep, **how))
+                attacks.append(mrt.SLIDE(ball, step_size=step, keep=self.keep, **settings))
             else:
-                found.append(mrt.PGD(ball, step_size=step, **how))
-        return tuple(found)
+                attacks.append(mrt.PGD(ball, step_size=step, **settings))
+        return tuple(attacks)
 
 
 class AdversarialTrainerMSDPyTorch(UnionTrainer):
@@ -83,14 +83,15 @@ class AdversarialTrainerMSDPyTorch(UnionTrainer):
         :param keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either.
         :param verbose: Show progress.
         """
-        NativeTrainer.__init__(self, **given(locals()))
+        super().__init__(classifier, eps, eps_step, max_iter, keep, verbose)
 
     def strategy(self, width: float) -> Strategy | Stateful:
-        eps = radii(self.eps, width)
-        union, steps = balls(eps, width), sizes(self.eps_step, eps, width)
+        eps = read_radii(self.eps, width)
+        union, steps = make_balls(eps, width), read_step_sizes(self.eps_step, eps, width)
         count = checks.count("max_iter", self.max_iter)
         ratio = None
         if self.eps_step is not None:
+            # MSDTraining takes no lengths but factors of each ball's own step, 2.5 eps / steps.
             ratio = tuple(
                 (steps[norm] or 0.0) * count / (2.5 * ball.eps) for norm, ball in zip(eps, union, strict=True)
             )
@@ -142,7 +143,9 @@ class AdversarialTrainerAVGPyTorch(UnionTrainer):
         :param how: "mean" of the losses, "concatenate" all batches into one, or "sequential", an update for each.
         :param verbose: Show progress.
         """
-        NativeTrainer.__init__(self, **given(locals()))
+        NativeTrainer.__init__(  # past UnionTrainer's, which knows nothing of `how`
+            self, classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, how=how, verbose=verbose
+        )
 
     def strategy(self, width: float) -> Strategy | Stateful:
         return mrt.Average(self.threats(width), how=self.how)
@@ -184,8 +187,8 @@ class AdversarialTrainerEATPyTorch(NativeTrainer):
         :param max_iter: Number of steps of each attack.
         :param verbose: Show progress.
         """
-        super().__init__(**given(locals()))
+        super().__init__(classifier, eps=eps, max_iter=max_iter, verbose=verbose)
 
     def strategy(self, width: float) -> Strategy | Stateful:
         count = checks.count("max_iter", self.max_iter)
-        return mrt.EAT(balls(radii(self.eps, width), width), steps=count)
+        return mrt.EAT(make_balls(read_radii(self.eps, width), width), steps=count)

@@ -9,8 +9,9 @@ from mrt import checks
 from mrt.attacks.sparsity import Keep
 from mrt.crafting.losses import LOSSES
 from mrt.protocols import Attack
-from mrt_art.attack_base import Native, balls, radii, sizes
-from mrt_art.bridge import Bridge, given
+from mrt_art.attack_base import Native
+from mrt_art.bridge import Bridge
+from mrt_art.radii import make_balls, read_radii, read_step_sizes
 
 
 class MSD(Native):
@@ -47,16 +48,21 @@ class MSD(Native):
         :param loss_type: "ce", "margin" or "dlr".
         :param verbose: Show progress bars.
         """
-        super().__init__(**given(locals()))
+        super().__init__(
+            estimator, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, targeted=targeted,
+            num_random_init=num_random_init, batch_size=batch_size, loss_type=loss_type, verbose=verbose,
+        )  # fmt: skip
 
     def _check_params(self) -> None:
-        self.eps = radii(self.eps, Bridge(self.estimator).width)
+        self.eps = read_radii(self.eps, Bridge(self.estimator).width)
         checks.choice("loss_type", self.loss_type, tuple(LOSSES))
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 
     def attack_for(self, width: float) -> Attack:
-        steps = tuple(sizes(self.eps_step, self.eps, width)[norm] for norm in self.eps)
-        how: dict[str, Any] = {"steps": self.max_iter, "keep": self.keep, "loss": self.loss_type, "best": "broken"}
-        how |= {"step_size": None if None in steps else steps, "random_start": self.num_random_init > 0}
-        return mrt.MSD(balls(self.eps, width), restarts=max(self.num_random_init, 1), **how)
+        steps = tuple(read_step_sizes(self.eps_step, self.eps, width)[norm] for norm in self.eps)
+        # "broken": what fools the model comes first, and the loss decides only among such points. ART's users count
+        # successes, and a point of larger loss that is still classified correctly would not be one.
+        settings: dict[str, Any] = {"steps": self.max_iter, "keep": self.keep, "loss": self.loss_type, "best": "broken"}
+        settings |= {"step_size": None if None in steps else steps, "random_start": self.num_random_init > 0}
+        return mrt.MSD(make_balls(self.eps, width), restarts=max(self.num_random_init, 1), **settings)

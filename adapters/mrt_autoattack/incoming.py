@@ -18,7 +18,7 @@ from mrt.hosts.hosted import Hosted, ModelForHost, host_seed, settings_tuple
 from mrt.protocols import Threat
 from mrt.threats import L1, L2, Linf
 
-PACKAGES = ("pyautoattack", "autoattack")
+PACKAGES = ("pyautoattack", "autoattack")  # looked for in this order
 NORMS: dict[type, str] = {Linf: "Linf", L2: "L2", L1: "L1"}
 PARTS = ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")
 NEEDS_FOUR = ("apgd-dlr", "apgd-t")  # classes, for the difference-of-logits-ratio loss
@@ -28,7 +28,7 @@ VERSIONS = ("standard", "plus", "rand", "custom")
 def attack(
     threat: Threat, version: str = "standard", attacks: tuple[str, ...] = (), *, queries: int | None = None
 ) -> AutoAttack:
-    """AutoAttack on an linf, l2 or l1 ball, with that version's settings.
+    """Return AutoAttack on an linf, l2 or l1 ball, with that version's settings.
 
     `attacks` runs only those parts of it ("custom": any parts, five restarts and AutoAttack's other own defaults);
     `queries` is Square's budget, 5000 unless set. With fewer than four classes the parts that need the DLR loss cannot
@@ -43,22 +43,23 @@ def attack(
         raise ValueError(f"version='custom' needs attacks, some of {', '.join(PARTS)}; got none")
     if queries is not None:
         checks.count("queries", queries)
-    package()
+    package()  # raises a ValueError now if AutoAttack is not installed, not in the middle of an evaluation
     settings = {"version": version, "attacks": tuple(attacks), "queries": queries}
     return AutoAttack("AutoAttack", threat, settings_tuple({k: v for k, v in settings.items() if v}))
 
 
 def resolve(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> AutoAttack:
-    """As a battery names it: a version, or one part of the standard version."""
+    """Return AutoAttack under the name that a battery has for it: a version, or one part of the standard version."""
     if name in VERSIONS:
         return attack(threat, name, **settings)
     checks.choice("the name of an AutoAttack", name, (*VERSIONS, *PARTS))
+    # The standard version has these two parts in their targeted forms only; "plus" has them as they are.
     version = "plus" if name in ("apgd-dlr", "fab") else "standard"
     return attack(threat, settings.pop("version", version), (name,), **settings)
 
 
 class AutoAttack(Hosted):
-    """AutoAttack; see `attack`. What it returns where it found nothing is the input."""
+    """AutoAttack behind our interface; see `attack`. Where it finds nothing it returns the input."""
 
     minimal, starts, targetable = False, False, False
 
@@ -66,26 +67,28 @@ class AutoAttack(Hosted):
         x, y = task.x, task.goal.y
         host = self.host(seen, x.device, host_seed(task.seeds))
         classes = seen(x[:1]).shape[1]
+        # Below four classes the host crashes in the parts that use the DLR loss.
         host.attacks_to_run = [p for p in host.attacks_to_run if classes >= 4 or p not in NEEDS_FOUR]
         if not host.attacks_to_run:
             raise ValueError(f"{self!r} needs four classes or more; the model has {classes}")
-        for part in (host.fab, host.apgd_targeted):
+        for part in (host.fab, host.apgd_targeted):  # both aim at 9 classes, which only ten classes have besides y
             part.n_target_classes = min(part.n_target_classes, classes - 1)
+        # The two packages differ in the name of this argument and in whether they return labels as well.
         size = "batch_size" if "batch_size" in inspect.signature(host.run_standard_evaluation).parameters else "bs"
         answer = host.run_standard_evaluation(x, y, **{size: len(x)})
-        found: Tensor = answer[0] if isinstance(answer, tuple) else answer
-        return found
+        x_adv: Tensor = answer[0] if isinstance(answer, tuple) else answer
+        return x_adv
 
     def host(self, seen: ModelForHost, device: torch.device, seed: int) -> Any:
-        """The AutoAttack object, from whichever package there is."""
+        """Return the AutoAttack object, from whichever package there is."""
         kind = package().AutoAttack
         settings = dict(self.settings)
         version, parts = settings["version"], list(settings.get("attacks", ()))
-        own = inspect.signature(kind.__init__).parameters
+        parameters = inspect.signature(kind.__init__).parameters  # which differ between the packages
         arguments = {"norm": NORMS[type(self.threat)], "eps": self.threat.eps, "seed": seed, "device": device}  # type: ignore[attr-defined]
-        arguments |= {"verbose": False} if "verbose" in own else {}
+        arguments |= {"verbose": False} if "verbose" in parameters else {}
         if version == "custom":
-            arguments["attacks" if "attacks" in own else "attacks_to_run"] = parts
+            arguments["attacks" if "attacks" in parameters else "attacks_to_run"] = parts
         host = kind(seen, version=version, **arguments)
         host.attacks_to_run = list(parts or host.attacks_to_run)  # a copy: one release shares the list between objects
         host.square.n_queries = settings.get("queries", host.square.n_queries)
@@ -97,14 +100,15 @@ class AutoAttack(Hosted):
 
 
 def package() -> Any:
-    """`pyautoattack`, else `autoattack`. Its remarks (on random or dynamic models) are left to our own warnings."""
+    """Return the module `pyautoattack`, else `autoattack`."""
     for name in PACKAGES:
         try:
-            found = importlib.import_module(name)
+            module = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            if error.name != name:
+            if error.name != name:  # the package is there, and something that it needs is not
                 raise
             continue
+        # Its remarks on random or dynamic models are left to our own warnings.
         logging.getLogger("auto-attack").setLevel(logging.ERROR)
-        return found
+        return module
     raise ValueError("AutoAttack is not installed: pip install pyautoattack")

@@ -1,4 +1,4 @@
-"""AutoAttack's habit on several threats at once."""
+"""AutoAttack on several threats at once, called as AutoAttack itself is called."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ class Union:
         self.model, self.seed, self.verbose = model, checks.count("seed", seed, low=0), verbose
 
     def run_standard_evaluation(self, x: Tensor, y: Tensor, *, batch_size: int = 250) -> tuple[Tensor, Tensor]:
-        """For every example that has one an image that fools the model, else the input; and the model's answers."""
-        how = {"batch_size": batch_size, "seed": self.seed, "progress": self.verbose}
-        self.report = evaluate(self.model, (x, y), "standard", threats=self.threats, **how)  # type: ignore[arg-type]
+        """Return for every example an image that fools the model, or the input if none was found; and the model's
+        answers to these images."""
+        options = {"batch_size": batch_size, "seed": self.seed, "progress": self.verbose}
+        self.report = evaluate(self.model, (x, y), "standard", threats=self.threats, **options)  # type: ignore[arg-type]
         if self.verbose:
             print(self.report)
-        x = x / 255 if x.dtype == torch.uint8 else x
+        x = x / 255 if x.dtype == torch.uint8 else x  # as `evaluate` reads bytes
         fooled = self.report.correct & ~self.report.robust
         x_adv = torch.where(per_example(fooled, x).to(x.device), self.report.worst.to(x), x)
         f, _ = as_model(self.model)

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack  # isort: skip - first: see there
+# This one comes first: it sets an environment variable without which `import foolbox` may fail.
+from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack  # isort: skip
 from mrt_foolbox.learned import L2LDA, PGN
 from mrt_foolbox.motions import Affine, RotationTranslation
 from mrt_foolbox.one_ball import APGD, L1PGD, L2PGD, PGD, SLIDE, LinfPGD, SparseL1DescentAttack
 from mrt_foolbox.union import MSD, Union
 
+# Foolbox has each of these attacks under two names; a script that uses the long ones has to find them here as well.
 L1ProjectedGradientDescentAttack = L1PGD
 L2ProjectedGradientDescentAttack = L2PGD
 LinfProjectedGradientDescentAttack = LinfPGD
@@ -23,5 +25,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """A hint where a script's other names were."""
+    """Raise an AttributeError that says where names are found which this package does not have.
+
+    A script that changes `foolbox.attacks` to `mrt_foolbox` may use attacks that only Foolbox has.
+    """
     raise AttributeError(f"{__name__} has no {name!r}; what is not here is still imported from foolbox.attacks")

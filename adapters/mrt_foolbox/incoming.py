@@ -1,4 +1,5 @@
-"""Foolbox attacks behind our interface, each trap of theirs survived (`mrt.hosts.hosted` says how)."""
+"""Foolbox attacks behind our interface, each trap of theirs survived (`mrt.hosts.hosted` says how); Foolbox models as
+ours."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ NORMS[L0] = foolbox.distances.l0
 
 
 def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: Any) -> Attack:
-    """foolbox.attacks.<name>(**settings) as an attack on `threat`.
+    """Return foolbox.attacks.<name>(**settings) as an attack on `threat`.
 
     A fixed-epsilon attack runs at the threat's radius, or at each of `epsilons` (a setting of ours), of which the
     closest that fools is kept, and its norm must be the threat's. A minimum-norm attack may be judged in any. Attacks
@@ -38,24 +39,25 @@ def attack(name: str, threat: Threat, *, pool: Data | None = None, **settings: A
     if not isinstance(name, str):
         raise ValueError(f"name an attack of foolbox.attacks, such as 'L2PGD', with its settings; got {name!r}")
     kinds = {n: c for n, c in vars(foolbox.attacks).items() if inspect.isclass(c) and issubclass(c, base.Attack)}
-    kinds = {n: c for n, c in kinds.items() if n != "Attack"}
+    kinds = {n: c for n, c in kinds.items() if n != "Attack"}  # the abstract class, which searches nothing
     if name not in kinds:
         raise ValueError(f"Foolbox has no attack {name!r}: {suggest(name, sorted(kinds))}")
     if issubclass(kinds[name], foolbox.attacks.SpatialAttack):
-        return FoolboxSpatial.checked(name, threat, settings)
-    made = FoolboxAttack(name, threat, settings_tuple(settings), pool)
+        return FoolboxSpatial.check_and_make(name, threat, settings)
+    hosted = FoolboxAttack(name, threat, settings_tuple(settings), pool)
     if not isinstance(threat, (Linf, L2, L1, L0)):
         raise ValueError(f"{name} needs a threat of type Linf, L2, L1 or L0; got {threat!r}")
-    distance = getattr(made.host(), "distance", None)
-    if not made.minimal and distance is not NORMS[type(threat)]:
+    # Only an instance knows its norm, and making one here also finds wrong settings before anything runs.
+    distance = getattr(hosted.host(), "distance", None)
+    if not hosted.minimal and distance is not NORMS[type(threat)]:
         raise ValueError(f"{name} searches an {distance} ball, but the threat is {threat!r}")
-    if made.minimal and "epsilons" in settings:
+    if hosted.minimal and "epsilons" in settings:
         raise ValueError(f"{name} looks for the closest point and takes no epsilons; got {settings['epsilons']!r}")
-    return made
+    return hosted
 
 
 class FoolboxAttack(Hosted):
-    """A Foolbox attack; see `attack`."""
+    """A Foolbox attack on a ball behind our interface; see `attack`."""
 
     @property
     def minimal(self) -> bool:
@@ -63,10 +65,12 @@ class FoolboxAttack(Hosted):
 
     @property
     def starts(self) -> bool:
+        # FMN attacks take starting points but need none: without any they begin at the image itself.
         return "starting_points" in inspect.signature(self._kind.run).parameters and "FMN" not in self.name
 
     @property
     def targetable(self) -> bool:
+        # Foolbox has no attribute for this: these attacks raise at a targeted criterion when they run.
         return self.name not in (
             "FGSM",
             "FGM",
@@ -76,16 +80,16 @@ class FoolboxAttack(Hosted):
         )
 
     def host(self) -> Any:
-        """The Foolbox attack itself."""
+        """Return the Foolbox attack itself, its distance or constraint that of the threat unless set."""
         settings = {key: value for key, value in self.settings if key != "epsilons"}
         parameters = inspect.signature(self._kind.__init__).parameters
-        own = [p for p, v in parameters.items() if p != "self" and v.kind not in (v.VAR_POSITIONAL, v.VAR_KEYWORD)]
+        names = [p for p, v in parameters.items() if p != "self" and v.kind not in (v.VAR_POSITIONAL, v.VAR_KEYWORD)]
         for key in settings:
-            if key not in own:
-                raise ValueError(f"{self.name} has no setting {key!r}: {suggest(key, [*own, 'epsilons'])}")
-        if "distance" in own and "distance" not in settings:
+            if key not in names:
+                raise ValueError(f"{self.name} has no setting {key!r}: {suggest(key, [*names, 'epsilons'])}")
+        if "distance" in names and "distance" not in settings:
             settings["distance"] = NORMS[type(self.threat)]
-        if "constraint" in own and "constraint" not in settings:  # HopSkipJump walks in linf or l2
+        if "constraint" in names and "constraint" not in settings:  # HopSkipJump walks in linf or l2
             settings["constraint"] = "linf" if isinstance(self.threat, Linf) else "l2"
         try:
             with warnings.catch_warnings():  # Brendel&Bethge announces half a minute of compilation
@@ -104,23 +108,27 @@ class FoolboxAttack(Hosted):
             return torch.cat([self.run(seen, task.at(row)) for row in torch.arange(len(task.x)).split(1)])
         extra = {"starting_points": self._start(fmodel, criterion, task)} if self.starts else {}
         if self.minimal:
-            found: Tensor = self.host()(fmodel, task.x, criterion, epsilons=None, **extra)[0]
-            return found
+            # epsilons=None asks for the closest points alone; with a number Foolbox's Pointwise crashes.
+            closest: Tensor = self.host()(fmodel, task.x, criterion, epsilons=None, **extra)[0]
+            return closest
         size = task.threat.count if isinstance(task.threat, L0) else task.threat.eps  # type: ignore[attr-defined]
         radii = dict(self.settings).get("epsilons", (float(size),))
         _, clipped, success = self.host()(fmodel, task.x, criterion, epsilons=sorted(radii, reverse=True))
-        found = clipped[0]
+        # From the largest radius down: each smaller one that fools takes the place of what is there, so that the
+        # smallest wins, and the largest stays where none does.
+        x_adv: Tensor = clipped[0]
         for image, fooled in zip(clipped[1:], success[1:], strict=True):
-            found = torch.where(fooled.reshape(-1, *[1] * (found.ndim - 1)), image, found)
-        return found
+            x_adv = torch.where(fooled.reshape(-1, *[1] * (x_adv.ndim - 1)), image, x_adv)
+        return x_adv
 
     def _start(self, fmodel: Any, criterion: Any, task: Task[Threat]) -> Tensor:
-        """The points to walk from. Pointwise undoes changes one by one, so it starts from few: the host's own
-        salt-and-pepper noise where that fools, since from another image it ends much farther away."""
+        """Return the points to walk from, (N, C, H, W)."""
         assert task.start is not None
         if self.name != "PointwiseAttack":
             return task.start
-        noisy = foolbox.attacks.SaltAndPepperNoiseAttack().run(fmodel, task.x, criterion)
+        # Pointwise undoes changes one by one, so it should begin with few: it starts from the host's own
+        # salt-and-pepper noise where that fools, since from another image it ends several times as far away.
+        noisy: Tensor = foolbox.attacks.SaltAndPepperNoiseAttack().run(fmodel, task.x, criterion)
         fools = task.goal.reached(task.f(noisy))
         return torch.where(fools.reshape(-1, *[1] * (noisy.ndim - 1)), noisy, task.start)
 
@@ -130,44 +138,52 @@ class FoolboxAttack(Hosted):
 
 
 class FoolboxSpatial(HostedSpatial):
-    """Foolbox's SpatialAttack; see `attack`."""
+    """Foolbox's SpatialAttack behind our interface; see `attack`.
+
+    It searches our motions in place of its own, which move "3 pixels" by 2.89, pad by a rule of their own and mix up
+    the axes of wide images.
+    """
 
     @classmethod
-    def checked(cls, name: str, threat: Threat, settings: dict[str, Any]) -> FoolboxSpatial:
+    def check_and_make(cls, name: str, threat: Threat, settings: dict[str, Any]) -> FoolboxSpatial:
+        """Return the attack, or raise a ValueError for a threat or a setting that it does not take."""
         if not isinstance(threat, RotationTranslation):
             raise ValueError(f"{name} needs a threat of type RotationTranslation; got {threat!r}")
-        own = [p for p in inspect.signature(spatial.SpatialAttack.__init__).parameters if p != "self"]
+        names = [p for p in inspect.signature(spatial.SpatialAttack.__init__).parameters if p != "self"]
         for key in settings:
-            if key not in own:
-                raise ValueError(f"{name} has no setting {key!r}: {suggest(key, own)}")
+            if key not in names:
+                raise ValueError(f"{name} has no setting {key!r}: {suggest(key, names)}")
         return cls(name, threat, settings_tuple(settings))
 
     def propose(self, seen: ModelForHost, task: Task[RotationTranslation]) -> Tensor:
-        """The host tries our motions in place of its own, and tells images, not motions: which of those it tried gives
-        the image it returned?"""
+        """Return the motion, (N, 3), that the host chose for each example, zero where it returned the input."""
         limits = {"max_translation": self.threat.pixels, "max_rotation": self.threat.degrees}
         host = spatial.SpatialAttack(**{**limits, **dict(self.settings)})
         tried: list[Tensor] = []
 
-        def moved(inputs: Any, translation: tuple[float, float], rotation: float) -> Any:
+        def move_and_record(inputs: Any, translation: tuple[float, float], rotation: float) -> Any:
             motion = task.x.new_tensor([*translation, rotation]).expand(len(task.x), 3)
             tried.append(self.threat.project(motion, task.x))
             return eagerpy.astensor(self.threat.apply(inputs.raw, tried[-1]))
 
         fmodel = foolbox.PyTorchModel(seen, bounds=(0, 1), device=task.x.device)
-        with mock.patch.object(spatial, "rotate_and_shift", moved):
-            found = host.run(fmodel, task.x, foolbox.criteria.Misclassification(task.goal.y))
-        delta, open_rows = task.x.new_zeros(len(task.x), 3), (found != task.x).flatten(1).any(1)
+        with mock.patch.object(spatial, "rotate_and_shift", move_and_record):
+            x_adv = host.run(fmodel, task.x, foolbox.criteria.Misclassification(task.goal.y))
+        # The host returns images, not motions: each example's motion is the first of those tried that makes its image.
+        delta, open_rows = task.x.new_zeros(len(task.x), 3), (x_adv != task.x).flatten(1).any(1)
         for motion in tried:
-            mine = open_rows & (self.threat.apply(task.x, motion) == found).flatten(1).all(1)
+            mine = open_rows & (self.threat.apply(task.x, motion) == x_adv).flatten(1).all(1)
             delta[mine], open_rows = motion[mine], open_rows & ~mine
         return delta
 
 
 def as_model(fmodel: Any, dtype: torch.dtype = torch.float32) -> Model:
-    """A Foolbox PyTorch model, or a wrapper of one, as one of ours: images in [0, 1], whatever its bounds. It is given
-    images of type `dtype`."""
+    """Return a Foolbox PyTorch model, or a wrapper of one, as one of ours: images in [0, 1], whatever its bounds.
+
+    The host's model is given images of type `dtype`.
+    """
     inner = fmodel
+    # Wrappers such as Foolbox's ExpectationOverTransformationWrapper keep the model they wrap in `_model`.
     while isinstance(inner, foolbox.Model) and not isinstance(inner, foolbox.PyTorchModel):
         inner = getattr(inner, "_model", None)
     if not isinstance(inner, foolbox.PyTorchModel):
@@ -176,13 +192,16 @@ def as_model(fmodel: Any, dtype: torch.dtype = torch.float32) -> Model:
 
 
 class _Ranged(nn.Module):
-    """Holds the user's module, which Foolbox keeps in a closure, so that it can be put into eval mode and frozen."""
+    """A Foolbox model for images in [0, 1]. It holds the user's module, so that this can be put into eval mode and
+    frozen."""
 
     def __init__(self, fmodel: Any, inner: Any, dtype: torch.dtype) -> None:
         super().__init__()
         self.fmodel, (self.low, self.high), self.dtype = fmodel, fmodel.bounds, dtype
-        held = inspect.getclosurevars(inner._model).nonlocals.get("model")
-        self.module = held if isinstance(held, nn.Module) else None
+        # Foolbox hides the module in the closure of a function; only as an attribute do its modes and parameters
+        # belong to this module.
+        hidden = inspect.getclosurevars(inner._model).nonlocals.get("model")
+        self.module = hidden if isinstance(hidden, nn.Module) else None
         self.training = self.module is not None and self.module.training
 
     def forward(self, x: Tensor) -> Tensor:

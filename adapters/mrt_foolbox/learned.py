@@ -1,4 +1,4 @@
-"""Trained generators as Foolbox attacks."""
+"""Trained generators of perturbations as Foolbox attacks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mrt import checks
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
 from mrt.protocols import Attack
-from mrt_foolbox.attack_base import BALLS, Native, distance
+from mrt_foolbox.attack_base import BALLS, Native, host_distance
 
 
 class L2LDA(Native):
@@ -27,7 +27,7 @@ class L2LDA(Native):
             Generate Diverse Attacks", ICCV 2019
     """
 
-    targetable = False
+    targetable = False  # generators are trained to leave the true class, not to reach another
     kind: ClassVar[type[Generator]] = L2LGenerator
 
     def __init__(self, generator: Generator, *, samples: int = 1) -> None:
@@ -37,9 +37,10 @@ class L2LDA(Native):
 
     @property
     def distance(self) -> Distance:
-        return distance("linf")
+        return host_distance("linf")
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
+        # A restart of a generator is one more draw of its latent, so `repeat` multiplies the samples.
         return mrt.GeneratorAttack(self.generator, mrt.Linf(epsilon / width), self.samples * self.restarts)
 
 
@@ -59,10 +60,11 @@ class PGN(L2LDA):
 
     @property
     def distance(self) -> Distance:
-        return distance(self.norm)
+        return host_distance(self.norm)
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
         return mrt.GeneratorAttack(self.generator, BALLS[self.norm](epsilon / width))
 
     def repeat(self, times: int) -> Native:
+        """Raise a ValueError: this generator draws no noise, so that more runs would only cost time."""
         raise ValueError("repeat is not supported: PGN's generator makes the same every time")

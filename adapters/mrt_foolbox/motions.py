@@ -8,10 +8,10 @@ from typing import Any
 import mrt
 from mrt import checks
 from mrt.protocols import Attack
-from mrt_foolbox.attack_base import BALLS, Searched
+from mrt_foolbox.attack_base import BALLS, Unmeasured
 
 
-class RotationTranslation(Searched):
+class RotationTranslation(Unmeasured):
     """The worst of a grid of rotations and translations [#Eng19]_, or of random ones; pixels from outside have the
     lower bound. `epsilons` are factors of both ranges.
 
@@ -35,24 +35,25 @@ class RotationTranslation(Searched):
         samples: int | None = None,
     ) -> None:
         self.degrees, self.pixels, self.grid, self.samples = degrees, pixels, grid, samples
-        self.attack_for(1.0, 1.0)
+        self.attack_for(1.0, 1.0)  # which checks the settings, so that a bad one is an error here and not in a call
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
+        # `width` plays no part: degrees and pixels are no lengths on the scale of brightness.
         threat = mrt.RotationTranslation(self.degrees * epsilon, self.pixels * epsilon)
         if self.samples is None:
             return mrt.RTGrid(threat, grid=self.grid)
         return mrt.RTWorstOf(threat, k=self.samples)
 
     def repeat(self, times: int) -> RotationTranslation:
-        """So many times the random motions."""
+        """Return the same attack with so many times the random motions."""
         if self.samples is None:
             raise ValueError("repeat is not supported: a grid is the same every time; give samples= for random motions")
-        more = copy.copy(self)
-        more.samples = self.samples * checks.count("times", times)
-        return more
+        repeated = copy.copy(self)
+        repeated.samples = self.samples * checks.count("times", times)
+        return repeated
 
 
-class Affine(Searched):
+class Affine(Unmeasured):
     """Several perturbations on one budget [#Tra19]_: shares w with sum at most 1, each ball at w times its radius,
     after a motion at its share if `degrees` or `pixels` are given. `epsilons` are factors of all the radii.
 
@@ -82,11 +83,12 @@ class Affine(Searched):
     ) -> None:
         self.linf, self.l2, self.l1, self.degrees, self.pixels = linf, l2, l1, degrees, pixels
         self.steps, self.restarts, self.samples = steps, restarts, samples
-        self.attack_for(1.0, 1.0)
+        self.attack_for(1.0, 1.0)  # checks the settings
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
-        given = {kind: getattr(self, name) for name, kind in BALLS.items() if getattr(self, name) is not None}
-        members: list[Any] = [kind(eps * epsilon / width) for kind, eps in given.items()]
+        radii = {kind: getattr(self, name) for name, kind in BALLS.items() if getattr(self, name) is not None}
+        members: list[Any] = [kind(eps * epsilon / width) for kind, eps in radii.items()]
+        # The motion stands first: the balls perturb the image that has been moved.
         if self.degrees is not None or self.pixels is not None:
             motion = mrt.RotationTranslation((self.degrees or 0.0) * epsilon, (self.pixels or 0.0) * epsilon)
             members.insert(0, motion)
@@ -95,7 +97,7 @@ class Affine(Searched):
         return mrt.AffineAttack(mrt.Affine(tuple(members)), k=self.samples, steps=self.steps, restarts=self.restarts)
 
     def repeat(self, times: int) -> Affine:
-        """So many times the draws."""
-        more = copy.copy(self)
-        more.restarts = self.restarts * checks.count("times", times)
-        return more
+        """Return the same attack with so many times the draws of the shares."""
+        repeated = copy.copy(self)
+        repeated.restarts = self.restarts * checks.count("times", times)
+        return repeated

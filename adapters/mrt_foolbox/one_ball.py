@@ -11,11 +11,11 @@ from mrt import checks
 from mrt.attacks.sparsity import Keep, check_keep
 from mrt.crafting.losses import loss_named
 from mrt.protocols import Attack, Ball
-from mrt_foolbox.attack_base import BALLS, Native, distance
+from mrt_foolbox.attack_base import BALLS, Native, host_distance
 
 
 class _Stepping(Native):
-    """An attack on one ball by steps, their length a share of epsilon, or fixed by `abs_stepsize`."""
+    """An attack on one ball that goes by steps, whose length is a share of epsilon, or fixed by `abs_stepsize`."""
 
     norm: str = "linf"
 
@@ -33,26 +33,26 @@ class _Stepping(Native):
                 checks.number(name, value, open_low=True)
         self.rel_stepsize, self.abs_stepsize = rel_stepsize, abs_stepsize
         self.steps, self.loss = checks.count("steps", steps), loss
-        loss_named(loss)
-        if random_start is not None:
+        loss_named(loss)  # raises a ValueError that lists the losses
+        if random_start is not None:  # None leaves the choice to mrt.PGD, which starts at random in linf alone
             checks.flag("random_start", random_start)
         self.random_start = random_start
 
     @property
     def distance(self) -> Distance:
-        return distance(self.norm)
+        return host_distance(self.norm)
 
     def settings(self, epsilon: float, width: float) -> dict[str, Any]:
-        """What all of our own iterative attacks take."""
+        """Return the keyword arguments that all our attacks by steps share."""
         size = None if self.rel_stepsize is None else self.rel_stepsize * epsilon / width
-        if self.abs_stepsize is not None:
+        if self.abs_stepsize is not None:  # wins over the relative one, as it does in Foolbox
             size = self.abs_stepsize / width
-        how = {"steps": self.steps, "step_size": size, "loss": self.loss, "restarts": self.restarts}
-        return how if self.random_start is None else how | {"random_start": self.random_start}
+        settings = {"steps": self.steps, "step_size": size, "loss": self.loss, "restarts": self.restarts}
+        return settings if self.random_start is None else settings | {"random_start": self.random_start}
 
     def ball(self, epsilon: float, width: float) -> Ball:
-        made: Ball = BALLS[self.norm](epsilon / width)
-        return made
+        """Return the ball of this norm for images in [0, 1]."""
+        return BALLS[self.norm](epsilon / width)  # type: ignore[no-any-return]
 
 
 class SLIDE(_Stepping):
@@ -115,13 +115,16 @@ class SparseL1DescentAttack(SLIDE):
         random_start: bool = False,
     ) -> None:
         checks.number("quantile", quantile, high=1)
-        keep: Keep = 1 if quantile == 1 else max(float(quantile), 1e-9)  # the largest entry; all of them
+        # Our `keep` takes quantiles between 0 and 1 alone. 1 is the one largest entry, just above 0 are all of them.
+        keep: Keep = 1 if quantile == 1 else max(float(quantile), 1e-9)
         super().__init__(
             steps=steps, keep=keep, rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, random_start=random_start
         )
-        self.quantile = quantile
+        self.quantile = quantile  # for the repr, which shows this class's own setting
 
 
+# The default step sizes and numbers of steps of the next three classes are those of Foolbox's classes of these names,
+# so that a script that changes its import alone asks for the same search.
 class LinfPGD(_Stepping):
     """Projected gradient descent; the best point of the path.
 
@@ -234,14 +237,14 @@ class APGD(Native):
     ) -> None:
         self.norm = checks.choice("norm", norm, tuple(BALLS))
         self.steps, self.loss, self.targets, self.random_start = steps, loss, targets, random_start
-        self.targetable = not targets
-        self.attack_for(1.0, 1.0)
+        self.targetable = not targets  # with `targets` it chooses the classes to aim at itself
+        self.attack_for(1.0, 1.0)  # checks the settings
 
     @property
     def distance(self) -> Distance:
-        return distance(self.norm)
+        return host_distance(self.norm)
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
-        how: dict[str, Any] = {"steps": self.steps, "loss": self.loss, "targets": self.targets}
-        how |= {"random_start": self.random_start, "restarts": self.restarts}
-        return mrt.APGD(BALLS[self.norm](epsilon / width), **how)
+        settings: dict[str, Any] = {"steps": self.steps, "loss": self.loss, "targets": self.targets}
+        settings |= {"random_start": self.random_start, "restarts": self.restarts}
+        return mrt.APGD(BALLS[self.norm](epsilon / width), **settings)

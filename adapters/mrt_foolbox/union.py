@@ -1,4 +1,5 @@
-"""MSD as a Foolbox attack: a union of balls, and how far a point is from an image when several balls are allowed."""
+"""MSD as a Foolbox attack on a union of balls, and a Foolbox distance that measures how far a point is from an image
+when several balls are allowed."""
 
 from __future__ import annotations
 
@@ -26,15 +27,16 @@ class Union(Distance):
         return f"Union({', '.join(f'{t.name}={t.eps:g}' for t in self.threat.threats)})"  # type: ignore[attr-defined]
 
     def __call__(self, references: Any, perturbed: Any) -> Any:
-        (x, y), restore = ep.astensors_(references, perturbed)
-        return restore(ep.astensor(gauge(self.threat, x.raw, y.raw).to(x.raw.dtype)))
+        (x, x_adv), restore = ep.astensors_(references, perturbed)
+        return restore(ep.astensor(gauge(self.threat, x.raw, x_adv.raw).to(x.raw.dtype)))
 
     def clip_perturbation(self, references: Any, perturbed: Any, epsilon: float) -> Any:
-        """Shrunk towards the references until its distance is at most epsilon."""
-        (x, y), restore = ep.astensors_(references, perturbed)
-        size = gauge(self.threat, x.raw, y.raw).reshape(-1, *[1] * (x.ndim - 1))
-        moved = x.raw + (y.raw - x.raw) * (epsilon / size).clamp(max=1).to(x.raw.dtype)
-        return restore(ep.astensor(moved.where(size > epsilon, y.raw)))
+        """Return the perturbed images, shrunk towards the references until their distance is at most epsilon."""
+        (x, x_adv), restore = ep.astensors_(references, perturbed)
+        size = gauge(self.threat, x.raw, x_adv.raw).reshape(-1, *[1] * (x.ndim - 1))  # (N, 1, 1, 1)
+        moved = x.raw + (x_adv.raw - x.raw) * (epsilon / size).clamp(max=1).to(x.raw.dtype)
+        # What lies inside already is returned as it is: x + (x_adv - x) would round its pixels.
+        return restore(ep.astensor(moved.where(size > epsilon, x_adv.raw)))
 
 
 class MSD(Native):
@@ -74,19 +76,21 @@ class MSD(Native):
         self.linf, self.l2, self.l1 = linf, l2, l1
         self.steps, self.rel_stepsize, self.keep = steps, rel_stepsize, keep
         self.random_start, self.loss = random_start, loss
-        self.attack_for(1.0, 1.0)
+        self.attack_for(1.0, 1.0)  # checks what is left: steps, keep, random_start and loss
 
     @property
     def distance(self) -> Distance:
         return Union(self.balls(1.0))
 
     def balls(self, factor: float) -> tuple[Ball, ...]:
-        """Those with a radius."""
+        """Return a ball for each norm that has a radius, its radius times the factor."""
         return tuple(kind(getattr(self, name) * factor) for name, kind in BALLS.items() if getattr(self, name))
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
         balls = self.balls(epsilon / width)
         sizes = None if self.rel_stepsize is None else tuple(self.rel_stepsize * ball.eps for ball in balls)
-        how: dict[str, Any] = {"steps": self.steps, "step_size": sizes, "keep": self.keep, "loss": self.loss}
-        how |= {"restarts": self.restarts, "random_start": self.random_start, "best": "broken"}
-        return mrt.MSD(balls, **how)
+        settings: dict[str, Any] = {"steps": self.steps, "step_size": sizes, "keep": self.keep, "loss": self.loss}
+        # "broken": what fools the model comes first, and the loss decides only among such points. Foolbox counts
+        # successes, and a point of larger loss that is still classified correctly would not be one.
+        settings |= {"restarts": self.restarts, "random_start": self.random_start, "best": "broken"}
+        return mrt.MSD(balls, **settings)

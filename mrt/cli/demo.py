@@ -33,6 +33,7 @@ from mrt.training import Adam, Triangular, fit
 from mrt.training.folder import METRICS
 
 LINF, L2_, L1_ = UNION = (Linf(0.2), L2(0.7), L1(2.0))
+# Five steps and twenty epochs keep the whole demo within three minutes on two cores.
 STEPS, EPOCHS, BATCH, RATE, PEAK = 5, 20, 64, 8e-3, 0.3
 PUBLISHED_RATE = 0.21  # of MNG-AC, whose look-ahead is a plain gradient step of that length; Adam's rates are smaller
 QUERIES = 500  # of Square, for each image that still stands
@@ -48,11 +49,12 @@ STRATEGIES: dict[str, Any] = {
     ),
     "MSD": MSDTraining(UNION, steps=STEPS, keep=(1, 6), ratio=(1.0, 1.0, 1.4)),
 }
-SINGLE, SEVERAL = ("linf only", "l2 only"), ("MAX", "SAT", "MNG-AC", "MSD")
+SINGLE, SEVERAL = ("linf only", "l2 only"), ("MAX", "SAT", "MNG-AC", "MSD")  # gains are over the better single one
 
 
 def battery() -> Battery:
-    """AutoAttack's APGD-CE and targeted APGD in full; on survivors Square, and Pointwise for l1."""
+    """Return the attacks that judge: AutoAttack's APGD-CE and targeted APGD in full; on survivors Square, and
+    Pointwise for l1."""
     entries = []
     for ball in UNION:
         entries += [Entry(part, Foreign("autoattack", part), ball) for part in ("apgd-ce", "apgd-t")]
@@ -83,18 +85,19 @@ class Demo:
         began = time.time()
         workers = min(checks.count("workers", self.workers or os.cpu_count() or 1), len(STRATEGIES))
         print(f"Training seven networks on 1300 digits, {self.epochs} epochs each, {workers} at a time.", flush=True)
+        # After a fork torch's threads may hang: each worker is a fresh interpreter.
         world = get_context("spawn")
         errors, waiting, running = world.SimpleQueue(), list(STRATEGIES), dict[str, Any]()
         with Bars(self) if self.progress and sys.stderr.isatty() else nullcontext() as bars:
             try:
                 while waiting or running:
                     while waiting and len(running) < workers:
-                        name = waiting.pop()  # the slow ones stand last
+                        name = waiting.pop()  # from the end, where the slow ones stand: they have to begin first
                         running[name] = world.Process(
-                            target=worker, args=(name, self, os.getpid(), errors), daemon=True
+                            target=run_worker, args=(name, self, os.getpid(), errors), daemon=True
                         )
                         running[name].start()
-                    wait([process.sentinel for process in running.values()], timeout=0.5)
+                    wait([process.sentinel for process in running.values()], timeout=0.5)  # so often the bars move
                     for name in [name for name, process in running.items() if process.exitcode is not None]:
                         if running.pop(name).exitcode:
                             raise ChildProcessError(errors.get() if not errors.empty() else f"{name}: its process died")
@@ -103,24 +106,24 @@ class Demo:
                             say(f"{name}: trained and judged after {time.time() - began:.0f} s")
                     if bars is not None:
                         bars.look([*waiting, *running])
-            finally:
+            finally:  # when one fails, or the user has had enough, the others stop as well
                 for process in running.values():
                     process.terminate()
-        self.tell(time.time() - began)
+        self.print_results(time.time() - began)
 
     def folder(self, name: str) -> Path:
-        """Of that model."""
+        """Return the run folder of the network of that name."""
         return self.out / name.replace(" ", "-")
 
-    def rows(self, name: str) -> list[dict[str, float]]:
-        """What that model's metrics hold so far."""
+    def read_metrics(self, name: str) -> list[dict[str, float]]:
+        """Return the rows, one an epoch, that the network of that name has written so far."""
         path = self.folder(name) / METRICS
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be half written
 
-    def tell(self, took: float) -> None:
-        """The table, what follows from it, and where the pictures are."""
-        from rich.console import Console
+    def print_results(self, took: float) -> None:
+        """Print the table, what follows from it, and where the pictures are."""
+        from rich.console import Console  # imported late: mrt's other commands start without it
 
         reports = [(name, Report.load(self.folder(name) / "judged")) for name in STRATEGIES]
         lines = [line for line in tables.table_lines(reports) if line.title in STRATEGIES]
@@ -134,44 +137,48 @@ class Demo:
         best = max(SINGLE, key=union.__getitem__)
         gains = ", ".join(f"{name} {union[name] - union[best]:+.1f}" for name in SEVERAL)
         print(f"Union over the better single norm ({best}, {union[best]:.1f}): {gains} points.")
-        times = ", ".join(f"{name} {sum(row['seconds'] for row in self.rows(name)):.0f}" for name in STRATEGIES)
+        seconds = {name: sum(row["seconds"] for row in self.read_metrics(name)) for name in STRATEGIES}
+        times = ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items())
         print(f"Seconds of training: {times}; of everything: {took:.0f}.")
         path = self.out / "index.html"
         write_file(path, lambda file: file.write(page.render(reports).encode()))
         print(f"Tables and pictures: {path}")
 
 
-def worker(name: str, demo: Demo, parent: int, errors: Any) -> None:
-    """`one` in a process of its own, which ends with its parent."""
+def run_worker(name: str, demo: Demo, parent: int, errors: Any) -> None:
+    """Train and judge one of the networks in a process of its own, which ends with its parent."""
 
     def leave_with_parent() -> None:
+        # A parent that is killed terminates nobody; its child then belongs to another process, and this is all that
+        # the child can notice.
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()
     try:
-        one(name, demo)
-    except Exception as error:  # told by the parent, whatever it is
+        train_and_judge(name, demo)
+    except Exception as error:  # whatever it is, the parent prints it as one line
         errors.put(f"{name}: {error}")
         sys.exit(1)
 
 
-def one(name: str, demo: Demo) -> None:
-    """Train and judge one of the networks."""
-    torch.set_num_threads(1)
-    torch.manual_seed(demo.seed)
-    how: dict[str, Any] = {"epochs": demo.epochs, "batch_size": BATCH, "seed": demo.seed, "progress": False}
-    how |= {"optimizer": Adam(RATE), "schedule": Triangular(PEAK), "out": demo.folder(name)}
-    run = fit(DigitsCNN(), STRATEGIES[name], digits("train"), **how)
-    judge: dict[str, Any] = {"pool": digits("train"), "out": demo.folder(name) / "judged", "progress": False}
+def train_and_judge(name: str, demo: Demo) -> None:
+    """Train and judge one of the networks; what a killed demo has done already is not done again."""
+    torch.set_num_threads(1)  # a core each
+    torch.manual_seed(demo.seed)  # every network starts from the same weights
+    settings: dict[str, Any] = {"epochs": demo.epochs, "batch_size": BATCH, "seed": demo.seed, "progress": False}
+    settings |= {"optimizer": Adam(RATE), "schedule": Triangular(PEAK), "out": demo.folder(name)}
+    run = fit(DigitsCNN(), STRATEGIES[name], digits("train"), **settings)
+    options: dict[str, Any] = {"pool": digits("train"), "out": demo.folder(name) / "judged", "progress": False}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they stand on the page
-        evaluate(run.model, digits("test").take(min(demo.images, 497)), battery(), **judge)
+        evaluate(run.model, digits("test").take(min(demo.images, 497)), battery(), **options)  # there are 497
 
 
+# The bars are read from the folders of the runs, so that neither `fit` nor `evaluate` needs a callback for them.
 class Bars:
-    """A bar for each network, from what its folder holds so far."""
+    """Shows a bar for each network, from what its folder holds so far."""
 
     def __init__(self, demo: Demo) -> None:
         from rich.console import Console
@@ -194,7 +201,7 @@ class Bars:
         """Move the bars; those that are not `left` are done."""
         for name, task in self.tasks.items():
             folder = self.demo.folder(name)
-            trained = len(self.demo.rows(name))
+            trained = len(self.demo.read_metrics(name))
             judged = len(list((folder / "judged" / PARTS).glob("*.npz")))
             note = f"epoch {trained} of {self.demo.epochs}"
             if trained >= self.demo.epochs:

@@ -70,29 +70,30 @@ class Evaluate:
         fast = Fast(self.precision, compile=self.compile, graph=self.graph, reuse=self.reuse)
         data = load_data(check_data(self.data), self.root, self.split)
         data = data if self.images is None else data.take(min(checks.count("images", self.images), len(data)))
-        pool = None
+        pool = None  # a user's own file has no training part that starting points could come from
         if checks.count("pool", self.pool, low=0) and self.data in ("digits", *SETS):
             pool = load_data(self.data, self.root, "train")
             pool = pool.take(min(self.pool, len(pool)))
         battery: str | Battery = self.battery
-        given = tuple(parse_threat(text) for text in self.threats) or None
+        threats = tuple(parse_threat(text) for text in self.threats) or None
         if battery not in batteries.NAMES:
             if not Path(self.battery).is_file():
                 names = ", ".join(batteries.NAMES)
                 raise ValueError(f"battery must be one of {names}, or a file that is there; got {battery!r}")
             battery = read_battery(self.battery, self.allow)
-        elif given is None:
+        elif threats is None:
             raise ValueError(f"--battery {self.battery} needs --threats, say linf=0.2 l2=0.7 l1=2.0")
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             "cascade": self.cascade,
             "batch_size": self.batch_size,
             "seed": self.seed,
             "fast": fast,
             "progress": self.progress,
         }
-        how |= {"threats": given, "budget": self.budget, "out": self.out}
+        options |= {"threats": threats, "budget": self.budget, "out": self.out}
+        # The model comes last: it may take long to load, and everything else may still be a mistyped word.
         model = load_model(self.model, self.factory, self.device)
-        report = evaluate(model, data, battery, pool=pool, **how)
+        report = evaluate(model, data, battery, pool=pool, **options)
         if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
             return
         print(report)
@@ -112,12 +113,13 @@ class Compare:
     """An HTML page to write."""
 
     def run(self) -> None:
-        from rich.console import Console
+        from rich.console import Console  # imported late: mrt's other commands start without it
 
         from mrt.evaluation.report import page, tables
 
         checks.several("folders", self.folders, "folders of reports")
         titles = [folder.name or str(folder) for folder in self.folders]
+        # a/judged and b/judged are both called judged: then the whole path tells them apart.
         titles = [str(f) if titles.count(t) > 1 else t for f, t in zip(self.folders, titles, strict=True)]
         reports = [(title, Report.load(folder)) for title, folder in zip(titles, self.folders, strict=True)]
         rows = published.lines(self.published, [report for _, report in reports])

@@ -1,4 +1,4 @@
-"""From what was typed to a command that runs, and what the user got wrong as one line."""
+"""Runs the command that was typed, and prints what the user got wrong as one line."""
 
 from __future__ import annotations
 
@@ -23,25 +23,29 @@ Command = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's exit status; what the user got wrong is one line on stderr."""
+    """Run a command line and return its exit status; what the user got wrong is one line on stderr."""
     sys.path.insert(0, os.getcwd())  # where package.module:factory may be
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    warnings.showwarning = _shown
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _show_warning
     try:
-        command: Any = train_options.parse_command(given[1:]) if given[:1] == ["train"] else None
+        # The options of `mrt train` depend on the words themselves (the strategy, its attack, the optimizer), which
+        # tyro cannot express; all other commands have fixed ones.
+        command: Any = train_options.parse_command(words[1:]) if words[:1] == ["train"] else None
         if command is None:
-            command = tyro.cli(Command, prog="mrt", args=given)
+            command = tyro.cli(Command, prog="mrt", args=words)
         command.run()
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here if it has --out", file=sys.stderr)
-        return 130
+        return 130  # as shells report a command that SIGINT has ended
+    # What mrt raises for bad input, for files that are missing, and for a training that diverged; anything else is a
+    # bug, whose traceback is wanted.
     except (ValueError, OSError, ArithmeticError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    """Our own warnings stand under the table already."""
-    if category is not UserWarning:
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+    """Print a warning in place of Python's own way of showing it, which adds the line of code that raised it."""
+    if category is not UserWarning:  # our own stand under the table already
         print(f"{category.__name__}: {message}", file=sys.stderr)

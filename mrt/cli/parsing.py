@@ -1,4 +1,4 @@
-"""What a command line writes as text: threats, data, models, schedules, and whatever else has fields."""
+"""Reads what a command line writes as text: threats, data, models, schedules, and whatever else has fields."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SETS: dict[str, Any] = {name: getattr(mrt.data, name) for name in ("mnist", "cif
 
 
 def parse_threat(text: str) -> Threat:
-    """linf=8/255 as Linf(8 / 255), rt=30,3 as RotationTranslation(30, 3)."""
+    """Return the threat that a text describes: Linf(8 / 255) for linf=8/255, RotationTranslation(30, 3) for rt=30,3."""
     name, _, values = text.partition("=")
     make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
     try:
-        numbers = [float(Fraction(value)) for value in values.split(",")]
+        numbers = [float(Fraction(value)) for value in values.split(",")]  # Fraction reads 8/255 as well as 0.3
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"a threat is written linf=0.2 or rt=30,3; got {text!r}") from None
-    if name == "linf" and numbers[0] > 1:
+    if name == "linf" and numbers[0] > 1:  # a radius on the scale of bytes, which would allow any image
         raise ValueError(f"radii are in units of [0, 1], as linf=8/255; got {text!r}")
     try:
         return make(*numbers)
@@ -46,14 +46,14 @@ def parse_threat(text: str) -> Threat:
 
 
 def check_data(name: str) -> str:
-    """The name, if it is a data set or a path that is there."""
+    """Return the name unchanged, or raise a ValueError unless it is a data set or a path that is there."""
     if name not in ("digits", *SETS) and not Path(name).exists():
         raise ValueError(f"data must be digits, {', '.join(SETS)}, or a .npz or folder that is there; got {name!r}")
     return name
 
 
 def load_data(name: str, root: Path, split: str) -> Images:
-    """The data set that a command line names."""
+    """Return the images of the data set that a command line names."""
     if name == "digits":
         return mrt.data.digits(checks.choice("split", split, ("train", "test")))  # type: ignore[arg-type]
     if name in SETS:
@@ -61,36 +61,40 @@ def load_data(name: str, root: Path, split: str) -> Images:
         return images
     if not Path(name).is_file():
         return mrt.data.folder(name)
-    held = zipfile.ZipFile(name).namelist() if zipfile.is_zipfile(name) else []
-    return mrt.data.npz(name, split if f"x_{split}.npy" in held else None)  # type: ignore[arg-type]
+    # An npz file is a zip archive of arrays; one that holds several splits names them x_train, y_train and so on.
+    arrays = zipfile.ZipFile(name).namelist() if zipfile.is_zipfile(name) else []
+    return mrt.data.npz(name, split if f"x_{split}.npy" in arrays else None)  # type: ignore[arg-type]
 
 
+# Normalized wraps another network and cannot be made from numbers alone.
 MODELS = tuple(name for name in mrt.models.__all__ if name != "Normalized")
 
 
 def check_model(name: str) -> str:
-    """DigitsCNN for digits-cnn, whatever the case and the dashes."""
-    plain = {each.lower(): each for each in MODELS}.get(name.replace("-", "").lower(), name)
-    return checks.choice("model", plain, (*MODELS, "package.module:factory"))
+    """Return the name of a network in mrt.models, DigitsCNN for digits-cnn, whatever the case and the dashes."""
+    exact = {model.lower(): model for model in MODELS}.get(name.replace("-", "").lower(), name)
+    return checks.choice("model", exact, (*MODELS, "package.module:factory"))
 
 
 def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int | float | str]]:
-    """A fresh network of `mrt.models`, or of package.module:factory, and its settings, say width=8."""
-    given = dict(_setting(text) for text in settings)
+    """Return a fresh network of `mrt.models`, or of package.module:factory, and its settings, {"width": 8} for
+    width=8."""
+    arguments = dict(_parse_setting(text) for text in settings)
     maker = import_attribute(name) if ":" in name else None
     if maker is None:
         maker = getattr(mrt.models, check_model(name))
     try:
-        return (maker(**given) if callable(maker) else maker), given
+        return (maker(**arguments) if callable(maker) else maker), arguments
     except TypeError as error:
         raise ValueError(f"{name} takes no such settings, {' '.join(settings)!r}: {error}") from error
 
 
-def _setting(text: str) -> tuple[str, int | float | str]:
+def _parse_setting(text: str) -> tuple[str, int | float | str]:
+    """Return the name and the value of name=value, the value a number where it reads as one."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError(f"a setting is written name=value; got {text!r}")
-    for kind in (int, float):
+    for kind in (int, float):  # int first, so that 8 is a number of channels and not 8.0
         try:
             return name, kind(value)
         except ValueError:
@@ -99,8 +103,9 @@ def _setting(text: str) -> tuple[str, int | float | str]:
 
 
 def parse_keep(text: str) -> Keep:
-    """10, 0.99, or 5,20 as a number of entries, a quantile, or a range."""
+    """Return a number of entries for 10, a quantile for 0.99, a range for 5,20."""
     try:
+        # The point decides: 1 is one entry, 1.0 would be a quantile.
         ends = tuple(float(v) if "." in v else int(v) for v in text.split(","))
     except ValueError:
         raise ValueError(f"keep is written 10, 0.99 or 5,20; got {text!r}") from None
@@ -114,7 +119,10 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 
 def parse_schedule(text: str) -> Schedule:
-    """triangular, triangular=0.3, cosine=0.1, constant, drops=0.5:0.1,0.75:0.01, piecewise=0:0,0.4:1,1:0."""
+    """Return the schedule that a text describes.
+
+    Texts are triangular, triangular=0.3, cosine=0.1, constant, drops=0.5:0.1,0.75:0.01, piecewise=0:0,0.4:1,1:0.
+    """
     name, _, values = text.partition("=")
     make = SCHEDULES[checks.choice(f"the schedule of {text!r}", name, tuple(SCHEDULES))]
     try:

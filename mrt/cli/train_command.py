@@ -24,12 +24,12 @@ from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
 from mrt.training.tune import split_off
 
-HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; the rest makes the run what it is
+HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; config.json keeps the other options
 
 
 @dataclass
 class Options:
-    """Of the run."""
+    """The options of a training run, besides those of its strategy, attack and optimizer."""
 
     data: str = "digits"
     """digits, mnist, cifar10, cifar100, svhn, a FILE.npz, or a folder of class folders."""
@@ -92,8 +92,8 @@ class Options:
     progress: bool = True
 
 
-def strategy_named(name: str) -> Any:
-    """A class of strategies, or a function, from its name."""
+def find_strategy(name: str) -> Any:
+    """Return the class of strategies, or the user's own class or function, that a name stands for."""
     if ":" in name:
         return import_attribute(name)
     return STRATEGIES[checks.choice("strategy", ALIASES.get(name, name), (*STRATEGIES, "module:Class"))]
@@ -101,7 +101,7 @@ def strategy_named(name: str) -> Any:
 
 @dataclass
 class Command:
-    """A run as it was typed: names and texts, which config.json keeps."""
+    """A run as it was typed, in names and texts: config.json keeps these, and a run can be repeated from them."""
 
     strategy: str
     settings: dict[str, Any]
@@ -111,90 +111,94 @@ class Command:
     options: Options
 
     def run(self) -> None:
-        """From data to model.pt."""
+        """Train as the options say and write model.pt, with the settings of the strategy tuned first if asked for."""
         o = self.options
+        # Everything that was typed is read before anything is trained, so that a mistyped word is noticed at once.
         strategy = make_strategy(self.strategy, self.settings, self.attack)
-        data, held = data_of(o)
+        data, held_out = load_training_data(o)
         threats = tuple(parsing.parse_threat(text) for text in o.validate_threats) or None
-        how = self.fit_arguments()
+        arguments = self.fit_arguments()
         if o.tune:
             out = None if o.out is None else o.out / "tune"
-            share = 0.2 if held is None else held
-            found = tune(lambda: make_network(o), ratios(strategy), data, held=share, threats=threats, out=out, **how)
-            strategy = found.strategy
+            judges, candidates = 0.2 if held_out is None else held_out, ratios(strategy)
+            tuned = tune(lambda: make_network(o), candidates, data, held=judges, threats=threats, out=out, **arguments)
+            strategy = tuned.strategy
             if is_first_process():
-                print(f"{found}\nchosen on held-out training images: ratio {strategy.ratio}")
+                print(f"{tuned}\nchosen on held-out training images: ratio {strategy.ratio}")
         validation = None
-        if held is not None:
-            validation = Validation(held, threats, every=o.validate_every or 1, steps=o.validate_steps or 20)
-        how["tensorboard"] = o.tensorboard
-        run = fit(make_network(o), strategy, data, validation=validation, out=o.out, **how)
+        if held_out is not None:
+            validation = Validation(held_out, threats, every=o.validate_every or 1, steps=o.validate_steps or 20)
+        arguments["tensorboard"] = o.tensorboard  # of the run itself, not of the candidates
+        run = fit(make_network(o), strategy, data, validation=validation, out=o.out, **arguments)
         if is_first_process():
-            given = self.settings.get("threats", [self.settings.get("threat", "...")])
-            conclude(run, o, " ".join(o.validate_threats or given))
+            trained_on = self.settings.get("threats", [self.settings.get("threat", "...")])
+            save_and_report(run, o, " ".join(o.validate_threats or trained_on))
 
     def fit_arguments(self) -> dict[str, Any]:
-        """What `fit` takes besides."""
-        o, told = self.options, {k: v for k, v in asdict(self).items() if k != "options"}
-        kept = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(o).items() if k not in HERE}
-        how: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
-        how["labelled"] = o.labelled
-        how |= {
-            "optimizer": OPTIMIZERS[o.optimizer](**with_tuples(self.optimizer)),
+        """Return the keyword arguments of `fit` that follow from the options alone."""
+        o, command = self.options, {k: v for k, v in asdict(self).items() if k != "options"}
+        command["options"] = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(o).items() if k not in HERE}
+        arguments: dict[str, Any] = {"epochs": o.epochs, "iterations": o.iterations, "batch_size": o.batch_size}
+        arguments["labelled"] = o.labelled
+        arguments |= {
+            "optimizer": OPTIMIZERS[o.optimizer](**lists_to_tuples(self.optimizer)),
             "schedule": parsing.parse_schedule(o.schedule),
         }
-        how |= {"ema": o.ema, "clip": o.clip, "checkpoint_every": o.checkpoint_every, "seed": o.seed}
+        arguments |= {"ema": o.ema, "clip": o.clip, "checkpoint_every": o.checkpoint_every, "seed": o.seed}
         fast = Fast(o.precision, compile=o.compile, graph=o.graph, reuse=o.reuse)
-        how |= {"crop": CropFlip(**self.crop), "fast": fast, "channels_last": o.channels_last}
-        return how | {"progress": o.progress, "info": {"command": {**told, "options": kept}}}
+        arguments |= {"crop": CropFlip(**self.crop), "fast": fast, "channels_last": o.channels_last}
+        return arguments | {"progress": o.progress, "info": {"command": command}}
 
 
 def is_first_process() -> bool:
-    """Of several processes, or alone."""
-    return os.environ.get("RANK", "0") == "0"
+    """Return whether this is the first of several processes, which alone speaks, or the only one."""
+    return os.environ.get("RANK", "0") == "0"  # torchrun's
 
 
-def with_tuples(held: dict[str, Any]) -> dict[str, Any]:
-    """JSON has lists where settings have tuples."""
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
+def lists_to_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with tuples in place of lists, which is what JSON makes of tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
 
 
 def make_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -> Any:
-    """The strategy, with threats and attacks from their texts."""
-    kind = strategy_named(name)
-    given = with_tuples(settings)
-    if given.get("keep"):
-        given["keep"] = parsing.parse_keep(given["keep"])
-    given = {k: v for k, v in given.items() if k != "keep" or v}
-    if "noise_ball" in given:
-        given["noise_ball"] = parsing.parse_threat(given["noise_ball"]) if given["noise_ball"] else None
-    for key in {"threat", "threats"} & set(given):
-        texts = given[key] if isinstance(given[key], tuple) else [given[key]]
+    """Return the strategy, with threats and attacks made from their texts."""
+    kind = find_strategy(name)
+    arguments = lists_to_tuples(settings)
+    if arguments.get("keep"):
+        arguments["keep"] = parsing.parse_keep(arguments["keep"])
+    # An empty text stands for a default that the command line cannot write.
+    arguments = {k: v for k, v in arguments.items() if k != "keep" or v}
+    if "noise_ball" in arguments:
+        arguments["noise_ball"] = parsing.parse_threat(arguments["noise_ball"]) if arguments["noise_ball"] else None
+    for key in {"threat", "threats"} & set(arguments):
+        texts = arguments[key] if isinstance(arguments[key], tuple) else [arguments[key]]
         if not any(texts):
             raise ValueError(f"{name} needs --{key}: {ONLY.get(name, TEXT[key])}")
-        found = tuple(attack_on(parsing.parse_threat(text), attack, given) for text in texts)
-        given[key] = found if key == "threats" else found[0]
-    return kind(**given) if isinstance(kind, type) else kind
+        threats = tuple(choose_attack(parsing.parse_threat(text), attack, arguments) for text in texts)
+        arguments[key] = threats if key == "threats" else threats[0]
+    return kind(**arguments) if isinstance(kind, type) else kind
 
 
-def attack_on(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> Any:
-    """The threat, or where it is a ball and an attack was named, that attack on it."""
+def choose_attack(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> Any:
+    """Return the threat, or where it is a ball and an attack was named, that attack on it."""
     if attack["name"] is None or not hasattr(threat, "steepest"):
         return threat
     kind = ATTACKS[attack["name"]]
-    own = {k: v for k, v in with_tuples(attack).items() if k != "name"}
-    own |= {k: strategy[k] for k in ("steps", "bn") if k in kind.__dataclass_fields__ and k in strategy}
-    if "keep" in own:
-        own["keep"] = parsing.parse_keep(own["keep"])
-    return kind(threat, **own)
+    settings = {k: v for k, v in lists_to_tuples(attack).items() if k != "name"}
+    # A strategy does not pass these two on to a ready attack, though --steps is meant for every attack of the run.
+    settings |= {k: strategy[k] for k in ("steps", "bn") if k in kind.__dataclass_fields__ and k in strategy}
+    if "keep" in settings:
+        settings["keep"] = parsing.parse_keep(settings["keep"])
+    return kind(threat, **settings)
 
 
-def data_of(options: Options) -> tuple[Images, Images | None]:
-    """Training images, and those held out."""
+def load_training_data(options: Options) -> tuple[Images, Images | None]:
+    """Return the training images, and those held out, None if there are none."""
     data = parsing.load_data(parsing.check_data(options.data), options.root, "train")
     data = data if options.images is None else data.take(min(checks.count("images", options.images), len(data)))
     data = replace(data, augment=options.augment)
     if not options.holdout:
+        # `tune` holds images out by itself and judges them under --validate-threats.
         for name in ("threats", "every", "steps"):
             if getattr(options, f"validate_{name}") and not (name == "threats" and options.tune):
                 raise ValueError(f"--validate-{name} needs images to judge on: --holdout 0.1, say")
@@ -203,7 +207,7 @@ def data_of(options: Options) -> tuple[Images, Images | None]:
 
 
 def make_network(options: Options) -> nn.Module:
-    """The network before training, the same for the same seed."""
+    """Return the network before training, the same for the same seed."""
     torch.manual_seed(options.seed)
     model, _ = parsing.make_model(options.model, options.model_settings)
     if options.weights is not None:
@@ -213,25 +217,29 @@ def make_network(options: Options) -> nn.Module:
     return model.to(find_device(options.device))  # type: ignore[no-any-return]
 
 
-def conclude(run: Run, options: Options, threats: str) -> None:
-    """Keep the model, and say where it is."""
+def save_and_report(run: Run, options: Options, threats: str) -> None:
+    """Write model.pt and, where one has learned, generator.pt, and print where they are and how to judge the model."""
     last = run.metrics[-1]
-    said = "  ".join(f"{k} {100 * last[k]:.1f}" for k in last if k not in COUNTS)
+    accuracies = "  ".join(f"{k} {100 * last[k]:.1f}" for k in last if k not in COUNTS)
     state = "had finished before" if run.finished else "finished"
-    print(f"{state}: epoch {last['epoch']:g}, loss {last['loss']:.4f}" + (f", held out: {said}" if said else ""))
+    judged = f", held out: {accuracies}" if accuracies else ""
+    print(f"{state}: epoch {last['epoch']:g}, loss {last['loss']:.4f}{judged}")
     if run.path is None:
         print("nothing was kept: --out names a folder for the run and its model")
         return
-    kept = {"best": run.best, "averaged": run.ema, "last": run.model}
-    which, model = next((name, model) for name, model in kept.items() if model is not None)
+    # The most telling weights that there are: held-out images have chosen the best, an average is steadier than the
+    # last update.
+    weights = {"best": run.best, "averaged": run.ema, "last": run.model}
+    which, model = next((name, model) for name, model in weights.items() if model is not None)
     path = run.path / "model.pt"
     _, settings = parsing.make_model(options.model, options.model_settings)
-    if ":" in options.model:
+    if ":" in options.model:  # save_model knows mrt's own networks alone: of a user's the weights are written
         write_file(path, lambda file: torch.save(model.state_dict(), file))
     else:
         write_file(path, lambda file: save_model(model, file, **settings))
     factory = f" --factory {options.model}" if ":" in options.model else ""
     print(f"{which} weights: {path}")
+    # With noise="plain" MNG-AC's state has a generator that nothing trains.
     if hasattr(run.state, "generator") and getattr(run.state.settings, "noise", "learned") == "learned":
         generator = run.path / "generator.pt"
         write_file(generator, lambda file: save_generator(run.state.generator, file))

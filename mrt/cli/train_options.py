@@ -1,4 +1,4 @@
-"""`mrt train STRATEGY ...`: the options are the fields of the strategy, its attack, the optimizer and the run."""
+"""The options of `mrt train STRATEGY`: they are the fields of the strategy, its attack, the optimizer and the run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import tyro
 
 from mrt import checks
 from mrt.cli.choices import ALIASES, ATTACKS, OPTIMIZERS, STRATEGIES, TEXT
-from mrt.cli.train_command import Command, Options, strategy_named
+from mrt.cli.train_command import Command, Options, find_strategy, lists_to_tuples
 from mrt.data import CropFlip
 
+# Help texts by the names of fields. They stand here and not at the fields, since the classes of the library are written
+# for readers of code, whose docstrings say more.
 HELP = TEXT | {
     "steps": "of each attack",
     "bn": "what BatchNorm normalises by while an attack runs: its running statistics, or the batch at hand",
@@ -76,13 +78,14 @@ class RepeatRun:
     def run(self) -> None:
         here: dict[str, Any] = {"out": self.out, "root": self.root, "device": self.device, "progress": self.progress}
         try:
-            held = json.loads(self.config.read_text("utf-8"))["info"]["command"]
-            told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in held["options"].items()}
-            told["weights"] = None if told["weights"] is None else Path(told["weights"])
-            parts = {name: held[name] for name in ("settings", "attack", "optimizer", "crop")}
-            command = Command(held["strategy"], options=Options(**told, **here), **parts)
+            recorded = json.loads(self.config.read_text("utf-8"))["info"]["command"]
+            options = lists_to_tuples(recorded["options"])
+            options["weights"] = None if options["weights"] is None else Path(options["weights"])
+            groups = {name: recorded[name] for name in ("settings", "attack", "optimizer", "crop")}
+            command = Command(recorded["strategy"], options=Options(**options, **here), **groups)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self.config} was not written by this version of `mrt train`: {error!r}") from error
+        # A config.json may come from somebody else: what it names is only imported if the user has allowed it.
         for name in (command.strategy, command.options.model):
             if ":" in name and name not in self.allow:
                 raise ValueError(f"{self.config} would import code of yours, {name}: repeat it after --allow")
@@ -90,83 +93,86 @@ class RepeatRun:
 
 
 class Overview:
-    """The strategies, a line each."""
+    """The help of `mrt train` alone: it lists the strategies, a line each."""
 
     def run(self) -> None:
         print("mrt train STRATEGY --threats linf=0.2 l2=0.7 l1=2.0 --epochs 10 --out runs/a")
         print("mrt train STRATEGY --help            its options, and those of the run")
         print("mrt train --config FILE --out DIR    the run of a config.json once more\n\nSTRATEGY is one of")
         for name, kind in STRATEGIES.items():
-            also = "".join(f" ({short})" for short, long in ALIASES.items() if long == name)
+            aliases = "".join(f" ({short})" for short, long in ALIASES.items() if long == name)
             line = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
-            print(f"  {name + also:15s} {line.partition('. ')[0].rstrip('.')}")
+            print(f"  {name + aliases:15s} {line.partition('. ')[0].rstrip('.')}")
         print("  module:Class    a class or function of your own, (model, x, y, step) -> loss")
 
 
 def parse_command(arguments: list[str]) -> Command | Overview | None:
-    """What `mrt train` was asked for; None where it is a run to be repeated."""
+    """Return what `mrt train` was asked for; None where it is a run to be repeated."""
     if not arguments or arguments[0] in ("-h", "--help"):
         return Overview()
     if arguments[0].startswith("-"):
         return None
-    name, kind = arguments[0], strategy_named(arguments[0])
-    shown = settings_of(kind)
-    optimizer = checks.choice("optimizer", _after("--optimizer", arguments) or "sgd", tuple(OPTIMIZERS))
-    groups = {"settings": shown, "optimizer": settings_of(OPTIMIZERS[optimizer])}
-    if _after("--augment", arguments) == "crop-flip":
+    name, kind = arguments[0], find_strategy(arguments[0])
+    settings = settings_of(kind)
+    # Which options there are depends on three words, which are looked for before tyro reads the whole line.
+    optimizer = checks.choice("optimizer", _word_after("--optimizer", arguments) or "sgd", tuple(OPTIMIZERS))
+    groups = {"settings": settings, "optimizer": settings_of(OPTIMIZERS[optimizer])}
+    if _word_after("--augment", arguments) == "crop-flip":
         groups["crop"] = settings_of(CropFlip)
-    flat = tyro.conf.arg(name="")
-    parts: list[Any] = [(group, Annotated[_form(group, held), flat]) for group, held in groups.items() if held]
+    flat = tyro.conf.arg(name="")  # --steps and not --settings.steps
+    parts: list[Any] = [(group, Annotated[_make_form(group, shown), flat]) for group, shown in groups.items() if shown]
     parts.append(("options", Annotated[Options, flat]))
-    if takes_attack(name, shown):
-        told = f"the attack on every ball, one of {', '.join(ATTACKS)}; its options then are in --help"
-        parts.append(("attack", Annotated[str | None, tyro.conf.arg(help=told)], None))
-        if (attack := _after("--attack", arguments)) is not None:
+    if takes_attack(name, settings):
+        text = f"the attack on every ball, one of {', '.join(ATTACKS)}; its options then are in --help"
+        parts.append(("attack", Annotated[str | None, tyro.conf.arg(help=text)], None))
+        if (attack := _word_after("--attack", arguments)) is not None:
             chosen = settings_of(ATTACKS[checks.choice("attack", attack, tuple(ATTACKS))])
-            own = {n: t for n, t in chosen.items() if n not in ("threat", "fast", "steps", "bn")}
-            parts.append(("attack_options", Annotated[_form("attack", own), tyro.conf.arg(name="attack")]))
+            # These four are the run's: the threats, the speed, and what the strategy has for all attacks.
+            chosen = {n: t for n, t in chosen.items() if n not in ("threat", "fast", "steps", "bn")}
+            parts.append(("attack_options", Annotated[_make_form("attack", chosen), tyro.conf.arg(name="attack")]))
     form = make_dataclass("Train", parts, kw_only=True)
     form.__doc__ = kind.__doc__ if isinstance(kind, type) else f"The strategy {name}."
-    found: Any = tyro.cli(form, prog=f"mrt train {name}", args=arguments[1:])
-    given = {g: asdict(getattr(found, g)) if hasattr(found, g) else {} for g in ("settings", "optimizer", "crop")}
-    attack_given = {"name": getattr(found, "attack", None)}
-    attack_given |= asdict(found.attack_options) if hasattr(found, "attack_options") else {}
-    return Command(name, options=found.options, attack=attack_given, **given)
+    typed: Any = tyro.cli(form, prog=f"mrt train {name}", args=arguments[1:])
+    values = {g: asdict(getattr(typed, g)) if hasattr(typed, g) else {} for g in ("settings", "optimizer", "crop")}
+    attack_values = {"name": getattr(typed, "attack", None)}
+    attack_values |= asdict(typed.attack_options) if hasattr(typed, "attack_options") else {}
+    return Command(name, options=typed.options, attack=attack_values, **values)
 
 
-def takes_attack(name: str, shown: Mapping[str, Any]) -> bool:
-    """May an attack be named for the threats? MSD is one itself."""
-    return name != "msd" and ("threat" in shown or "threats" in shown)
+def takes_attack(name: str, settings: Mapping[str, Any]) -> bool:
+    """Return whether an attack may be named for the strategy's threats; for MSD it may not, which is one itself."""
+    return name != "msd" and ("threat" in settings or "threats" in settings)
 
 
 def settings_of(kind: Any) -> dict[str, Any]:
-    """The fields of a settings class, (type, field) by name."""
+    """Return the fields of a settings class, pairs (type, field) by name; nothing for a function."""
     if not is_dataclass(kind):
         return {}
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind)  # the fields themselves hold types as texts, because of the import of annotations
     return {f.name: (hints[f.name], f) for f in fields(kind) if f.init}
 
 
-def _form(title: str, shown: Mapping[str, Any]) -> type:
-    """A class of options for tyro; fields of text where the rules of `parsing` read them."""
+def _make_form(title: str, settings: Mapping[str, Any]) -> type:
+    """Return a class of options for tyro, whose fields are texts where the rules of `parsing` read them."""
     parts = []
-    for name, (kind, given) in shown.items():
-        default: Any = {"default": given.default} if given.default is not MISSING else {}
-        default = {"default_factory": given.default_factory} if given.default_factory is not MISSING else default
-        if name == "threats":
+    for name, (kind, setting) in settings.items():
+        default: Any = {"default": setting.default} if setting.default is not MISSING else {}
+        default = {"default_factory": setting.default_factory} if setting.default_factory is not MISSING else default
+        if name == "threats":  # no default, yet not required: a missing one gets a message that shows how to write it
             kind, default = tuple[str, ...], {"default": ()}
         elif name in TEXT:
-            text = "" if given.default in (MISSING, None) else given.default
+            text = "" if setting.default in (MISSING, None) else setting.default
             kind, default = str, {"default": ",".join(map(str, text if isinstance(text, tuple) else [text]))}
-        told: Any = Annotated.__class_getitem__((kind, tyro.conf.arg(help=HELP.get(name, ""))))  # type: ignore[attr-defined]
-        parts.append((name, told, field(**default)))
+        # In square brackets a type checker would take `kind` for a type that is known beforehand.
+        annotated: Any = Annotated.__class_getitem__((kind, tyro.conf.arg(help=HELP.get(name, ""))))  # type: ignore[attr-defined]
+        parts.append((name, annotated, field(**default)))
     form = make_dataclass(title, parts, kw_only=True)
     form.__doc__ = f"Settings of the {title}."
     return form
 
 
-def _after(flag: str, arguments: list[str]) -> str | None:
-    """The word behind a flag, or behind its equals sign."""
+def _word_after(flag: str, arguments: list[str]) -> str | None:
+    """Return the word behind a flag, or behind its equals sign; None if the flag is not there."""
     for i, word in enumerate(arguments):
         if word == flag and i + 1 < len(arguments):
             return arguments[i + 1]

@@ -44,7 +44,7 @@ class AdvGAN(Generator):
             nn.ConvTranspose2d(2 * width, width, 3, 2, 1, 1), nn.InstanceNorm2d(width), nn.ReLU(),
             nn.Conv2d(width, channels, 3, padding=1),
         )  # fmt: skip
-        sizes = [math.ceil(n / 8) for n in self.shape[1:]]
+        sizes = [math.ceil(n / 8) for n in self.shape[1:]]  # of an image that three layers have halved, rounding up
         self.discriminator = nn.Sequential(
             nn.Conv2d(channels, width, 3, 2, 1), nn.LeakyReLU(0.2),
             nn.Conv2d(width, 2 * width, 3, 2, 1), nn.InstanceNorm2d(2 * width), nn.LeakyReLU(0.2),
@@ -56,30 +56,33 @@ class AdvGAN(Generator):
         return torch.optim.Adam(self.parameters(), lr=1e-3)
 
     def craft(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Tensor:
-        return self.perturbed(x, threat)[1]
+        return self.perturb(x, threat)[1]
 
-    def perturbed(self, x: Tensor, threat: Ball) -> tuple[Tensor, Tensor]:
-        """G(x), and x'."""
-        made = self.net(x)
-        return made, (x + linf(made, threat.eps)).clamp(0, 1)
+    def perturb(self, x: Tensor, threat: Ball) -> tuple[Tensor, Tensor]:
+        """Return G(x), of any size, and x' in the ball, both (N, C, H, W)."""
+        perturbation = self.net(x)
+        return perturbation, (x + linf(perturbation, threat.eps)).clamp(0, 1)
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
-        """Both players' losses in one scalar: the generator's sees the discriminator as it is, the discriminator's sees
-        x' as it is, so each descends its own."""
-        made, x_adv = self.perturbed(x, threat)
+        """Return both players' losses in one scalar: the generator's sees the discriminator as it is, the
+        discriminator's sees x' as it is, so that each descends its own."""
+        perturbation, x_adv = self.perturb(x, threat)
+        # Ascending min(0, max_other z - z_y) descends the first term of the class's formula; its gradient is carried to
+        # the generator as slope . x', since no graph leads through the classifier.
         grad, logits, _ = input_grad(f, x_adv, lambda z: margin(at_least_float32(z), y).clamp(max=0))
         fool = (grad * x_adv).flatten(1).sum(1).mean()
+        # The generator's loss passes through the discriminator, whose weights are constants there.
         fixed = {name: p.detach() for name, p in self.discriminator.named_parameters()}
-        seen = functional_call(self.discriminator, fixed, (x_adv,))
-        bound = threat.eps * math.sqrt(x[0].numel()) / 2
-        size = torch.linalg.vector_norm(made.flatten(1), dim=1)
-        generator = -fool + self.gan * answer_loss(seen, True) + self.hinge * (size - bound).clamp(min=0).mean()
+        answer = functional_call(self.discriminator, fixed, (x_adv,))
+        bound = threat.eps * math.sqrt(x[0].numel()) / 2  # half the l2 length of a corner of the ball
+        size = torch.linalg.vector_norm(perturbation.flatten(1), dim=1)  # (N,)
+        generator = -fool + self.gan * answer_loss(answer, True) + self.hinge * (size - bound).clamp(min=0).mean()
         judge = answer_loss(self.discriminator(x), True) + answer_loss(self.discriminator(x_adv.detach()), False)
         return Made(generator + judge, x_adv.detach(), cross_entropy(at_least_float32(logits), y))
 
 
 class Residual(nn.Module):
-    """h + two 3x3 convolutions of it."""
+    """A residual block: h + two 3x3 convolutions of it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -89,10 +92,10 @@ class Residual(nn.Module):
         )  # fmt: skip
 
     def forward(self, h: Tensor) -> Tensor:
-        grown: Tensor = h + self.body(h)
-        return grown
+        out: Tensor = h + self.body(h)
+        return out
 
 
 def answer_loss(logits: Tensor, real: bool) -> Tensor:
-    """The discriminator's cross-entropy with that answer."""
+    """Return the discriminator's mean cross-entropy where its right answer would be `real`."""
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))

@@ -1,4 +1,4 @@
-"""A trained generator as an attack, and the training that makes it one."""
+"""A trained generator as an attack, and the training that fits a generator to a model."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class GeneratorAttack:
         checks.count("samples", self.samples)
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{name}={value!r}" for name, value in self.generator.settings.items())
-        return f"GeneratorAttack({type(self.generator).__name__}({told}), {self.threat!r}, {self.samples})"
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.generator.settings.items())
+        return f"GeneratorAttack({type(self.generator).__name__}({settings}), {self.threat!r}, {self.samples})"
 
     def __call__(
         self,
@@ -59,17 +59,19 @@ class GeneratorAttack:
     ) -> Tensor:
         if target is not None or start is not None:
             raise ValueError("a generator attack has no target and no start: it makes what it was trained to make")
+        # The generator is put into eval mode and frozen like the model: an attack changes neither.
         with open_task(self.threat, ce, (model, x, y, None, rng, None)) as task, crafting(self.generator):
             self.generator.check(task.x, task.goal.y, self.threat)
 
             def f(z: Tensor) -> Tensor:
                 return check_classes(self.generator, task.f(z))
 
-            best = Best("broken")
+            best = Best("broken")  # what fools the model comes first, and the loss decides among such points
             for draw in range(self.samples):
-                made = self.generator.craft(f, task.x, task.goal.y, noise.fold(task.seeds, draw), self.threat)
-                x_adv = self.threat.apply(task.x, self.threat.project(made - task.x, task.x))
-                if self.samples == 1:
+                crafted = self.generator.craft(f, task.x, task.goal.y, noise.fold(task.seeds, draw), self.threat)
+                # Generators that know the radius stay in the ball but for rounding; PGN's knows none.
+                x_adv = self.threat.apply(task.x, self.threat.project(crafted - task.x, task.x))
+                if self.samples == 1:  # nothing to choose from, so that no pass of the model is spent on judging
                     return x_adv
                 best.judge(x_adv, task)
             return best.point
@@ -87,7 +89,7 @@ def fit_generator(
     seed: int = 0,
     progress: bool = True,
 ) -> GeneratorAttack:
-    """Train `generator`, in place and on its device, against `model` as it stands; the attack that it has become.
+    """Train `generator`, in place and on its device, against `model` as it stands; return the attack that it becomes.
 
     The model is not changed. PGN's generator is trained without a radius: there `threat` is the attack's alone. The
     optimizer is the generator's own, or a live one for its parameters: with that, and another seed for other batches, a
@@ -99,31 +101,32 @@ def fit_generator(
     checks.count("iterations", iterations)
     checks.count("seed", seed, low=0)
     checks.flag("progress", progress)
-    images, here = _images(data), next(generator.parameters()).device
+    images, device = _check_images(data), next(generator.parameters()).device
     if optimizer is not None:
-        _need_own(optimizer, generator)
+        _check_optimizer(optimizer, generator)
     size = min(checks.count("batch_size", batch_size), len(images))
-    check_compatible(generator, model, images, threat, here)
+    check_compatible(generator, model, images, threat, device)
     optimizer, visits = optimizer or generator.optimizer(), torch.arange(0)
     with crafting(model) as f, Bar(progress, iterations) as bar:
         try:
             generator.train()
             for i in range(iterations):
+                # As in the training of classifiers, the rest of an epoch that fills no batch is left out.
                 epoch, number = divmod(i, len(images) // size)
                 if number == 0:
                     visits = order(len(images), seed=seed, epoch=epoch)
-                batch = gather(images, visits[number * size :][:size], seed=seed, epoch=epoch, device=here)
+                batch = gather(images, visits[number * size :][:size], seed=seed, epoch=epoch, device=device)
                 seeds = noise.seeds_of_index(batch.index, seed, epoch, GENERATE)
-                made = generator.objective(f, batch.x, batch.y, seeds, threat)
-                take_step(generator, optimizer, torch.autograd.grad(made.descent, list(generator.parameters())))
-                bar.update(i, made.loss)
-        finally:
+                result = generator.objective(f, batch.x, batch.y, seeds, threat)
+                take_step(generator, optimizer, torch.autograd.grad(result.descent, list(generator.parameters())))
+                bar.update(i, result.loss)
+        finally:  # also after an error, or when the user interrupts
             generator.eval()
     return attack
 
 
 def check_compatible(generator: Generator, model: Model, images: Images, threat: Ball, device: torch.device) -> None:
-    """ValueError unless generator, model and data go together."""
+    """Raise a ValueError unless generator, model and data go together."""
     batch = gather(images, torch.arange(1), seed=0, epoch=0, device=device)
     generator.check(batch.x, images.y, threat)
     with torch.no_grad(), crafting(model) as f:
@@ -131,14 +134,14 @@ def check_compatible(generator: Generator, model: Model, images: Images, threat:
 
 
 def check_classes(generator: Generator, logits: Tensor) -> Tensor:
-    """The logits, if they are of the generator's classes."""
+    """Return the logits unchanged, or raise a ValueError unless they are of as many classes as the generator's."""
     if logits.shape[1] != generator.classes:
         raise ValueError(f"this generator was made for {generator.classes} classes; the model has {logits.shape[1]}")
     return logits
 
 
-def _images(data: Any) -> Images:
-    """Training images, at least one of them."""
+def _check_images(data: Any) -> Images:
+    """Return the training images, or raise a ValueError unless there is at least one."""
     pair = isinstance(data, (tuple, list)) and len(data) == 2 and all(isinstance(t, Tensor) for t in data)
     if not pair and not isinstance(data, Images):
         raise ValueError(f"data must be Images, or a pair of tensors (x, y); got {type(data).__name__}")
@@ -148,17 +151,17 @@ def _images(data: Any) -> Images:
     return images
 
 
-def _need_own(optimizer: Any, generator: Generator) -> None:
-    """A live optimizer, of nothing but the generator's parameters."""
+def _check_optimizer(optimizer: Any, generator: Generator) -> None:
+    """Raise a ValueError unless this is a live optimizer of nothing but the generator's parameters."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ValueError(f"optimizer must be a torch optimizer for the generator's parameters; got {optimizer!r}")
-    own = {id(p) for p in generator.parameters()}
-    if any(id(p) not in own for group in optimizer.param_groups for p in group["params"]):
+    known = {id(p) for p in generator.parameters()}  # by identity: tensors that are equal need not be the same
+    if any(id(p) not in known for group in optimizer.param_groups for p in group["params"]):
         raise ValueError("optimizer must be for the generator's parameters alone; it holds others, which it would move")
 
 
 class Bar:
-    """Progress on stderr: a bar on a terminal, else ten lines."""
+    """Shows the progress of a training on stderr: a bar on a terminal, else ten lines."""
 
     def __init__(self, on: bool, total: int) -> None:
         self.on, self.total = on, total
@@ -179,10 +182,10 @@ class Bar:
             self.bar.stop()
 
     def update(self, i: int, loss: Tensor) -> None:
-        """Iteration i is done; the model's loss then."""
-        told = self.on and (self.drawn or (i + 1) % -(-self.total // 10) == 0)
-        if told and self.drawn:
+        """Show that iteration i is done, and the model's loss in it."""
+        # The loss is read only where it is shown: on a GPU that waits for all that is under way there.
+        if self.drawn:
             self.bar.update(self.task, advance=1, description=f"generator, the model's loss {float(loss):.3f}")
-        elif told:
+        elif self.on and (i + 1) % -(-self.total // 10) == 0:
             text = f"generator {i + 1}/{self.total}  the model's loss {float(loss):.4f}"
             print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Generators on disk."""
+"""Generators on disk: their type, settings and weights in one file."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ KINDS: dict[str, type[Generator]] = {k.__name__: k for k in (AdvGAN, GAP, L2LGen
 
 
 def save_generator(generator: Generator, file: Any) -> None:
-    """Its type, settings and weights, for `load_generator`; file is a path or an open one."""
+    """Write the generator's type, settings and weights for `load_generator`; file is a path or an open file."""
     if not isinstance(generator, Generator):
         raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
-    held = {"mrt_generator": type(generator).__name__, "settings": generator.settings}
-    torch.save({**held, "weights": generator.state_dict()}, file)
+    content = {"mrt_generator": type(generator).__name__, "settings": generator.settings}
+    torch.save({**content, "weights": generator.state_dict()}, file)
 
 
 def load_generator(file: Any) -> Generator:
-    """A generator from a file of `save_generator`, or generator.pt of `mrt train`; pickled code is refused."""
-    held = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(held, dict) or "mrt_generator" not in held:
+    """Return the generator of a file of `save_generator`, or of generator.pt of `mrt train`, in eval mode."""
+    # weights_only refuses pickled code, which would run on loading: such files are passed around.
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or "mrt_generator" not in content:
         raise ValueError(f"{file} holds no generator; save_generator writes such files")
-    kind = KINDS[checks.choice("generator", held["mrt_generator"], tuple(KINDS))]
-    generator: Generator = kind(**held["settings"])
-    generator.load_state_dict(held["weights"])
+    kind = KINDS[checks.choice("generator", content["mrt_generator"], tuple(KINDS))]
+    generator: Generator = kind(**content["settings"])
+    generator.load_state_dict(content["weights"])
     return generator.eval()

@@ -33,5 +33,6 @@ class GAP(Generator):
         return x_adv
 
     def objective(self, f: Model, x: Tensor, y: Tensor, seeds: Tensor, threat: Ball) -> Made:
-        made = ascend_loss(f, self.craft(f, x, y, seeds, threat), y)
-        return made._replace(descent=made.descent / made.loss.clamp(min=1e-12))  # d log CE = d CE / CE
+        ascent = ascend_loss(f, self.craft(f, x, y, seeds, threat), y)
+        # d log CE = d CE / CE. The bound keeps the quotient finite where the classifier is sure of every image.
+        return ascent._replace(descent=ascent.descent / ascent.loss.clamp(min=1e-12))

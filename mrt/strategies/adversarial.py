@@ -34,4 +34,5 @@ class Adversarial:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         attack = adversary(self.threat, self.steps, self.bn, step.fast)
         loss = cross_entropy(model(craft(attack, 0, model, x, y, step)), y)
+        # Without a weight clean images get no pass at all, which would also move BatchNorm's statistics.
         return loss + self.clean * cross_entropy(model(x), y) if self.clean else loss

@@ -1,4 +1,4 @@
-"""One attack after the other (Tramer and Boneh's code, which calls it worse than AVG and MAX)."""
+"""Training on one attack after the other (in the code of Tramer and Boneh, which calls it worse than AVG and MAX)."""
 
 from __future__ import annotations
 
@@ -25,5 +25,6 @@ class Alternate:
         check_strategy(self, "threats")
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
+        # By the number of the update, which a resumed run knows: there is no state to be kept.
         number = step.index % len(self.threats)
         return cross_entropy(model(craft(attacks_of(self, step)[number], number, model, x, y, step)), y)

@@ -35,13 +35,14 @@ class ANT:
         checks.number("generator_lr", self.generator_lr, open_low=True)
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> Noisy:
-        how: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
-        generator = MNGNoise(*shape_and_classes(model, x, y), **how).to(x.device)
+        settings: dict[str, Any] = {"width": self.width, "conditional": self.conditional}
+        generator = MNGNoise(*shape_and_classes(model, x, y), **settings).to(x.device)
         return Noisy(self, generator, make_optimizer("adam", generator, self.generator_lr))
 
 
 class Noisy(Learner):
-    """ANT as it runs."""
+    """The state of ANT while it runs: the noise generator and its optimizer. Called, it returns the classifier's
+    loss."""
 
     def __init__(self, settings: ANT, generator: MNGNoise, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(generator, optimizer)
@@ -50,9 +51,12 @@ class Noisy(Learner):
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         ball = self.settings.threat
         self.generator.check_batch(x, y)
+        # In each update the generator ascends the loss first, and the classifier then sees noise of the new generator,
+        # from a draw of its own: folds 0 and 1 are these draws, fold 2 decides which images are noisy.
         with crafting(model, fast=step.fast) as f:
             self.descend(self.generator.objective(f, x, y, noise.fold(step.seeds, 0), ball).descent, step)
             with torch.no_grad():
                 x_aug = self.generator.craft(f, x, y, noise.fold(step.seeds, 1), ball)
+        # A coin for each image and not the first half of the batch: half of the images on average.
         noisy = noise.integers(noise.fold(step.seeds, 2), 0, 1).bool()
         return cross_entropy(model(torch.where(noisy[:, None, None, None], x_aug, x)), y)

@@ -37,10 +37,12 @@ class Average:
         checks.choice("how", self.how, get_args(How))
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor | Iterator[Tensor]:
-        if self.how == "sequential":  # a generator: each is made when it is asked for
-            each = enumerate(attacks_of(self, step))
-            return (cross_entropy(model(craft(attack, j, model, x, y, step)), y) for j, attack in each)
+        if self.how == "sequential":
+            # An iterator, so that each attack is made when its loss is asked for: the training loop asks after it has
+            # taken a step on the loss before.
+            attacks = enumerate(attacks_of(self, step))
+            return (cross_entropy(model(craft(attack, j, model, x, y, step)), y) for j, attack in attacks)
         batches = craft_all(self, model, x, y, step)
-        if self.how == "concatenate":
+        if self.how == "concatenate":  # (n N, C, H, W): BatchNorm normalises by the statistics of all attacks together
             return cross_entropy(model(torch.cat(batches)), y.repeat(len(batches)))
         return torch.stack([cross_entropy(model(x_adv), y) for x_adv in batches]).mean()

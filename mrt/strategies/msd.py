@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.attacks import MSD
-from mrt.attacks.sparsity import Keep
+from mrt.attacks.sparsity import Keep, check_keep
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Attack, Ball, Step
 from mrt.strategies.adversaries import Adversary, adversary, check_strategy, craft, worst_of
@@ -40,7 +40,10 @@ class MSDTraining:
             if len(ratio) != len(self.balls):
                 raise ValueError(f"ratio needs one factor for each of {len(self.balls)} balls; got {self.ratio!r}")
             object.__setattr__(self, "ratio", tuple(checks.number("ratio", r, open_low=True) for r in ratio))
-        self.attack  # noqa: B018 - checks keep
+        # What the attack would find wrong is found here, when the strategy is made, and not in its first update.
+        check_keep(self.keep)
+        for size in self._step_sizes():
+            checks.number("step_size", size, open_low=True)  # 0 for a ball of radius 0
 
     @property
     def balls(self) -> tuple[Ball, ...]:
@@ -49,14 +52,20 @@ class MSDTraining:
 
     @property
     def attack(self) -> MSD:
-        """The attack over the balls."""
-        factors = self.ratio or (1.0,) * len(self.balls)
-        sizes = tuple(r * 2.5 * b.eps / self.steps for r, b in zip(factors, self.balls, strict=True))
+        """Multi steepest descent over the balls, with the step sizes that follow from `ratio`."""
+        sizes = self._step_sizes()
         return MSD(self.balls, steps=self.steps, step_size=sizes, keep=self.keep, bn=self.bn)
+
+    def _step_sizes(self) -> tuple[float, ...]:
+        """Return the length of a step in each ball."""
+        # As factors of 2.5 eps / steps a ratio that was chosen for one number of steps holds for any other.
+        factors = self.ratio or (1.0,) * len(self.balls)
+        return tuple(r * 2.5 * b.eps / self.steps for r, b in zip(factors, self.balls, strict=True))
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         others = [adversary(t, self.steps, self.bn, step.fast) for t in self.threats if not isinstance(t, Ball)]
         attacks: list[Attack] = [replace(self.attack, fast=step.fast), *others]
         batches = [craft(attack, j, model, x, y, step) for j, attack in enumerate(attacks)]
+        # With balls alone there is nothing to compare, and the pass that compares is saved.
         x_adv = worst_of(batches, model, y, self, step) if others else batches[0]
         return cross_entropy(model(x_adv), y)

@@ -1,4 +1,4 @@
-"""Training without an adversary."""
+"""Training on clean images, without an adversary."""
 
 from __future__ import annotations
 

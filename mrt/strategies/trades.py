@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019)."""
+"""TRADES training (Zhang et al. 2019): clean accuracy against how far answers move under attack."""
 
 from __future__ import annotations
 
@@ -55,22 +55,25 @@ class TRADES:
             x_adv = self.farthest(self.threat, model, x, y, step)
         else:
             x_adv = craft(adversary(self.threat, self.steps, self.bn, step.fast), 0, model, x, y, step)
+        # One clean pass serves both terms, and gradients flow through both arguments of the divergence.
         clean = model(x)
         return cross_entropy(clean, y) + self.beta * divergence(clean, model(x_adv)).mean()
 
     def farthest(self, ball: Ball, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
-        """x' in the ball, far from x in the model's answers."""
+        """Return x' in the ball, (N, C, H, W), whose answer diverges as far from that to x as the search gets it."""
         with torch.no_grad(), crafting(model, bn=self.bn, fast=step.fast) as f:
             clean = f(x).float()
         near = (x + START * noise.normal(step.seeds, *x.shape[1:])).clamp(0, 1)
-        call = (model, x, y, None, step.seeds, near)
+        call = (model, x, y, None, step.seeds, near)  # what an attack is called with: no target, and a start
         size = default_step_size(self.step_size, ball.eps, self.steps)
+        # The clean answers are constants in the search: only x' moves.
         with open_task(ball, lambda z, *_: divergence(clean, z), call, bn=self.bn, fast=step.fast) as task:
-            many = sparsity.draw_counts_of_steps(0.99 if self.keep is None else self.keep, task, self.steps)
-            return ascend(task, task.first_point(False), self.steps, size, "last", many).point
+            counts = sparsity.draw_counts_of_steps(0.99 if self.keep is None else self.keep, task, self.steps)
+            # "last": the end of the path, unjudged, is what the papers train on.
+            return ascend(task, task.first_point(False), self.steps, size, "last", counts).point
 
 
 def divergence(clean: Tensor, other: Tensor) -> Tensor:
-    """KL(softmax clean || softmax other), (N,)."""
+    """Return KL(softmax clean || softmax other) of each example, (N,)."""
     p, q = log_softmax(clean, 1), log_softmax(other, 1)
     return (p.exp() * (p - q)).sum(1)

@@ -26,4 +26,6 @@ class Worst:
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         candidates = craft_all(self, model, x, y, step)
+        # The winners, one for each example, are passed a second time: the pass that chose them was made without a
+        # graph and in the attacks' mode.
         return cross_entropy(model(worst_of(candidates, model, y, self, step)), y)

@@ -19,16 +19,17 @@ from mrt.processes import WAIT, Processes
 
 
 class Together:
-    """This process's ties to the others; none, at no cost, where it is alone."""
+    """What one process shares with the others; a process that is alone shares nothing, at no cost."""
 
     def __init__(self, team: Processes, device: torch.device) -> None:
         self.team = team
         self.group: Any = team.group
+        # The team's own group sends tensors of a CPU; only NCCL sends those of a GPU without a detour.
         if team.count > 1 and device.type == "cuda":
             self.group = dist.new_group(backend="nccl", timeout=WAIT)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over processes."""
+        """Return the mean of the value over processes."""
         if self.team.count == 1:
             return value
         total = value.detach().clone()
@@ -36,7 +37,8 @@ class Together:
         return total / self.team.count
 
     def average(self, model: nn.Module, trained: list[Tensor], loss: Tensor) -> Tensor:
-        """The loss, gradients of `trained` and BatchNorm's statistics replaced by means over processes."""
+        """Return the mean of the loss over processes; gradients of `trained` and BatchNorm's statistics become their
+        means in place."""
         loss = loss.detach()
         if self.team.count == 1:
             return loss
@@ -44,6 +46,7 @@ class Together:
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         shared += [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
         with torch.no_grad():
+            # One message in place of hundreds, for each of which the processes would have to wait for one another.
             bucket = self.mean(torch.cat([loss.float().reshape(1), *(t.float().flatten() for t in shared)]))
             parts = bucket[1:].split([t.numel() for t in shared])
             for mine, part in zip(shared, parts, strict=True):

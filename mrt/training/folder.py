@@ -1,5 +1,5 @@
-"""A run on disk: config.json, metrics.jsonl, checkpoint.pt, best.pt. Whole files at every moment, one owner at a
-time."""
+"""A run on disk: config.json, metrics.jsonl, checkpoint.pt, best.pt. The files are whole at every moment, and a single
+process owns them at a time."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """ValueError if a live process trains here already. A killed one leaves nothing behind: the system takes its
-        lock away."""
+        """Hold the folder while inside. ValueError if a live process trains here already."""
+        # A lock of the system's and not the mere presence of a file: a killed process leaves nothing behind.
         if not self.first:
             yield
             return
@@ -50,13 +50,15 @@ class RunFolder:
         """Begin a run, or go on with the same one. ValueError if the folder holds anything else."""
         path = self.path / CONFIG
         try:
-            config = json.loads(json.dumps(config))
+            config = json.loads(json.dumps(config))  # as it will be read back, with lists for tuples
         except TypeError as error:
             raise ValueError(f"info must hold numbers, strings, lists and dicts: {error}") from error
         if path.is_file():
             then = _read_config(path)
-            changed = [line for key in {**config, **then} if key not in FREE for line in _changes(key, then, config)]
+            keys = [key for key in {**config, **then} if key not in FREE]
+            changed = [line for key in keys for line in _list_changes(key, then, config)]
             if changed:
+                # `info` repeats the command line: where a setting itself has changed, that says it better.
                 plain = [line for line in changed if not line.startswith("info")]
                 raise ValueError(f"{self.path} holds another run: {'; '.join(plain or changed)}. Choose another folder")
             return
@@ -67,27 +69,29 @@ class RunFolder:
             write_file(path, lambda file: file.write(f"{json.dumps(config, indent=1)}\n".encode()))
 
     def load(self) -> dict[str, Any] | None:
-        """The last checkpoint, None before the first."""
+        """Return the last checkpoint, None before the first."""
         path = self.path / CHECKPOINT
         return _check_checkpoint(path, read_tensors(path)) if path.is_file() else None
 
     def save(self, state: dict[str, Any]) -> None:
-        """The checkpoint, in place of the one before."""
+        """Write a checkpoint in place of the one before."""
         if self.first:
-            _need_plain("checkpoint", state)
+            _need_plain("checkpoint", state)  # now, while it can be mended, and not when the run is to go on
             write_file(self.path / CHECKPOINT, lambda file: torch.save({"mrt_run": 1, **state}, file))
 
     def best(self) -> dict[str, Any]:
-        """The best weights so far."""
+        """Return the best weights so far."""
         weights: dict[str, Any] = read_tensors(self.path / BEST)
         return weights
 
     def save_best(self, weights: dict[str, Any]) -> None:
+        """Write the best weights so far in place of those before."""
         if self.first:
             write_file(self.path / BEST, lambda file: torch.save(weights, file))
 
     def cut(self, rows: int) -> list[dict[str, float]]:
-        """The first `rows` rows of the metrics, which are all that stay in the file."""
+        """Return the first `rows` rows of the metrics, which are all that stay in the file."""
+        # A killed run may have written rows after its last checkpoint; the resumed one writes them again.
         path = self.path / METRICS
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
         if len(lines) < rows:
@@ -97,7 +101,7 @@ class RunFolder:
         return [json.loads(line) for line in lines[:rows]]
 
     def append(self, row: dict[str, float]) -> None:
-        """One more row."""
+        """Add a row to the metrics, on the disk when this returns."""
         if self.first:
             path = self.path / METRICS
             try:
@@ -109,32 +113,36 @@ class RunFolder:
                 raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
 
 
-def _changes(key: str, then: Any, now: Any, path: str = "") -> list[str]:
-    """Each entry that differs, by its path."""
-    old, new = (held.get(key) if isinstance(held, dict) else None for held in (then, now))
+def _list_changes(key: str, then: dict[str, Any], config: dict[str, Any], path: str = "") -> list[str]:
+    """Return a line for each entry below this key that differs, with its path: "optimizer.lr was 0.1, is 0.2"."""
+    old, new = then.get(key), config.get(key)
     where = f"{path}{key}"
     if isinstance(old, dict) and isinstance(new, dict):
-        return [line for inner in {**old, **new} for line in _changes(inner, old, new, f"{where}.")]
-    told = ["its default" if held is None and path else repr(held) for held in (old, new)]
-    return [] if old == new else [f"{where} was {told[0]}, is {told[1]}"]
+        return [line for inner in {**old, **new} for line in _list_changes(inner, old, new, f"{where}.")]
+    if old == new:
+        return []
+    # Within a setting an entry is left out where it has its default; at the top None is a value like others.
+    was, is_now = ("its default" if value is None and path else repr(value) for value in (old, new))
+    return [f"{where} was {was}, is {is_now}"]
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        held: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no run's configuration: {error}") from error
-    return held
+    return config
 
 
-def _check_checkpoint(path: Path, held: Any) -> dict[str, Any]:
-    if not isinstance(held, dict) or held.get("mrt_run") != 1:
+def _check_checkpoint(path: Path, checkpoint: Any) -> dict[str, Any]:
+    if not isinstance(checkpoint, dict) or checkpoint.get("mrt_run") != 1:
         raise ValueError(f"{path} is no checkpoint of a run")
-    return held
+    return checkpoint
 
 
 def _need_plain(where: str, value: Any) -> None:
-    """ValueError unless torch.load(weights_only=True) will read it back."""
+    """Raise a ValueError unless torch.load(weights_only=True) will read the value back."""
+    # Anything else would be read by an unpickler that runs code, and a checkpoint may come from somebody else.
     if isinstance(value, dict):
         for key, part in value.items():
             _need_plain(f"a key of {where}", key)

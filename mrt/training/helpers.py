@@ -1,4 +1,5 @@
-"""Small helpers of the loop: random states, averaged weights, counted passes."""
+"""What the training loop needs besides: random states, numbers that arrive late from a GPU, averaged weights, counted
+passes."""
 
 from __future__ import annotations
 
@@ -18,18 +19,21 @@ GLOBAL = 6  # what these seeds are for
 
 
 def seed_everything(seed: int, update: int, rank: int) -> None:
-    """Python's, numpy's and torch's global generators (dropout, a strategy's own draws) as a function of these alone,
-    so that a resumed run draws what an undisturbed one does."""
-    value = int(noise.seeds_of_index(torch.tensor([update]), seed, rank, GLOBAL)) % 2**63
+    """Set Python's, numpy's and torch's global generators, which dropout and a strategy's own draws use, to a state
+    that depends on these numbers alone."""
+    # No random state is in a checkpoint: with this before every update a resumed run draws what an undisturbed one
+    # does, with any number of processes.
+    value = int(noise.seeds_of_index(torch.tensor([update]), seed, rank, GLOBAL)) % 2**63  # torch's are signed
     random.seed(value)
-    np.random.seed(value % 2**32)
+    np.random.seed(value % 2**32)  # the most that numpy takes
     torch.manual_seed(value)
 
 
 @contextmanager
 def restore_generators() -> Iterator[None]:
-    """Afterwards those generators are what they were."""
+    """Put Python's, numpy's and torch's global generators back as they were."""
     python, arrays = random.getstate(), np.random.get_state()
+    # To ask for the states of GPUs would start CUDA, which takes memory and seconds, where nobody uses it.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     with torch.random.fork_rng(devices=devices):
         try:
@@ -40,18 +44,22 @@ def restore_generators() -> Iterator[None]:
 
 
 class LateNumbers:
-    """Numbers by update, read once they have arrived from the GPU: to ask for one at once would wait for all that is
-    under way there, and leave it idle while the next update is prepared. Python's own numbers are there at once."""
+    """Numbers by update, read once they have arrived from the GPU. Python's own numbers are there at once.
+
+    To ask for a number at once would wait for all that is under way on the GPU, and leave it idle while the next update
+    is prepared.
+    """
 
     def __init__(self) -> None:
+        # (update, its numbers, what tells that they have arrived: None where there is nothing to wait for)
         self.waiting: deque[tuple[int, list[float | Tensor], torch.cuda.Event | None]] = deque()
 
     def put(self, update: int, values: Sequence[float | Tensor]) -> None:
-        """The values of that update, which begin to travel."""
+        """Send the values of that update on their way."""
         sent, event = list[float | Tensor](), None
         for value in values:
             if isinstance(value, Tensor):
-                host = torch.empty((), dtype=torch.float32, pin_memory=True)
+                host = torch.empty((), dtype=torch.float32, pin_memory=True)  # a copy to other memory would wait
                 sent.append(host.copy_(value.detach(), non_blocking=True))
                 event = torch.cuda.current_stream(value.device).record_event()
             else:
@@ -59,21 +67,25 @@ class LateNumbers:
         self.waiting.append((update, sent, event))
 
     def arrived(self) -> list[tuple[int, list[float]]]:
-        """(update, values) of those that nothing is left to wait for: on a GPU all but the latest."""
-        return self._first(len(self.waiting) - (self.waiting[-1][2] is not None)) if self.waiting else []
+        """Return (update, values) of those that nothing is left to wait for: on a GPU all but the latest."""
+        if not self.waiting:
+            return []
+        _, _, latest_event = self.waiting[-1]
+        return self._take(len(self.waiting) - (latest_event is not None))
 
     def all(self) -> list[tuple[int, list[float]]]:
-        """The others, too, for which this waits."""
-        return self._first(len(self.waiting))
+        """Return (update, values) of all, and wait for those that are still under way."""
+        return self._take(len(self.waiting))
 
-    def _first(self, count: int) -> list[tuple[int, list[float]]]:
-        found = []
+    def _take(self, count: int) -> list[tuple[int, list[float]]]:
+        """Return so many of the oldest, which are waited for no longer."""
+        numbers = []
         for _ in range(count):
             update, values, event = self.waiting.popleft()
             if event is not None:
                 event.synchronize()
-            found.append((update, [float(value) for value in values]))
-        return found
+            numbers.append((update, [float(value) for value in values]))
+        return numbers
 
 
 def update_average(mean: nn.Module, model: nn.Module, decay: float) -> None:
@@ -81,13 +93,17 @@ def update_average(mean: nn.Module, model: nn.Module, decay: float) -> None:
     with torch.no_grad():
         for weight, new in zip(mean.parameters(), model.parameters(), strict=True):
             weight.lerp_(new, 1 - decay)
-        for buffer, held in zip(mean.buffers(), model.buffers(), strict=True):
-            buffer.copy_(held)
+        # BatchNorm's running statistics are averages already, and its count of batches is an integer.
+        for buffer, latest in zip(mean.buffers(), model.buffers(), strict=True):
+            buffer.copy_(latest)
 
 
 @contextmanager
 def count_passes(model: nn.Module, sums: dict[str, Any]) -> Iterator[None]:
-    """Adds the model's passes, whole or of a part's calls, to sums["forward"] and sums["backward"]."""
+    """Add the model's passes, forward and backward, to sums["forward"] and sums["backward"] while inside.
+
+    Every call of the model counts as one, however many images it is given.
+    """
 
     def backward(grad: Tensor) -> None:
         sums["backward"] += 1
@@ -97,7 +113,8 @@ def count_passes(model: nn.Module, sums: dict[str, Any]) -> Iterator[None]:
         if isinstance(output, Tensor) and output.requires_grad:
             output.register_hook(backward)
 
-    handle = getattr(model, "_orig_mod", model).register_forward_hook(forward)  # of a compiled one, itself
+    # torch.compile wraps a model, and what is inside may be called by itself: a hook there counts both.
+    handle = getattr(model, "_orig_mod", model).register_forward_hook(forward)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Optimizers as settings, so that a run can be written down; a live torch optimizer is taken as well."""
+"""Optimizers as settings, so that a run can be written down. `fit` takes a live torch optimizer as well."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class SGD:
         checks.number("weight_decay", self.weight_decay)
         checks.flag("nesterov", self.nesterov)
         checks.choice("decay", self.decay, get_args(Decayed))
-        if self.nesterov and not self.momentum:
+        if self.nesterov and not self.momentum:  # torch's own error would come when the run begins
             raise ValueError("nesterov=True needs momentum above 0")
 
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
-        """For the model's parameters."""
+        """Return torch's optimizer of the model's parameters."""
         groups = parameter_groups(model, self.weight_decay, self.decay)
         fused = on_gpu(model)
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.nesterov, fused=fused)
@@ -58,26 +58,29 @@ class Adam:
         betas = checks.several("betas", self.betas, "two numbers from 0 to below 1")
         if len(betas) != 2 or any(checks.number("betas", b, high=1) == 1 for b in betas):
             raise ValueError(f"betas must be two numbers from 0 to below 1; got {self.betas!r}")
-        object.__setattr__(self, "betas", betas)
+        object.__setattr__(self, "betas", betas)  # a tuple, where a list was given: JSON has lists alone
 
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
-        """For the model's parameters."""
+        """Return torch's optimizer of the model's parameters."""
         kind = torch.optim.AdamW if self.decoupled else torch.optim.Adam
         groups = parameter_groups(model, self.weight_decay, self.decay)
         return kind(groups, lr=self.lr, betas=self.betas, fused=on_gpu(model))
 
 
 def on_gpu(model: nn.Module) -> bool | None:
-    """True if all is on a GPU, where a step then is one launch and not hundreds; else what torch thinks best."""
+    """Return torch's `fused`: True if all parameters are on a GPU, else None, which leaves it to torch."""
+    # Fused, a step on a GPU is one launch and not hundreds.
     return all(p.is_cuda for p in model.parameters()) or None
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay: Decayed) -> list[dict[str, object]]:
-    """One group, or with "weights" one that decays and one that does not; only parameters that want a gradient."""
+    """Return the groups of parameters that want a gradient: one group, or with "weights" one that decays and one that
+    does not."""
     wanted = [p for p in model.parameters() if p.requires_grad]
     if not wanted:
         raise ValueError("the model has no parameter that asks for a gradient, so there is nothing to train")
     if decay == "all":
         return [{"params": wanted, "weight_decay": weight_decay}]
+    # Biases and BatchNorm's scales have one dimension, weights of layers two or more.
     groups = [([p for p in wanted if p.ndim > 1], weight_decay), ([p for p in wanted if p.ndim <= 1], 0.0)]
     return [{"params": params, "weight_decay": amount} for params, amount in groups if params]

@@ -6,18 +6,21 @@ import math
 import sys
 from typing import Any
 
-COUNTS = ("epoch", "step", "loss", "lr", "forward", "backward", "seconds", "seconds_judging")  # no accuracies
+# Columns of the metrics that are no accuracies; all others are, and are shown in percent.
+COUNTS = ("epoch", "step", "loss", "lr", "forward", "backward", "seconds", "seconds_judging")
 
 
 class Progress:
-    """A line for each epoch, on stderr; on a terminal also a bar over all updates with the loss and the time left."""
+    """Prints a line for each epoch on stderr; on a terminal also a bar over all updates with the loss and the time
+    left."""
 
     def __init__(self, on: bool, total: int, done: int) -> None:
         self.on, self.total, self.began = on, total, done
-        self.drawn = on and sys.stderr.isatty()
+        self.drawn = on and sys.stderr.isatty()  # in a log file a bar is a thousand lines
 
     def __enter__(self) -> Progress:
         if self.drawn:
+            # Imported late: `import mrt` does without it.
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
@@ -34,22 +37,22 @@ class Progress:
             self.bars.stop()
 
     def update(self, epoch: float, loss: float) -> None:
-        """An update is done."""
+        """Show that an update is done, in which epoch, and the latest loss that is known."""
         if self.drawn:
             known = "" if math.isnan(loss) else f", loss {loss:.4f}"  # a GPU's first loss is still under way
             self.bars.update(self.task, advance=1, description=f"epoch {epoch:.2f}{known}")
 
     def judging(self) -> None:
-        """The held-out images are being attacked."""
+        """Show that the held-out images are being attacked."""
         if self.drawn:
             self.bars.update(self.task, description="judging held-out images")
 
     def epoch(self, row: dict[str, float]) -> None:
-        """A row of metrics is done."""
+        """Print the line of an epoch that has ended, from its row of metrics."""
         if self.on:
-            told = "".join(f"  {name} {100 * share:.1f}" for name, share in row.items() if name not in COUNTS)
+            accuracies = "".join(f"  {name} {100 * share:.1f}" for name, share in row.items() if name not in COUNTS)
             head = f"epoch {row['epoch']:g}  loss {row['loss']:.4f}  lr {row['lr']:.2g}  {row['seconds']:.1f} s"
-            if self.drawn:
-                self.bars.console.print(head + told, highlight=False, markup=False)
+            if self.drawn:  # above the bar, which a plain print would break
+                self.bars.console.print(head + accuracies, highlight=False, markup=False)
             else:
-                print(head + told, file=sys.stderr, flush=True)
+                print(head + accuracies, file=sys.stderr, flush=True)

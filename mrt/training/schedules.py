@@ -1,5 +1,8 @@
-"""Learning rates over a run: factors of the optimizer's own rate by the share of the run that is done. Update i of n
-stands in the middle of its own stretch, at (i + 1/2) / n, so that none has the rate of an end that is zero."""
+"""Learning rates over a run: factors of the optimizer's own rate by the share of the run that is done.
+
+Update i of n stands in the middle of its own stretch, at (i + 1/2) / n. The published codes take (i + 1) / n, which
+gives the last update of a triangle, or the only one of a trial run, the rate 0.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,12 @@ from itertools import pairwise
 from mrt import checks
 
 Schedule = Callable[[float], float]
-"""share in (0, 1) -> factor."""
+"""A function from the share of the run that is done, in (0, 1), to a factor of the optimizer's rate."""
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The optimizer's own rate throughout."""
+    """Keeps the optimizer's own rate throughout."""
 
     def __call__(self, share: float) -> float:
         return 1.0
@@ -30,17 +33,17 @@ class Piecewise:
     knots: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
-        pairs = _pairs("knots", self.knots)
+        pairs = _check_pairs("knots", self.knots)
         shares = [share for share, _ in pairs]
         if len(pairs) < 2 or shares[0] != 0 or shares[-1] != 1 or any(a >= b for a, b in pairwise(shares)):
             raise ValueError(f"knots must be pairs (share, factor), shares rising from 0 to 1; got {self.knots!r}")
         object.__setattr__(self, "knots", pairs)
 
     def __call__(self, share: float) -> float:
-        for (a, low), (b, high) in pairwise(self.knots):
-            if share <= b:
-                return low + (high - low) * (share - a) / (b - a)
-        return self.knots[-1][1]
+        for (start, low), (end, high) in pairwise(self.knots):
+            if share <= end:
+                return low + (high - low) * (share - start) / (end - start)
+        return self.knots[-1][1]  # for a share that rounding has brought above 1
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,11 @@ class Triangular:
     peak: float = 0.4
 
     def __post_init__(self) -> None:
-        if not 0 < checks.number("peak", self.peak, high=1) < 1:
+        if not 0 < checks.number("peak", self.peak, high=1) < 1:  # at either end one of the two slopes divides by 0
             raise ValueError(f"peak must be a share between 0 and 1; got {self.peak!r}")
 
     def __call__(self, share: float) -> float:
+        # Before the peak the rising line is the lower one, behind it the falling one.
         return min(share / self.peak, (1 - share) / (1 - self.peak))
 
 
@@ -81,18 +85,22 @@ class Drops:
     drops: tuple[tuple[float, float], ...] = field(default=((0.5, 0.1), (0.75, 0.01)))
 
     def __post_init__(self) -> None:
-        pairs = _pairs("drops", self.drops)
+        pairs = _check_pairs("drops", self.drops)
         if any(a >= b for (a, _), (b, _) in pairwise(pairs)) or not all(0 < share < 1 for share, _ in pairs):
             raise ValueError(f"drops must be pairs (share, factor), shares rising within (0, 1); got {self.drops!r}")
         object.__setattr__(self, "drops", pairs)
 
     def __call__(self, share: float) -> float:
-        return [1.0, *(factor for at, factor in self.drops if share > at)][-1]
+        factor = 1.0
+        for at, new_factor in self.drops:
+            if share > at:
+                factor = new_factor
+        return factor
 
 
-def _pairs(name: str, given: object) -> tuple[tuple[float, float], ...]:
-    """Tuples of a share and a factor of at least 0."""
-    pairs = checks.several(name, given, "pairs (share, factor)")
+def _check_pairs(name: str, value: object) -> tuple[tuple[float, float], ...]:
+    """Return tuples of a share and a factor of at least 0, or raise a ValueError."""
+    pairs = checks.several(name, value, "pairs (share, factor)")
     if any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in pairs):
-        raise ValueError(f"{name} must be pairs (share, factor); got {given!r}")
-    return tuple((checks.number(name, a), checks.number(name, b)) for a, b in pairs)
+        raise ValueError(f"{name} must be pairs (share, factor); got {value!r}")
+    return tuple((checks.number(name, share), checks.number(name, factor)) for share, factor in pairs)

@@ -25,8 +25,11 @@ from mrt.training.validation import Validation, held_out_images
 
 @dataclass(frozen=True, eq=False)
 class Settings:
-    """Of one run. `total` updates, `per_epoch` of them an epoch; examples that do not fill a batch wait for another
-    epoch's order."""
+    """All settings of one run, checked. It has `total` updates, `per_epoch` of them an epoch.
+
+    `held` are the held-out images, without augmentation and where the training images are, and `attacks` those that
+    judge on them, by their names; both are empty without a validation.
+    """
 
     strategy: Any
     optimizer: SGD | Adam | torch.optim.Optimizer
@@ -47,12 +50,12 @@ class Settings:
     channels_last: bool
 
     def optimizer_and_scheduler(self, model: nn.Module) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
-        """The optimizer, and torch's scheduler if that is what decides on its rate."""
+        """Return the optimizer, and torch's scheduler if that is what decides on its rate, else None."""
         live = self.optimizer if isinstance(self.optimizer, torch.optim.Optimizer) else self.optimizer.make(model)
         return live, self.schedule if isinstance(self.schedule, LRScheduler) else None
 
     def config(self, model: nn.Module, data: Images, info: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What config.json holds."""
+        """Return what config.json holds: enough to notice that another call asks for another run."""
         plain = ("batch_size", "labelled", "ema", "clip", "checkpoint_every", "seed", "channels_last")
         settings = {"updates": self.total} | {name: getattr(self, name) for name in plain}
         settings |= {
@@ -60,12 +63,15 @@ class Settings:
         }
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
-        held = (data.x, data.y, *(() if self.labelled is None or data.pseudo is None else (data.pseudo,)))
-        settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(*held)}}
+        tensors = [data.x, data.y]
+        if self.labelled is not None and data.pseudo is not None:  # which labels are a model's decides on the batches
+            tensors.append(data.pseudo)
+        settings |= {"data": {"n": len(data), "augment": data.augment, "hash": fingerprint(*tensors)}}
         if self.validation is not None and self.held is not None:
             judges = {name: _describe(attack) for name, attack in self.attacks.items()}
             hashed = fingerprint(self.held.x, self.held.y)
             settings["validation"] = {"every": self.validation.every, "attacks": judges, "hash": hashed}
+        # The names and shapes of a large model fill pages; a hash of them tells as well whether they have changed.
         shape_hash = fingerprint(torch.frombuffer(bytearray(repr(shapes).encode()), dtype=torch.uint8))
         return {**settings, "shapes": shape_hash, "info": dict(info or {}), "environment": versions()}
 
@@ -77,36 +83,36 @@ def check_settings(
     epochs: float | None,
     iterations: int | None,
     count: int,
-    **given: Any,
+    **options: Any,
 ) -> Settings:
-    """The settings, or a ValueError that names what was given and what is allowed. `count`: of processes."""
+    """Return the settings, or raise a ValueError that names what was given and what is allowed.
+
+    `count` is the number of processes, `options` are the other arguments of `fit`.
+    """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model must be an nn.Module, whose weights can be trained; got {type(model).__name__}")
     if isinstance(strategy, type) or not (callable(strategy) or isinstance(strategy, Stateful)):
         raise ValueError(f"strategy must be one such as Adversarial(Linf(0.3)), or a function; got {strategy!r}")
-    if not isinstance(given.get("fast", Fast()), Fast):
-        raise ValueError(f"fast must be a Fast(...); got {given['fast']!r}")
-    batch = _check_batch_size(data, count, given)
+    if not isinstance(options.get("fast", Fast()), Fast):
+        raise ValueError(f"fast must be a Fast(...); got {options['fast']!r}")
+    batch = _check_batch_size(data, count, options)
+    # Examples that fill no batch wait for another epoch's order: so every update weighs the same, processes get equal
+    # parts, and BatchNorm never sees a batch of one. A stream's short last batch cannot be put off: it counts.
     per_epoch = -(-len(data) // batch) if isinstance(data, Stream) else len(data) // batch
-    if (epochs is None) == (iterations is None):
-        raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
-    if iterations is None:
-        total = max(round(checks.number("epochs", epochs, open_low=True) * per_epoch), 1)
-    else:
-        total = checks.count("iterations", iterations)
-    if given["ema"] is not None and checks.number("ema", given["ema"], open_low=True, high=1) == 1:
+    total = _check_length(epochs, iterations, per_epoch)
+    if options["ema"] is not None and checks.number("ema", options["ema"], open_low=True, high=1) == 1:
         raise ValueError("ema must be a decay between 0 and 1, both excluded; got 1")
-    if given["clip"] is not None:
-        checks.number("clip", given["clip"], open_low=True)
-    checks.count("seed", given["seed"], low=0)
-    checks.count("checkpoint_every", given["checkpoint_every"])
-    checks.flag("channels_last", given["channels_last"])
-    validation = given.pop("validation")
+    if options["clip"] is not None:
+        checks.number("clip", options["clip"], open_low=True)
+    checks.count("seed", options["seed"], low=0)
+    checks.count("checkpoint_every", options["checkpoint_every"])
+    checks.flag("channels_last", options["channels_last"])
+    validation = options.pop("validation")
     if validation is not None and not isinstance(validation, Validation):
         validation = Validation(validation)
     attacks = {} if validation is None else validation.attacks(strategy)
     judged = None if validation is None else held_out_images(validation.data, data)
-    given |= {"batch_size": batch, "schedule": _check_schedule(given["optimizer"], given["schedule"])}
+    options |= {"batch_size": batch, "schedule": _check_schedule(options["optimizer"], options["schedule"])}
     return Settings(
         strategy=strategy,
         total=total,
@@ -114,27 +120,37 @@ def check_settings(
         validation=validation,
         held=judged,
         attacks=attacks,
-        **given,
+        **options,
     )
 
 
-def _check_batch_size(data: Images | Stream, count: int, given: Mapping[str, Any]) -> int:
-    """The size of a batch: the processes can share it, and it has room for both kinds if `labelled` asks for them."""
+def _check_length(epochs: float | None, iterations: int | None, per_epoch: int) -> int:
+    """Return the number of updates of the run, at least one, from epochs or iterations, of which one is given."""
+    if (epochs is None) == (iterations is None):
+        raise ValueError(f"give either epochs or iterations; got epochs={epochs!r}, iterations={iterations!r}")
+    if iterations is None:
+        return max(round(checks.number("epochs", epochs, open_low=True) * per_epoch), 1)
+    return checks.count("iterations", iterations)
+
+
+def _check_batch_size(data: Images | Stream, count: int, options: Mapping[str, Any]) -> int:
+    """Return the size of a batch, which the processes can share, and which has room for both kinds of labels if
+    `labelled` asks for them."""
     if isinstance(data, Stream):
-        if count > 1 or given["labelled"] is not None:
+        if count > 1 or options["labelled"] is not None:
             raise ValueError("a Stream is for one process and has no labelled= share: its batches are as they come")
         return data.batch_size
-    batch = min(checks.count("batch_size", given["batch_size"]), len(data))
+    batch = min(checks.count("batch_size", options["batch_size"]), len(data))
     if batch % count:
         raise ValueError(f"batch_size (here {batch}) must be a multiple of the {count} processes that share it")
-    if given["labelled"] is not None:
-        kinds(data.pseudo, batch, given["labelled"])
+    if options["labelled"] is not None:
+        kinds(data.pseudo, batch, options["labelled"])
     return batch
 
 
 def _check_schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | None:
-    """The schedule, by default a triangle for an optimizer made here, and none for a live one, whose rate is its
-    owner's."""
+    """Return the schedule, where None is a triangle for an optimizer made here, and stays None for a live one."""
+    # Nobody wants the rate of SGD(...) or Adam(...) constant; that of a live optimizer is its owner's business.
     live = isinstance(optimizer, torch.optim.Optimizer)
     if not live and not isinstance(optimizer, (SGD, Adam)):
         raise ValueError(f"optimizer must be SGD(...), Adam(...) or a torch optimizer; got {optimizer!r}")
@@ -152,7 +168,7 @@ def _check_schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | N
 
 
 def _describe(value: Any) -> Any:
-    """As JSON: settings whole, live objects and functions by their names."""
+    """Return the value as JSON: settings whole, live objects and functions by their names."""
     if value is None or (is_dataclass(value) and not isinstance(value, type)):
         try:
             return encode(value)

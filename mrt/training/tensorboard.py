@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard, where people have it."""
+"""Metrics for TensorBoard, which is not installed with mrt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def need_tensorboard(out: Path | str | None) -> None:
-    """ValueError unless there is a folder to write to and something to write with."""
+    """Raise a ValueError unless there is a folder to write to and something to write with."""
     if out is None:
         raise ValueError("tensorboard=True needs a run folder, out=")
     if importlib.util.find_spec("tensorboard") is None:
@@ -16,8 +16,10 @@ def need_tensorboard(out: Path | str | None) -> None:
 
 
 class Board:
-    """Each column of the metrics as a curve over updates, in FOLDER/tensorboard; nothing without a folder. What a
-    broken run drew beyond `step` is taken back."""
+    """Draws each column of the metrics as a curve over updates, in FOLDER/tensorboard; nothing without a folder.
+
+    `step` is the number of updates that are done when it begins.
+    """
 
     def __init__(self, folder: Path | None, step: int) -> None:
         self.folder, self.step = folder, step
@@ -26,7 +28,8 @@ class Board:
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            make: Any = SummaryWriter
+            make: Any = SummaryWriter  # torch gives it no types
+            # What a killed run drew beyond its last checkpoint is taken back: it will be drawn again.
             self.writer = make(str(self.folder / "tensorboard"), purge_step=self.step + 1)
         return self
 
@@ -35,8 +38,8 @@ class Board:
             self.writer.close()
 
     def epoch(self, row: dict[str, float]) -> None:
-        """A row of metrics is done."""
+        """Draw the row of metrics of an epoch that has ended."""
         if self.folder is not None:
             for name, value in row.items():
                 self.writer.add_scalar(name, value, int(row["step"]))
-            self.writer.flush()
+            self.writer.flush()  # a person watches while it trains

@@ -23,7 +23,7 @@ from mrt.threats import L1
 from mrt.training.fit import fit
 from mrt.training.validation import Validation
 
-FACTORS = (0.7, 1.0, 1.4, 2.0, 2.8)
+FACTORS = (0.7, 1.0, 1.4, 2.0, 2.8)  # about a factor of the square root of 2 from one to the next
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,35 @@ class Tuned:
     scores: tuple[tuple[Any, dict[str, float]], ...]
 
     def __str__(self) -> str:
-        named = describe_differences([strategy for strategy, _ in self.scores])
-        rows = zip(named, self.scores, strict=True)
-        return "\n".join(
-            f"{'*' if s == self.strategy else ' '} union {100 * r['union']:5.1f}  {n}" for n, (s, r) in rows
-        )
+        names = describe_differences([strategy for strategy, _ in self.scores])
+        lines = []
+        for name, (strategy, accuracies) in zip(names, self.scores, strict=True):
+            star = "*" if strategy == self.strategy else " "
+            lines.append(f"{star} union {100 * accuracies['union']:5.1f}  {name}")
+        return "\n".join(lines)
 
 
 def describe_differences(strategies: Sequence[Any]) -> list[str]:
-    """Each by what it does not share with the others."""
-    told = [{f.name: getattr(s, f.name) for f in fields(s)} if is_dataclass(s) else {"strategy": s} for s in strategies]
-    differ = [k for k in told[0] if any(repr(t.get(k)) != repr(told[0][k]) for t in told)]
-    return [
-        ", ".join(f"{k} {t[k]}" for k in differ if k in t) or repr(s) for s, t in zip(strategies, told, strict=True)
+    """Return a text for each strategy: the settings in which it differs from others, or all of it if there are none."""
+    settings = [
+        {f.name: getattr(s, f.name) for f in fields(s)} if is_dataclass(s) else {"strategy": s} for s in strategies
     ]
+    first = settings[0]
+    # Compared by their texts: a strategy may hold arrays or networks, which are not simply equal or unequal.
+    differing = [name for name in first if any(repr(each.get(name)) != repr(first[name]) for each in settings)]
+    texts = []
+    for strategy, each in zip(strategies, settings, strict=True):
+        texts.append(", ".join(f"{name} {each[name]}" for name in differing if name in each) or repr(strategy))
+    return texts
 
 
 def ratios(strategy: MSDTraining, factors: Sequence[float] = FACTORS) -> list[MSDTraining]:
-    """The same MSD with the l1 ball's step (without one, the last ball's) times each of the factors."""
+    """Return the same MSD with the l1 ball's step (without one, the last ball's) times each of the factors."""
     if not isinstance(strategy, MSDTraining):
         raise ValueError(f"only MSDTraining has a ratio of step sizes to choose; got {strategy!r}")
-    kinds = [isinstance(ball, L1) for ball in strategy.balls]
-    which = kinds.index(True) if True in kinds else len(kinds) - 1
-    base = strategy.ratio or (1.0,) * len(kinds)
+    are_l1 = [isinstance(ball, L1) for ball in strategy.balls]
+    which = are_l1.index(True) if True in are_l1 else len(are_l1) - 1
+    base = strategy.ratio or (1.0,) * len(are_l1)
     return [replace(strategy, ratio=tuple(r * f if i == which else r for i, r in enumerate(base))) for f in factors]
 
 
@@ -76,18 +82,20 @@ def tune(
     of so many `steps` on images `held` out: a share of the data, or other data. `settings` are those of `fit`; with
     `out` there is a folder for each, and a killed search goes on."""
     candidates = checks.several("strategies", tuple(strategies), "strategies to choose from")
-    kept: Data
-    judges: Data
-    kept, judges = split_off(data, held, seed) if isinstance(held, (int, float)) else (data, held)
+    # Without types of their own mypy takes the narrower ones of `split_off`.
+    training: Data
+    held_out: Data
+    training, held_out = split_off(data, held, seed) if isinstance(held, (int, float)) else (data, held)
     scores = []
     with processes() as team:
         for number, strategy in enumerate(candidates):
-            judge = Validation(judges, threats, steps=steps, every=10**9)  # at the end alone
+            judge = Validation(held_out, threats, steps=steps, every=10**9)  # at the end alone
             folder = None if out is None else Path(out) / str(number)
             if settings.get("progress", True) and team.first:
                 name = describe_differences(candidates)[number]
                 print(f"candidate {number + 1} of {len(candidates)}: {name}", file=sys.stderr, flush=True)
-            run = fit(make(), strategy, kept, validation=judge, out=folder, seed=seed, **settings)
+            # A candidate that had finished before the search was killed is found finished, and not trained again.
+            run = fit(make(), strategy, training, validation=judge, out=folder, seed=seed, **settings)
             names = ("clean", *judge.attacks(strategy), "union")
             scores.append((strategy, {name: run.metrics[-1][name] for name in names}))
         best = max(scores, key=lambda score: score[1]["union"])[0]
@@ -98,10 +106,10 @@ def tune(
 
 
 def split_off(data: Data, share: float, seed: int) -> tuple[Images, Images]:
-    """The data without a random `share` of it, and that share."""
+    """Return the data without a random `share` of it, and that share."""
     images = as_images(data)
-    held = round(checks.number("the held-out share", share, open_low=True, high=1) * len(images))
-    if not 0 < held < len(images):
+    count = round(checks.number("the held-out share", share, open_low=True, high=1) * len(images))
+    if not 0 < count < len(images):
         raise ValueError(f"a held-out share of {share:g} leaves one side of {len(images)} examples empty")
     shuffled = order(len(images), seed=seed, epoch=0)
-    return images.take(shuffled[held:]), images.take(shuffled[:held])
+    return images.take(shuffled[count:]), images.take(shuffled[:count])

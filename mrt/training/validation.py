@@ -1,4 +1,4 @@
-"""How a model in training is judged on held-out images: short attacks of ours, one for each threat."""
+"""How a model in training is judged on held-out images: by short attacks of ours, one for each threat."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mrt.threats import AnyOf, noise
 from mrt.threats.radii import radii_of
 
 VALIDATION = 3  # what these seeds are for
-BATCH = 256
+BATCH = 256  # images attacked at once; no result depends on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,53 +43,59 @@ class Validation:
                 self.attack(threat)
 
     def attack(self, threat: Threat) -> Attack:
-        """What judges under this threat."""
+        """Return the attack that judges under this threat."""
         return APGD(threat, steps=self.steps) if isinstance(threat, Ball) else adversary(threat, self.steps)
 
     def attacks(self, strategy: object) -> dict[str, Attack]:
-        """By name: linf, l2, or linf@0.1, linf@0.3 where a kind occurs twice."""
+        """Return the attacks that judge, by name: linf, l2, or linf@0.1, linf@0.3 where a kind occurs twice."""
         return {name: self.attack(t) for name, t in name_threats(self.threats or threats_of(strategy)).items()}
 
 
 def threats_of(strategy: object) -> list[Threat]:
-    """What a strategy trains on, unions opened; nothing where it does not say."""
-    given: Any = getattr(strategy, "threats", None) or [getattr(strategy, "threat", None)]
-    found: list[Threat] = []
-    for one in given if isinstance(given, (tuple, list)) else [given]:
-        threat = one.threat if isinstance(one, Attack) else one
+    """Return the threats that a strategy trains on, each once, with the members of a union in its place.
+
+    A strategy that does not say what it trains on, such as a function, has none.
+    """
+    adversaries: Any = getattr(strategy, "threats", None) or [getattr(strategy, "threat", None)]
+    threats: list[Threat] = []
+    for entry in adversaries if isinstance(adversaries, (tuple, list)) else [adversaries]:
+        threat = entry.threat if isinstance(entry, Attack) else entry
         members = threat.threats if isinstance(threat, AnyOf) else [threat]
-        found += [t for t in members if isinstance(t, Threat) and t not in found]
-    return found
+        threats += [t for t in members if isinstance(t, Threat) and t not in threats]
+    return threats
 
 
 def name_threats(threats: Sequence[Threat]) -> dict[str, Threat]:
-    """Each threat by its name, with its radii where two share one."""
+    """Return the threats by name, with their radii where two have one name: linf@0.1 and linf@0.3."""
     names = [t.name for t in threats]
 
-    def full(t: Threat) -> str:
-        return t.name if names.count(t.name) == 1 else f"{t.name}@{','.join(f'{r:g}' for r in radii_of(t))}"
+    def name(threat: Threat) -> str:
+        if names.count(threat.name) == 1:
+            return threat.name
+        return f"{threat.name}@{','.join(f'{radius:g}' for radius in radii_of(threat))}"
 
-    return {full(t): t for t in threats}
+    return {name(threat): threat for threat in threats}
 
 
 def judge_held_out(
     model: nn.Module, data: Images, attacks: dict[str, Attack], seed: int, team: Processes
 ) -> dict[str, float]:
-    """Accuracy: clean, under each attack, and under all of them (union). The processes share the examples; every
-    example has the same noise each time."""
+    """Return the accuracies: clean, under each attack, and under all of them (union). The processes share the
+    examples."""
     names = ["clean", *attacks, "union"]
-    right = torch.zeros(len(names), dtype=torch.float64)
+    right = torch.zeros(len(names), dtype=torch.float64)  # counts
     with crafting(model) as f, torch.no_grad():
         for index in torch.arange(len(data))[team.rank :: team.count].split(BATCH):
             if not len(index):  # fewer images than processes
                 continue
             x, y = data.float(index), data.y[index.to(data.device)]
+            # The same noise for an example every time, so that epochs differ by the weights alone.
             seeds = noise.seeds_of_index(index, seed, 0, VALIDATION).to(x.device)
             correct = f(x).argmax(1) == y
             stands = [correct]
             for j, attack in enumerate(attacks.values()):
                 x_adv = attack(model, x, y, rng=noise.fold(seeds, j))
-                stands.append(correct & (f(x_adv).argmax(1) == y))
+                stands.append(correct & (f(x_adv).argmax(1) == y))  # an image that is wrong already cannot be robust
             stands.append(torch.stack(stands).all(0))
             right += torch.stack(stands).double().sum(1).cpu()
     total = torch.stack(team.gather(right)).sum(0) / len(data)
@@ -97,7 +103,7 @@ def judge_held_out(
 
 
 def held_out_images(data: Data, like: Images | Stream) -> Images:
-    """The held-out images, without augmentation, where the training images are."""
+    """Return the held-out images, without augmentation, on the device of the training images `like`."""
     images, _ = open_data(data)
     shape = (like.x if isinstance(like, Images) else like.batch(0).x).shape[1:]
     if images.x.shape[1:] != shape:

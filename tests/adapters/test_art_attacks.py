@@ -179,7 +179,7 @@ def test_it_is_the_native_attack(name: str) -> None:
 
 def test_what_an_attack_returns_is_brought_inside() -> None:
     class Loose(ours.PGD):
-        def made(self, width: float) -> Any:
+        def attack_for(self, width: float) -> Any:
             class Outside:
                 threat = mrt.Linf(0.1)
 

@@ -185,7 +185,7 @@ def test_what_an_attack_returns_is_brought_inside() -> None:
     """The host trusts raw results, so that one outside by rounding is shortened."""
 
     class Loose(ours.LinfPGD):
-        def made(self, epsilon: float, width: float) -> Any:
+        def attack_for(self, epsilon: float, width: float) -> Any:
             class Outside:
                 threat = mrt.Linf(epsilon / width)
 

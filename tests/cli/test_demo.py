@@ -33,12 +33,12 @@ def test_every_network_is_trained_and_judged(
     mine = demo.Demo(tmp_path / "demo", images=20, epochs=1)
     with demo.Bars(mine) as bars:
         for name in demo.STRATEGIES:
-            demo.one(name, mine)
+            demo.train_and_judge(name, mine)
         bars.look([])
         assert all(task.finished for task in bars.bars.tasks)
     monkeypatch.setenv("COLUMNS", "100")
     before = (mine.folder("MSD") / "checkpoint.pt").stat().st_mtime_ns
-    mine.tell(12.0)
+    mine.print_results(12.0)
     said = capsys.readouterr().out
     reports = {name: Report.load(mine.folder(name) / "judged") for name in demo.STRATEGIES}
     for name, report in reports.items():
@@ -50,7 +50,7 @@ def test_every_network_is_trained_and_judged(
     assert f"({best}, {100 * reports[best].union:.1f})" in said and f"MSD {gain:+.1f}" in said
     page = (mine.out / "index.html").read_text()
     assert all(name in page for name in demo.STRATEGIES) and page.count("data:image/png") > 20
-    demo.one("MSD", mine)  # nothing is trained twice
+    demo.train_and_judge("MSD", mine)  # nothing is trained twice
     assert before == (mine.folder("MSD") / "checkpoint.pt").stat().st_mtime_ns
 
 

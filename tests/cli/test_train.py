@@ -21,7 +21,7 @@ import mrt.strategies
 from mrt import cli
 from mrt.cli import parsing
 from mrt.cli.choices import STRATEGIES
-from mrt.cli.train_command import Command, make_strategy, strategy_named
+from mrt.cli.train_command import Command, find_strategy, make_strategy
 from mrt.cli.train_options import parse_command
 from tests.support import ROOT, UNION
 from tests.training.support import toy
@@ -73,7 +73,7 @@ def test_every_strategy_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[st
         held = json.loads((tmp_path / name / "config.json").read_text())
         assert held["strategy"]["type"] == kind.__name__
         assert (tmp_path / name / "generator.pt").is_file() == ("width" in fields)
-    assert strategy_named("max") is mrt.Worst and strategy_named("avg") is mrt.Average
+    assert find_strategy("max") is mrt.Worst and find_strategy("avg") is mrt.Average
     assert {kind.__name__ for kind in STRATEGIES.values()} == set(mrt.strategies.__all__)
 
 
