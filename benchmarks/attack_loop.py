@@ -37,8 +37,8 @@ from benchmarks.ladder.speeds import Table, show, told
 from benchmarks.step_cost import counted
 from mrt.crafting.gradient import crafting, input_grad
 from mrt.crafting.recorded_steps import recordings_of
+from mrt.fast import Fast
 from mrt.models import MadryCNN, PreActResNet18, WideResNet
-from mrt.protocols import Fast
 
 MNIST = (mrt.Linf(0.3), mrt.L2(2.0), mrt.L1(10.0))
 CIFAR = (mrt.Linf(8 / 255), mrt.L2(0.5), mrt.L1(12.0))

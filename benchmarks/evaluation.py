@@ -31,8 +31,9 @@ from benchmarks.environment import Meter, Row, beside, default_device, environme
 from benchmarks.evaluation_cascade import passes
 from mrt.crafting.recorded_steps import recordings_of
 from mrt.data import digits
+from mrt.fast import Fast
 from mrt.models import DigitsCNN
-from mrt.protocols import Fast, Model, Rng
+from mrt.protocols import Model, Rng
 
 UNION = (mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0))
 

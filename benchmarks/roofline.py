@@ -28,7 +28,8 @@ import mrt
 from benchmarks.attack_loop import MODELS
 from benchmarks.environment import environment
 from mrt.crafting.model_copy import copies_of
-from mrt.protocols import Fast, Step
+from mrt.fast import Fast
+from mrt.protocols import Step
 from tests.pretend import HOSTED, Gpu, pretending
 
 # Bytes and bfloat16 FLOPs a second of such cards, measured elsewhere with a large copy and a large product.

@@ -40,8 +40,9 @@ from benchmarks.environment import Row, beside, default_device, environment, mat
 from benchmarks.ladder.speeds import Table, show, told
 from benchmarks.step_cost import counted, number_drawn
 from mrt.crafting.recorded_steps import recordings_of
+from mrt.fast import Fast
 from mrt.models import MadryCNN
-from mrt.protocols import Fast, Step
+from mrt.protocols import Step
 from mrt.threats import noise
 from mrt.training.helpers import count_passes as passing
 

@@ -29,8 +29,8 @@ from mrt.evaluation import (
     save_model,
     write_battery,
 )
+from mrt.fast import Fast
 from mrt.generators import GeneratorAttack, fit_generator
-from mrt.protocols import Fast
 from mrt.strategies import (
     ANT,
     EAT,

@@ -20,26 +20,27 @@ ADAPTERS = ROOT / "adapters"
 # Each part of mrt and all that it may import, itself and the standard library aside.
 LAYERS = {
     "checks": "torch",
-    "protocols": "torch checks",
+    "fast": "checks",
+    "protocols": "torch fast",
     "kernels": "torch triton",
     "config": "checks",
     "processes": "torch",
     "records": "torch",
     "threats": "torch checks protocols kernels",
-    "crafting": "torch checks protocols kernels threats",
-    "attacks": "torch checks protocols kernels threats crafting",
+    "crafting": "torch checks fast protocols kernels threats",
+    "attacks": "torch checks fast protocols kernels threats crafting",
     "models": "torch checks protocols",
     "data": "torch torchvision numpy PIL sklearn checks protocols threats",
     "inputs": "torch numpy robustbench checks config protocols models data",
     "generators": "torch rich checks protocols threats crafting attacks data",
-    "strategies": "torch checks protocols threats crafting attacks generators",
-    "hosts": "torch numpy checks protocols threats crafting attacks data inputs",
-    "evaluation": "torch numpy PIL jinja2 rich checks config protocols processes records threats crafting attacks data "
-    "inputs hosts",
-    "training": "torch numpy rich checks config processes protocols records threats crafting attacks data inputs "
-    "strategies",
+    "strategies": "torch checks fast protocols threats crafting attacks generators",
+    "hosts": "torch numpy checks fast protocols threats crafting attacks data inputs",
+    "evaluation": "torch numpy PIL jinja2 rich checks config fast protocols processes records threats crafting attacks "
+    "data inputs hosts",
+    "training": "torch numpy rich checks config processes fast protocols records threats crafting attacks data "
+    "inputs strategies",
     "recipes": "checks protocols threats evaluation",
-    "cli": "torch tyro rich checks config protocols records threats attacks data inputs evaluation generators models "
+    "cli": "torch tyro rich checks config fast protocols records threats attacks data inputs evaluation generators models "
     "recipes strategies training",
 }
 # Everything may be imported by mrt/__init__.py.

@@ -16,8 +16,8 @@ import mrt
 from benchmarks.ladder.context import Context
 from mrt.crafting.model_copy import copies_of
 from mrt.crafting.recorded_steps import recordings_of
+from mrt.fast import Fast
 from mrt.models import PreActResNet18
-from mrt.protocols import Fast
 
 UNION = (mrt.Linf(8 / 255), mrt.L2(0.5), mrt.L1(12.0))
 ATTACKS: dict[str, tuple[Any, Fast]] = {

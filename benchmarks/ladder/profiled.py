@@ -15,8 +15,9 @@ from benchmarks.attack_loop import CIFAR, MNIST
 from benchmarks.ladder.context import Context
 from benchmarks.ladder.watched import Watched, clock, noise_set
 from mrt.crafting.recorded_steps import recordings_of
+from mrt.fast import Fast
 from mrt.models import MadryCNN, PreActResNet18
-from mrt.protocols import Fast, Step
+from mrt.protocols import Step
 
 WARM_UP, UPDATES, TOP = 6, 3, 25
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")

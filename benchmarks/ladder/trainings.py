@@ -19,8 +19,9 @@ from benchmarks.ladder.pack import FAILED, NPZ
 from benchmarks.ladder.watched import Watched, clock, pace
 from mrt.crafting.recorded_steps import recordings_of
 from mrt.data import Images
+from mrt.fast import Fast
 from mrt.models import MadryCNN, PreActResNet18
-from mrt.protocols import Fast, Step
+from mrt.protocols import Step
 
 FAST = Fast("bfloat16", graph=True)  # without reuse, which must show first what it gains
 LOOKED_AT = 1000  # test images

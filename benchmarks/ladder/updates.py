@@ -20,7 +20,7 @@ from benchmarks.environment import seconds
 from benchmarks.ladder.context import Context
 from benchmarks.ladder.watched import noise_set, pace
 from benchmarks.training_step import Updates
-from mrt.protocols import Fast
+from mrt.fast import Fast
 
 LR = 1e-3
 CASES = (  # by what matters most

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.crafting.recorded_steps import recordings_of
-from mrt.protocols import Fast, Step
+from mrt.fast import Fast
+from mrt.protocols import Step
 
 
 class Watched:

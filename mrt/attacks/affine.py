@@ -14,7 +14,8 @@ from mrt.crafting.best import Best, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode, input_grad
 from mrt.crafting.losses import loss_named
 from mrt.crafting.task import Task, open_task
-from mrt.protocols import Ball, Fast, Model, Rng
+from mrt.fast import Fast
+from mrt.protocols import Ball, Model, Rng
 from mrt.threats import noise
 from mrt.threats.affine import Affine
 from mrt.threats.radii import perturb

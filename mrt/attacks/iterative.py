@@ -13,7 +13,8 @@ from mrt.crafting.best import Best, Policy, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode
 from mrt.crafting.losses import loss_named
 from mrt.crafting.task import Task, open_task
-from mrt.protocols import Ball, Fast, Model, Rng
+from mrt.fast import Fast
+from mrt.protocols import Ball, Model, Rng
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """MSD, multi steepest descent (Maini, Wong and Kolter 2020, algorithm 1).
 
-    delta_0 = 0 (or random)
-    for t = 0 .. T - 1:
+    delta_0 = 0 (or random); for t = 0 .. T - 1:
         1. g = the gradient of the loss at x + delta_t
         2. for each ball p:  delta_p = P_p(delta_t + v_p(g)),  its own projected steepest step
         3. delta_(t+1) = argmax over the delta_p of the loss at x + delta_p, example by example
     return the best delta of the whole path, as the authors' code does
 
-`MSD._step_for` below holds 2, 3 and 1 of the next turn, since the step's end is where its gradient is at hand.
+`MSD._step_for` below holds 2, 3, and 1 of the next turn.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ from mrt.crafting.losses import loss_named
 from mrt.crafting.recorded_steps import State, Step, repeat_step
 from mrt.crafting.task import Task, open_task
 from mrt.crafting.winner_gradient import ForwardPasses, check_examples_apart
-from mrt.protocols import Ball, Fast, Model, Rng
+from mrt.fast import Fast
+from mrt.protocols import Ball, Model, Rng
 from mrt.threats import AnyOf
 from mrt.threats.projections import no_sync
 

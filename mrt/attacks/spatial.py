@@ -15,7 +15,8 @@ from mrt.crafting.best import Best
 from mrt.crafting.gradient import BatchNormMode
 from mrt.crafting.losses import ce
 from mrt.crafting.task import Task, open_task
-from mrt.protocols import Fast, Model, Rng, Threat
+from mrt.fast import Fast
+from mrt.protocols import Model, Rng, Threat
 from mrt.threats import noise
 from mrt.threats.spatial import RotationTranslation
 

@@ -14,7 +14,7 @@ from mrt import checks
 from mrt.cli.parsing import SETS, check_data, load_data, parse_threat
 from mrt.evaluation import Report, batteries, evaluate, load_model, read_battery
 from mrt.evaluation.battery import Battery
-from mrt.protocols import Fast
+from mrt.fast import Fast
 from mrt.recipes import published
 
 

@@ -16,9 +16,9 @@ from mrt.cli.choices import ALIASES, ATTACKS, ONLY, OPTIMIZERS, STRATEGIES, TEXT
 from mrt.config import import_attribute
 from mrt.data import CropFlip, Images
 from mrt.evaluation import save_model
+from mrt.fast import Fast
 from mrt.generators import save_generator
 from mrt.inputs import find_device, load_weights, read_weights
-from mrt.protocols import Fast
 from mrt.records import write_file
 from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS

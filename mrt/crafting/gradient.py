@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mrt import checks
 from mrt.crafting.model_copy import ModelCopy, copy_of
-from mrt.protocols import Fast, Model
+from mrt.fast import Fast
+from mrt.protocols import Model
 from mrt.threats.projections import no_sync
 
 BatchNormMode = Literal["eval", "batch"]

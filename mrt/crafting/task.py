@@ -14,7 +14,8 @@ from mrt import checks, kernels
 from mrt.crafting.checked_model import CheckedModel
 from mrt.crafting.gradient import AttackedModel, BatchNormMode, crafting
 from mrt.crafting.losses import Goal, Loss
-from mrt.protocols import Ball, Fast, Model, Mover, Rng, Threat
+from mrt.fast import Fast
+from mrt.protocols import Ball, Model, Mover, Rng, Threat
 from mrt.threats import fused, noise
 
 T = TypeVar("T", bound=Threat)

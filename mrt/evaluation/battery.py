@@ -13,8 +13,9 @@ import mrt.threats as threats
 from mrt import checks
 from mrt.config import decode, encode
 from mrt.data.images import Data
+from mrt.fast import Fast
 from mrt.hosts.hosted import Hosted
-from mrt.protocols import Attack, Fast, Threat
+from mrt.protocols import Attack, Threat
 from mrt.threats.radii import radii_of
 
 Host = Literal["foolbox", "art", "autoattack"]

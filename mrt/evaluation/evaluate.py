@@ -15,9 +15,10 @@ from mrt.evaluation.loop import Evaluation
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report
 from mrt.evaluation.store import Store
+from mrt.fast import Fast
 from mrt.inputs import as_model, device_of, open_data
 from mrt.processes import processes
-from mrt.protocols import Fast, Model, Threat
+from mrt.protocols import Model, Threat
 
 
 def evaluate(

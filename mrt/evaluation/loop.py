@@ -19,8 +19,9 @@ from mrt.evaluation.report import Report
 from mrt.evaluation.report.results import Samples
 from mrt.evaluation.store import Outcome, Store
 from mrt.evaluation.tally import FAULTS, Tally, beats
+from mrt.fast import Fast
 from mrt.processes import Processes
-from mrt.protocols import Attack, Fast, Model
+from mrt.protocols import Attack, Model
 from mrt.records import fingerprint, identity, versions
 from mrt.threats import noise
 from mrt.threats.radii import radii_of

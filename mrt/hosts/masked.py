@@ -11,7 +11,8 @@ from torch import Tensor
 from mrt import checks
 from mrt.crafting.gradient import crafting
 from mrt.crafting.losses import Goal, ce
-from mrt.protocols import Attack, Fast, Model, Rng
+from mrt.fast import Fast
+from mrt.protocols import Attack, Model, Rng
 from mrt.threats import noise
 
 

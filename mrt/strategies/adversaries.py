@@ -11,7 +11,8 @@ from torch.nn.functional import cross_entropy
 from mrt import checks
 from mrt.attacks import MSD, PGD, SLIDE, AffineAttack, GreedyL0, RTWorstOf, WorstOf
 from mrt.crafting.gradient import BatchNormMode, crafting
-from mrt.protocols import Attack, Ball, Fast, Step, Threat
+from mrt.fast import Fast
+from mrt.protocols import Attack, Ball, Step, Threat
 from mrt.threats import L0, L1, Affine, AnyOf, RotationTranslation, noise
 
 Adversary = Threat | Attack

@@ -17,9 +17,10 @@ from mrt import checks
 from mrt.data import CropFlip
 from mrt.data.images import Data
 from mrt.data.stream import Stream
+from mrt.fast import Fast
 from mrt.inputs import device_of, open_data
 from mrt.processes import processes
-from mrt.protocols import Fast, Stateful, Strategy
+from mrt.protocols import Stateful, Strategy
 from mrt.training.folder import RunFolder
 from mrt.training.helpers import restore_generators
 from mrt.training.loop import Loop

@@ -68,6 +68,16 @@ class Ledger:
         else:
             self.best_weights = {name: value.detach().clone() for name, value in weights.items()}
 
+    def diverged(self, what: str, index: int, rate: float) -> FloatingPointError:
+        """Put into words what went wrong in update `index`, at that learning rate, and what may help."""
+        kept = ""
+        if self.folder is not None and self.folder.load() is not None:
+            kept = f"; the last good checkpoint is in {self.folder.path}"
+        return FloatingPointError(
+            f"{what} at update {index} (epoch {index / self.settings.per_epoch:.2f}, lr {rate:.3g}): "
+            f"look at the strategy and the model; a lower rate, a warm-up or clip= may help{kept}"
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds of it. The rows are in a file of their own; only their number is."""
         return {"rows": len(self.rows), "best": self.best, "sums": dict(self.sums)}

@@ -88,7 +88,7 @@ class Loop:
         try:
             values = [self.descend(loss) for loss in self.losses(batch, self.step(batch))]
         except checks.NoNumbers as error:  # an attack was the first to notice
-            raise FloatingPointError(self.explain("the model answers NaN", self.index)) from error
+            raise self.diverged("the model answers NaN") from error
         if not values:
             raise ValueError("the strategy returned no loss at all; it must return a scalar, or an iterator of scalars")
         if isinstance(self.scheduler, BY_UPDATE):
@@ -109,17 +109,10 @@ class Loop:
 
     def step(self, batch: Batch) -> Step:
         """Tell the strategy what it may want to know of this update."""
-        return Step(
-            index=self.index,
-            total=self.settings.total,
-            epoch=self.index / self.settings.per_epoch,
-            lr=float(self.optimizer.param_groups[0]["lr"]),
-            x_raw=batch.x_raw,
-            seeds=self.feed.seeds(self.index, batch),
-            shared_seed=self.feed.shared_seed(self.index),
-            fast=self.settings.fast,
-            mean=self.together.mean,
-        )
+        done, rate = self.index / self.settings.per_epoch, float(self.optimizer.param_groups[0]["lr"])
+        seeds, shared = self.feed.seeds(self.index, batch), self.feed.shared_seed(self.index)
+        fast, mean = self.settings.fast, self.together.mean
+        return Step(self.index, self.settings.total, done, rate, batch.x_raw, seeds, shared, fast, mean)
 
     def losses(self, batch: Batch, step: Step) -> Iterator[Tensor]:
         """Ask the strategy for its losses one after the other, each under autocast, and check them. A strategy that
@@ -148,7 +141,7 @@ class Loop:
         mean_loss = self.together.average(self.model, self.trained, loss)
         value = mean_loss if mean_loss.is_cuda else float(mean_loss)
         if isinstance(value, float) and not math.isfinite(value):
-            raise FloatingPointError(self.explain(f"the loss is {value}", self.index))
+            raise self.diverged(f"the loss is {value}")
         if self.settings.clip is not None:
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip)
         self.optimizer.step()
@@ -159,7 +152,7 @@ class Loop:
         for index, values in arrived:
             for value in values:
                 if not math.isfinite(value):
-                    raise FloatingPointError(self.explain(f"the loss is {value}", index))
+                    raise self.diverged(f"the loss is {value}", index)
             self.ledger.add_loss(sum(values) / len(values))
 
     def end_epoch(self, done: bool, bar: Progress, board: Board) -> None:
@@ -176,17 +169,12 @@ class Loop:
     def check_weights(self) -> None:
         """FloatingPointError if the weights are no finite numbers any more."""
         if not weights_are_finite(self.model):
-            raise FloatingPointError(self.explain("the weights are no finite numbers any more", self.index))
+            raise self.diverged("the weights are no finite numbers any more")
 
-    def explain(self, what: str, index: int) -> str:
-        """Put into words what went wrong in update `index`, and what may help."""
-        rate, kept = self.optimizer.param_groups[0]["lr"], ""
-        if self.folder is not None and self.folder.load() is not None:
-            kept = f"; the last good checkpoint is in {self.folder.path}"
-        return (
-            f"{what} at update {index} (epoch {index / self.settings.per_epoch:.2f}, lr {rate:.3g}): "
-            f"look at the strategy and the model; a lower rate, a warm-up or clip= may help{kept}"
-        )
+    def diverged(self, what: str, index: int | None = None) -> FloatingPointError:
+        """The error to raise where update `index` (None: the one at hand) leaves nothing that one could go on from."""
+        index = self.index if index is None else index
+        return self.ledger.diverged(what, index, self.optimizer.param_groups[0]["lr"])
 
     @property
     def parts(self) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from mrt.data import CropFlip
 from mrt.data.batches import kinds
 from mrt.data.images import Images
 from mrt.data.stream import Stream
-from mrt.protocols import Attack, Fast, Stateful
+from mrt.fast import Fast
+from mrt.protocols import Attack, Stateful
 from mrt.records import fingerprint, identity, versions
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.schedules import Schedule, Triangular

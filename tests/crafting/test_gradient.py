@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import mrt
 from mrt.crafting.gradient import crafting, input_grad
 from mrt.crafting.losses import ce
-from mrt.protocols import Fast
+from mrt.fast import Fast
 from tests.support import UNION, images, operations, small_net
 
 

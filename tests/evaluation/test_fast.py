@@ -17,7 +17,7 @@ import mrt
 from mrt import cli
 from mrt.evaluation.analysis.transfer import Transferred, TransferredSearch, transfer
 from mrt.evaluation.battery import with_fast
-from mrt.protocols import Fast
+from mrt.fast import Fast
 from tests.support import UNION, digits, digits_net
 
 LINF, L2, L1 = UNION

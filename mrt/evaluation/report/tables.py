@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mrt.evaluation.report.optimal import optimal
 from mrt.evaluation.report.results import Results
-from mrt.protocols import Fast
+from mrt.fast import Fast
 
 if TYPE_CHECKING:
     from rich.table import Table
