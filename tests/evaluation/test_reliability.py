@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,9 +13,18 @@ import torch
 from torch import Tensor, nn
 
 import mrt
+from mrt.evaluation import reliability
 from tests.support import UNION, digits, digits_net, small_net, torch_seed
 
 MASKING = "gradient masking"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_query() -> Iterator[None]:
+    """The search as users have it, which the other tests cut short."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reliability, "QUERIES", 300)
+        yield
 
 
 def warned(model: Any, data: Any, battery: Any, **how: Any) -> list[str]:
