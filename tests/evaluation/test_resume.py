@@ -186,10 +186,21 @@ def test_random_outputs_do_not_keep_an_evaluation_from_going_on(tmp_path: Path) 
             mrt.evaluate(Noisy().eval(), digits(8), BATTERY, out=tmp_path, progress=False)
 
 
+FULL: dict[str, Any] = {"battery": mrt.batteries.quick(UNION[:2], budget=0.02), "batch_size": 8, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def with_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("room") / "out"
+    mrt.evaluate(digits_net(), digits(12), **FULL, out=out)
+    return out
+
+
 @pytest.mark.parametrize("at", range(0, 12, 2))
-def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_nothing_that_was_there(
+    at: int, with_room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The write number `at` fails half way, as it would for want of space; the next call goes on and ends the same."""
-    call: dict[str, Any] = {"data": digits(12), "battery": mrt.batteries.quick(UNION[:2], budget=0.02), "batch_size": 8}
     written, calls = records.written, []
 
     def failing(path: Path, write: Any) -> None:
@@ -204,11 +215,10 @@ def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monke
     for module in ("mrt.evaluation.store", "mrt.evaluation.report.report"):
         monkeypatch.setattr(f"{module}.written", failing)
     with pytest.raises(OSError, match="No space"):
-        mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)
+        mrt.evaluate(digits_net(), digits(12), **FULL, out=tmp_path)
     monkeypatch.undo()
-    mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)
-    mrt.evaluate(digits_net(), **call, out=tmp_path / "b", progress=False)
-    same(tmp_path / "a", tmp_path / "b")
+    mrt.evaluate(digits_net(), digits(12), **FULL, out=tmp_path)
+    same(tmp_path, with_room)
 
 
 def _full() -> Any:
