@@ -1,16 +1,31 @@
-"""Settings for every test: one thread a process, and properties without a deadline on shared machines."""
+"""Settings for every test: one thread a process, properties without a deadline on shared machines, short searches."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import hypothesis
+import pytest
 import torch
 
+from tests import apart
+
 torch.set_num_threads(1)
+os.environ.setdefault("NUMBA_OPT", "0")  # Brendel&Bethge is compiled for a handful of images
 hypothesis.settings.register_profile("here", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("here"), derandomize=True)
 hypothesis.settings.register_profile(  # no search for the smallest failure: for mutants, where any will do
     "first", hypothesis.settings.get_profile("ci"), phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "here"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_queries() -> Iterator[None]:
+    """Every evaluation ends with a random search for gradient masking, which is most of a small one. Here it is short;
+    evaluation/test_reliability.py, which is about it, puts it back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mrt.evaluation.reliability.QUERIES", apart.QUERIES)
+        yield
+    apart.end()

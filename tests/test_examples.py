@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import apart
 from tests.support import ROOT
 
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -18,14 +16,10 @@ WAS = re.compile(r"^( *)(?!#)\S.*?  # was: (.*?)(?:  # .*)?$", re.MULTILINE)
 
 
 def run(path: Path, folder: Path, *more: str) -> str:
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
-    command = [sys.executable, str(path), "--images", "12", *more]
-    environment["GIT_PYTHON_REFRESH"] = "quiet"  # for foolbox, where there is no git
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "union" in done.stdout
-    return done.stdout
+    program = apart.Program(apart.FEWER + apart.script(path), "--images", "6", *more, cwd=folder)
+    assert program.wait() == 0, program.errors
+    assert "union" in program.output
+    return program.output
 
 
 @pytest.mark.parametrize("path", [p for p in EXAMPLES if p not in SCRIPTS], ids=lambda path: path.stem)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import apart
 from tests.matrix_smoke import build_wheel, readme_code
 from tests.support import ROOT
 
@@ -40,8 +41,8 @@ LAYERS = {
     "training": "torch numpy rich checks config processes fast protocols records threats crafting attacks data "
     "inputs strategies",
     "recipes": "checks protocols threats evaluation",
-    "cli": "torch tyro rich checks config fast protocols records threats attacks data inputs evaluation generators models "
-    "recipes strategies training",
+    "cli": "torch tyro rich checks config fast protocols records threats attacks data inputs evaluation generators "
+    "models recipes strategies training",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)
@@ -95,7 +96,7 @@ def test_the_readme_runs_from_a_wheel_in_another_folder(wheel: Path, tmp_path: P
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     which = f"import mrt\nassert mrt.__file__.startswith({str(tmp_path)!r}), mrt.__file__\n"
-    (elsewhere / "readme.py").write_text(which + readme_code(), "utf-8")
+    (elsewhere / "readme.py").write_text(which + apart.FEWER + readme_code(), "utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     subprocess.run([sys.executable, "readme.py"], check=True, cwd=elsewhere, env=environment, timeout=900)
 

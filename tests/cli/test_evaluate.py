@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,8 @@ import torch
 import mrt
 from mrt import cli
 from mrt.cli import parsing
-from tests.support import ROOT, UNION, digits, digits_net
+from tests import apart
+from tests.support import UNION, digits, digits_net
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
 
@@ -54,16 +52,12 @@ def test_a_module_of_the_users_is_evaluated_in_a_process_of_its_own(tmp_path: Pa
     (tmp_path / "mine" / "nets.py").write_text(
         "from tests.support import digits_net\n\ndef factory():\n    return digits_net()\n"
     )
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters"), str(tmp_path)])
     command = "evaluate mine.nets:factory --data digits --threats linf=0.2 --battery standard --out out"
     command += " --budget 0.01 --images 6"
-    done = subprocess.run(
-        [sys.executable, "-m", "mrt.cli", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": paths},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "aa.square-linf" in done.stdout and (tmp_path / "out" / "index.html").is_file()
-    assert "aa.apgd-ce-linf" in done.stderr and "% left" in done.stderr  # progress
+    program = apart.Program(apart.module("mrt.cli"), *command.split(), cwd=tmp_path, paths=(tmp_path,))
+    assert program.wait() == 0, program.errors
+    assert "aa.square-linf" in program.output and (tmp_path / "out" / "index.html").is_file()
+    assert "aa.apgd-ce-linf" in program.errors and "% left" in program.errors  # progress
 
 
 def test_a_battery_from_a_file_and_data_from_files(

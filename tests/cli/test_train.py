@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from mrt.cli import parsing
 from mrt.cli.choices import STRATEGIES
 from mrt.cli.train_command import Command, find_strategy, make_strategy
 from mrt.cli.train_options import parse_command
+from tests import apart
 from tests.support import ROOT, UNION
 from tests.training.support import toy
 
@@ -43,12 +41,11 @@ def weights(path: Path) -> dict[str, Any]:
 def test_a_run_of_its_own_trains_and_is_then_found_finished(tmp_path: Path) -> None:
     """As a module, in processes of their own: trained, then found finished."""
     command = "train sat --data digits --model digits-cnn --threats linf=0.2 l2=0.7 l1=2.0 --epochs 1 --out runs/sat"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command += " --images 192"
     for state in ("finished: epoch 1", "had finished before: epoch 1"):
-        line = [sys.executable, "-m", "mrt.cli", *command.split()]
-        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert state in done.stdout and "runs/sat/model.pt" in done.stdout
+        program = apart.Program(apart.module("mrt.cli"), *command.split(), cwd=tmp_path)
+        assert program.wait() == 0, program.errors
+        assert state in program.output and "runs/sat/model.pt" in program.output
     assert isinstance(mrt.load_model(str(tmp_path / "runs/sat/model.pt")), mrt.models.DigitsCNN)
 
 

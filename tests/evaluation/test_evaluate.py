@@ -51,7 +51,7 @@ def test_the_lines_of_the_front_page() -> None:
 
 
 def test_numbers_follow_from_the_masks() -> None:
-    x, y = digits(60)
+    x, y = digits(40)
     for cascade in (True, False):
         report = mrt.evaluate(digits_net(), (x, y), small(), cascade=cascade, **QUICK)
         correct = digits_net()(x).argmax(1) == y

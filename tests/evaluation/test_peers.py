@@ -58,7 +58,7 @@ def batches(report: mrt.Report, label: str) -> list[Tensor]:
 @pytest.mark.parametrize("name", networks())
 def test_the_standard_columns_are_pyautoattacks(name: str) -> None:
     net, x, y, threats = network(name)
-    queries = 5000 if name != "digits" else 40
+    queries = 5000 if name != "digits" else 20
     quick = ("apgd-ce-linf", "apgd-t-linf", "fab-t-linf", "square-linf", "apgd-ce-l2", "square-l1")
     battery = tuple(
         mrt.Entry(e.name, mrt.Foreign("autoattack", e.name, (("queries", queries),)), e.threat)

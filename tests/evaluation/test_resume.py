@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -20,15 +19,17 @@ import torch
 import mrt
 from mrt import records
 from mrt.processes import Processes
+from tests import apart
 from tests.support import ROOT, UNION, digits, digits_net
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
 SCRIPT = """if True:
-    import sys, warnings, torch, mrt
+    import sys, warnings, torch, mrt, mrt.evaluation.reliability
     from tests.support import UNION, digits
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    mrt.evaluation.reliability.QUERIES = 20
     net = mrt.load_model(sys.argv[1])
     battery = (*mrt.batteries.quick(UNION, budget=0.05),
         mrt.Entry("square", mrt.Foreign("autoattack", "square", (("queries", 60),)), UNION[1]),
@@ -47,21 +48,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def start(weights: Path, out: Path, *before: str) -> subprocess.Popen[str]:
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *before, "-c", SCRIPT, str(weights), str(out)]
-    if before:  # torchrun takes a file
-        file = weights.with_name("script.py")
-        file.write_text("if True:\n" + SCRIPT.split("\n", 1)[1])
-        command = [sys.executable, *before, str(file), str(weights), str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-
-
-def finished(weights: Path, out: Path, *before: str) -> None:
-    process = start(weights, out, *before)
-    said, _ = process.communicate(timeout=900)
-    assert process.returncode == 0 and "done" in said
+def finished(weights: Path, out: Path) -> None:
+    program = apart.Program(SCRIPT, weights, out)
+    assert program.wait() == 0 and "done" in program.output, program.errors
 
 
 @pytest.fixture(scope="module")
@@ -94,18 +83,18 @@ def test_ten_kills_change_nothing(weights: Path, undisturbed: Path, tmp_path: Pa
     """Killed at ten random moments between the first result and the last, each time taken up by a fresh process."""
     out, draw, kills, parts = tmp_path / "out", random.Random(0), 0, []
     while kills < 10:
-        process = start(weights, out)
-        assert process.stdout is not None and process.stdout.readline().strip() == "ready"
+        program = apart.Program(SCRIPT, weights, out)
+        while "ready" not in program.output:
+            assert program.poll() is None, program.errors
+            time.sleep(0.002)
         before = len(list(out.glob("parts/*.npz")))
         aim, end = before + draw.choice((0, 1, 2, 3, 4)), time.monotonic() + 900
-        while len(list(out.glob("parts/*.npz"))) < aim and process.poll() is None and time.monotonic() < end:
+        while len(list(out.glob("parts/*.npz"))) < aim and program.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
         time.sleep(draw.random() * 0.05)
-        ended = process.poll() is not None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        if ended:
+        if program.poll() is not None:
             break
+        program.kill()
         kills += 1
         parts.append(len(list(out.glob("parts/*.npz"))))
     assert kills == 10 and not (out / "report.json").exists(), "the evaluation is too short for ten kills"
@@ -115,8 +104,13 @@ def test_ten_kills_change_nothing(weights: Path, undisturbed: Path, tmp_path: Pa
 
 
 def test_two_processes_give_the_report_of_one(weights: Path, undisturbed: Path, tmp_path: Path) -> None:
-    run = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    finished(weights, tmp_path / "out", *run)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    (tmp_path / "script.py").write_text(SCRIPT)
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*run, str(tmp_path / "script.py"), str(weights), str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0 and "done" in done.stdout, done.stderr[-3000:]
     same(tmp_path / "out", undisturbed)
 
 
@@ -192,10 +186,21 @@ def test_random_outputs_do_not_keep_an_evaluation_from_going_on(tmp_path: Path) 
             mrt.evaluate(Noisy().eval(), digits(8), BATTERY, out=tmp_path, progress=False)
 
 
+FULL: dict[str, Any] = {"battery": mrt.batteries.quick(UNION[:2], budget=0.02), "batch_size": 8, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def with_room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("room") / "out"
+    mrt.evaluate(digits_net(), digits(12), **FULL, out=out)
+    return out
+
+
 @pytest.mark.parametrize("at", range(0, 12, 2))
-def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_nothing_that_was_there(
+    at: int, with_room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The write number `at` fails half way, as it would for want of space; the next call goes on and ends the same."""
-    call: dict[str, Any] = {"data": digits(24), "battery": mrt.batteries.quick(UNION, budget=0.05), "batch_size": 16}
     written, calls = records.write_file, []
 
     def failing(path: Path, write: Any) -> None:
@@ -210,11 +215,10 @@ def test_a_full_disk_costs_nothing_that_was_there(at: int, tmp_path: Path, monke
     for module in ("mrt.evaluation.store", "mrt.evaluation.report.report"):
         monkeypatch.setattr(f"{module}.write_file", failing)
     with pytest.raises(OSError, match="No space"):
-        mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)
+        mrt.evaluate(digits_net(), digits(12), **FULL, out=tmp_path)
     monkeypatch.undo()
-    mrt.evaluate(digits_net(), **call, out=tmp_path / "a", progress=False)
-    mrt.evaluate(digits_net(), **call, out=tmp_path / "b", progress=False)
-    same(tmp_path / "a", tmp_path / "b")
+    mrt.evaluate(digits_net(), digits(12), **FULL, out=tmp_path)
+    same(tmp_path, with_room)
 
 
 def _full() -> Any:

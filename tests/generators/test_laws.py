@@ -216,7 +216,7 @@ def test_training_makes_it_stronger_and_leaves_the_model_alone(name: str) -> Non
     before = cross_entropy(net(attack(net, x, y, rng=seeds)), y)
     state = torch.get_rng_state()
     how: Any = {"optimizer": torch.optim.Adam(generator.parameters(), lr=5e-3), "progress": False}
-    after_attack = mrt.fit_generator(generator, net, train, ball, iterations=60, batch_size=64, **how)
+    after_attack = mrt.fit_generator(generator, net, train, ball, iterations=30, batch_size=64, **how)
     assert torch.equal(state, torch.get_rng_state())
     after = cross_entropy(net(after_attack(net, x, y, rng=seeds)), y)
     assert after > before and not generator.training

@@ -82,7 +82,7 @@ def train(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, strategy in STRATEGIES.items():
         net, recorded = smooth_net(), Recorded(strategy)
-        run = fit(net, recorded, toy(160), iterations=20, validation=mrt.Validation(toy(13), [LINF], steps=2))
+        run = fit(net, recorded, toy(160), iterations=10, validation=mrt.Validation(toy(13), [LINF], steps=2))
         fit(
             net, mrt.Standard(), toy(), iterations=1, optimizer=mrt.SGD(1e-9), validation=toy(1)
         )  # fewer than processes

@@ -1,0 +1,163 @@
+"""Programs in processes of their own, each a fork of one that has imported torch, mrt and the hosts and run nothing.
+
+Importing them takes some seconds of every process, a fork nothing. Whatever must be seen from the first import on needs
+`subprocess` instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+QUERIES = 20
+"""Of the random search with which an evaluation looks for gradient masking, where that is not what a test is about."""
+
+FEWER = """if True:
+    import mrt, mrt.data, mrt.evaluation.reliability
+    mrt.evaluation.reliability.QUERIES = 20
+
+    def digits(split="train", of=mrt.data.digits):
+        return of(split).take(320)
+
+    def evaluate(model, data, battery="quick", *, of=mrt.evaluate, **how):
+        shorter = {"budget": 0.03} if isinstance(battery, str) else {}
+        return of(model, data, battery, **{**how, **shorter})
+
+    mrt.data.digits, mrt.evaluate = digits, evaluate
+"""
+"""What may stand before a program of a user's: it calls the same functions, on fewer images and with fewer steps."""
+
+
+class Program:
+    """A program that runs. Its output lies in two files until it has ended."""
+
+    def __init__(self, code: str, *arguments: object, cwd: Path = ROOT, paths: tuple[Path, ...] = ()) -> None:
+        folder = Path(tempfile.mkdtemp(dir=_folder()))
+        self._said = [folder / name for name in ("out", "err")]
+        request = {"code": code, "arguments": [str(a) for a in arguments], "cwd": str(cwd)}
+        request |= {"paths": [str(path) for path in paths], "files": [str(path) for path in self._said]}
+        self.pid = int(_ask({"start": request}))
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit status, negative for a signal, as soon as it has one."""
+        if self.returncode is None:
+            answer = _ask({"wait": self.pid, "how": os.WNOHANG})
+            self.returncode = None if answer is None else int(answer)
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; what takes longer than 900 seconds hangs."""
+        end = time.monotonic() + 900
+        while self.poll() is None:
+            assert time.monotonic() < end, f"it hangs: {self.output}"
+            time.sleep(0.01)
+        assert self.returncode is not None
+        return self.returncode
+
+    @property
+    def output(self) -> str:
+        return self._said[0].read_text("utf-8") if self._said[0].is_file() else ""
+
+    @property
+    def errors(self) -> str:
+        return self._said[1].read_text("utf-8") if self._said[1].is_file() else ""
+
+
+def module(name: str) -> str:
+    """The code of `python -m name`."""
+    return f"import runpy; runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
+
+
+def script(path: Path) -> str:
+    """The code of `python path`."""
+    return f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')"
+
+
+@lru_cache
+def _folder() -> str:
+    """Of what the programs say."""
+    return tempfile.mkdtemp(prefix="apart-")
+
+
+@lru_cache
+def _parent() -> subprocess.Popen[str]:
+    """The process that forks, one for each process of tests. It ends with it."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "GIT_PYTHON_REFRESH": "quiet"}
+    command = [sys.executable, "-m", "tests.apart"]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdin=-1, stdout=-1, text=True, bufsize=1)
+
+
+def end() -> None:
+    """Of the process that forks, where there is one."""
+    if _parent.cache_info().currsize:
+        _parent().communicate()
+        shutil.rmtree(_folder())
+        _parent.cache_clear()
+        _folder.cache_clear()
+
+
+def _ask(request: dict[str, Any]) -> Any:
+    parent = _parent()
+    assert parent.stdin is not None and parent.stdout is not None
+    parent.stdin.write(json.dumps(request) + "\n")
+    return json.loads(parent.stdout.readline())
+
+
+def _serve() -> str:
+    """In the process that forks: answers each line; in a fork it returns the program that is to run there."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    import mrt_art
+    import mrt_autoattack
+    import mrt_foolbox  # noqa: F401
+    import sklearn.datasets  # noqa: F401
+    import torch
+    import torchvision  # noqa: F401
+
+    import mrt.cli  # noqa: F401
+    from mrt.evaluation import reliability
+
+    del mrt_art, mrt_autoattack
+    torch.set_num_threads(1)
+    reliability.QUERIES = QUERIES
+    for line in iter(sys.stdin.readline, ""):
+        request = json.loads(line)
+        if "wait" in request:
+            pid, status = os.waitpid(request["wait"], request["how"])
+            answers.write(json.dumps(os.waitstatus_to_exitcode(status) if pid else None) + "\n")
+            continue
+        wanted = request["start"]
+        pid = os.fork()
+        if pid:
+            answers.write(f"{pid}\n")
+            continue
+        answers.close()
+        files = [os.devnull, *wanted["files"]]
+        for number, (file, mode) in enumerate(zip(files, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
+            os.dup2(os.open(file, mode | os.O_CREAT, 0o644), number)
+        os.chdir(wanted["cwd"])
+        sys.path[:0] = wanted["paths"]
+        sys.argv[1:] = wanted["arguments"]
+        return str(wanted["code"])
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    exec(compile(_serve(), "<program>", "exec"), {"__name__": "__main__"})
