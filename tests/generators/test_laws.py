@@ -205,7 +205,7 @@ def two_pass(generator: L2LGenerator, model: nn.Module, x: Tensor, y: Tensor, se
 
 @every_generator
 def test_training_makes_it_stronger_and_leaves_the_model_alone(name: str) -> None:
-    net, train = digits_net(0, 40, 0.1), digits(300, "train")
+    net, train = digits_net(1, 40, 0.1), digits(300, "train")
     x, y = digits(60)
     torch.manual_seed(0)
     generator = MAKE[name](SHAPE, 10)
@@ -216,7 +216,7 @@ def test_training_makes_it_stronger_and_leaves_the_model_alone(name: str) -> Non
     before = cross_entropy(net(attack(net, x, y, rng=seeds)), y)
     state = torch.get_rng_state()
     how: Any = {"optimizer": torch.optim.Adam(generator.parameters(), lr=5e-3), "progress": False}
-    after_attack = mrt.fit_generator(generator, net, train, ball, iterations=30, batch_size=64, **how)
+    after_attack = mrt.fit_generator(generator, net, train, ball, iterations=60, batch_size=64, **how)
     assert torch.equal(state, torch.get_rng_state())
     after = cross_entropy(net(after_attack(net, x, y, rng=seeds)), y)
     assert after > before and not generator.training
