@@ -3,10 +3,10 @@
 One step from x_adv = x + delta, with g the gradient of the loss there:
 
     1. Entries that the box does not let move are left out: g_i = 0 where x_adv_i = 1 and g_i > 0, or x_adv_i = 0 and
-       g_i < 0.                                                               `_movable` in threats/balls.py
-    2. e_i = sign(g_i) where |g_i| is at least the q-quantile of |g|, else 0. The counts of entries that belong to the
-       quantiles of all steps are drawn in attacks/sparsity.py; the entries are chosen by `_sparse` in threats/balls.py
-    3. delta <- delta + size * e / |e|_1.                                     `_sparse`, too
+       g_i < 0.                                                               `_without_blocked` in threats/balls.py
+    2. e_i = sign(g_i) where |g_i| is at least the q-quantile of |g|, else 0. How many entries that are is said by
+       attacks/sparsity.py, for all steps at once.                            `_sparse_step` in threats/balls.py
+    3. delta <- delta + size * e / |e|_1.                                     `_sparse_step`, too
     4. delta <- the nearest point of the l1 ball and the box.                 `l1_box` in threats/projections.py
 
 The loop around it is that of PGD, `ascend` in attacks/pgd.py.
