@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+ALL_QUERIES = 0
+"""Of the random search with which an evaluation looks for gradient masking, as users have it; set by conftest.py."""
 QUERIES = 20
 """Of the random search with which an evaluation looks for gradient masking, where that is not what a test is about."""
 
@@ -124,9 +126,10 @@ def _serve() -> str:
     """In the process that forks: answers each line; in a fork it returns the program that is to run there."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    import mrt_art
-    import mrt_autoattack
-    import mrt_foolbox  # noqa: F401
+    # The hosts, and not our adapters: that these are imported when they are needed is for a program to show.
+    import art.attacks.evasion
+    import art.estimators.classification
+    import foolbox  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch
     import torchvision  # noqa: F401
@@ -134,7 +137,7 @@ def _serve() -> str:
     import mrt.cli  # noqa: F401
     from mrt.evaluation import reliability
 
-    del mrt_art, mrt_autoattack
+    del art
     torch.set_num_threads(1)
     reliability.QUERIES = QUERIES
     for line in iter(sys.stdin.readline, ""):

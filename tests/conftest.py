@@ -9,7 +9,10 @@ import hypothesis
 import pytest
 import torch
 
+from mrt.evaluation import reliability
 from tests import apart
+
+apart.ALL_QUERIES = reliability.QUERIES  # as a user's evaluation has them, before they are made few
 
 torch.set_num_threads(1)
 os.environ.setdefault("NUMBA_OPT", "0")  # Brendel&Bethge is compiled for a handful of images
@@ -26,6 +29,6 @@ def few_queries() -> Iterator[None]:
     """Every evaluation ends with a random search for gradient masking, which is most of a small one. Here it is short;
     evaluation/test_reliability.py, which is about it, puts it back."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mrt.evaluation.reliability.QUERIES", apart.QUERIES)
+        patch.setattr(reliability, "QUERIES", apart.QUERIES)
         yield
     apart.end()

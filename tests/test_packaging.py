@@ -101,20 +101,16 @@ def test_the_readme_runs_from_a_wheel_in_another_folder(wheel: Path, tmp_path: P
     subprocess.run([sys.executable, "readme.py"], check=True, cwd=elsewhere, env=environment, timeout=900)
 
 
-def test_importing_mrt_is_quick_and_loads_no_host() -> None:
-    """Quick beside torch, which every machine imports as fast as it can: a sixth of its time, and at most half."""
+def test_importing_mrt_loads_no_host_and_nothing_else_that_is_large() -> None:
     code = """if True:
-        import sys, time
-        start = time.process_time()
-        import torch
-        before, between = set(sys.modules), time.process_time()
+        import sys, torch
+        before = set(sys.modules)
         import mrt
-        share = (time.process_time() - between) / (between - start)
-        print(share, *{name.split(".")[0] for name in set(sys.modules) - before})"""
-    share, *loaded = subprocess.run(
+        print(*{name.split(".")[0] for name in set(sys.modules) - before})"""
+    loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
     ).stdout.split()
-    assert float(share) < 0.5
+    assert "mrt" in loaded
     assert not {"foolbox", "art", "autoattack", "pyautoattack", "torchvision", "sklearn", "matplotlib"} & set(loaded)
 
 

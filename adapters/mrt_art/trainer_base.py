@@ -23,7 +23,7 @@ from mrt.hosts.pixel_range import Range
 from mrt.protocols import Stateful, Strategy, Threat
 from mrt_art.bridge import Bridge
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("mrt_art.trainer")  # a name that log filters of users may hold
 PASSED = ("clip", "crop", "ema", "fast", "out", "seed", "channels_last", "tensorboard")  # on to mrt.fit
 Weights = Literal["last", "ema", "best"]
 

@@ -92,7 +92,7 @@ class MSD:
             return run_with_restarts(task, self.restarts, self.best, self.run, self.bn).point
 
     def run(self, task: Task[AnyOf]) -> Best:
-        """Search once from one start; T = `steps` turns cost T + 1 gradients less one, and T passes for each ball."""
+        """Search once from one start; T = `steps` turns cost T gradients, and T passes for each ball."""
         balls = [ball for ball in task.threat.threats if isinstance(ball, Ball)]
         lengths = self.step_size or (None,) * len(balls)
         sizes = tuple(default_step_size(s, b.eps, self.steps) for s, b in zip(lengths, balls, strict=True))

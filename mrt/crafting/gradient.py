@@ -29,7 +29,7 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
     `bn="batch"` lets BatchNorm normalise by the statistics of the batch at hand, as the published MSD and MNG-AC code
     does, but never moves its running ones; an example then does depend on its batch mates. A callable that is no
     nn.Module, nor a method of one, is called as it is: put whatever it calls into eval mode yourself. What `fast` may
-    ask for is explained there; it is the model's twin that runs then.
+    ask for is explained there; it is a copy of the model that runs then.
     """
     checks.choice("bn", bn, ("eval", "batch"))
     owner = getattr(model, "__self__", model)  # a bound method, such as model.forward, belongs to a module as well

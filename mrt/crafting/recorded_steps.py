@@ -60,7 +60,7 @@ def repeat_step(
 
 def recordings_of(model: nn.Module) -> int:
     """Count the steps that are recorded of that model at this moment; one that was refused is none."""
-    return sum(isinstance(held, Recording) for twin in copies_of(model) for held in twin.recordings.values())
+    return sum(isinstance(r, Recording) for model_copy in copies_of(model) for r in model_copy.recordings.values())
 
 
 def _can_record(task: Task[Any]) -> bool:
@@ -154,7 +154,7 @@ class Recording:
     ) -> None:
         goal, self.size = task.goal, size
         target = None if goal.target is None else _fill_up(goal.target, size)
-        # Nothing here leads back to the twin that holds this, nor from the step to this recording: both would wait for
+        # Nothing here leads back to the copy that holds this, nor from the step to this recording: both would wait for
         # the garbage collector, which could then destroy a graph at any moment.
         passes = PassCount()
         goal, x = replace(goal, y=_fill_up(goal.y, size), target=target), _fill_up(task.x, size)
@@ -162,9 +162,8 @@ class Recording:
         self.state = tuple(_fill_up(t, size) for t in state)
         self.best = Best(best.policy).start_at(x)
         self.keep = None if keep is None else _fill_up(keep, size)
-        self.body = _write_in_place(
-            step_for(self.task), self.state, self.best, self.keep
-        )  # and with it whatever its memory is
+        # The step is kept with the recording, since the graph goes on using whatever memory the step holds.
+        self.body = _write_in_place(step_for(self.task), self.state, self.best, self.keep)
         self.body()
         self.passes = passes.stop()  # of one step: a replay does them unseen
         self.turns = cuda_graphs.Turns(task.x.device)

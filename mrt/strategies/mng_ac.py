@@ -6,7 +6,7 @@ In every update, with theta the classifier's weights, phi the generator's and z 
     1. draw a threat and attack with it:                  x_adv
     2. look ahead on noisy images:                        theta' = theta - r d CE(f_theta(x_aug), y) / d theta
        and train the generator to help there:             phi <- phi - rate * d CE(f_theta'(x_adv), y) / d phi
-    3. make noisy images with the new generator:          x_aug = x + its noise, on the threat's ball
+    3. make noisy images with the new generator:          x_aug = x + its noise, on the threat's ball (or noise_ball)
     4. train the classifier:                              CE(f(x_adv), y) + beta JSD(f(x), f(x_aug), f(x_adv))
 """
 

@@ -274,7 +274,7 @@ def test_progress_and_silence(capfd: pytest.CaptureFixture[str], caplog: pytest.
     for verbose in (True, False):
         host = hosted(network())
         trainer = ours.AdversarialTrainerSAT(host, EPS, max_iter=1, verbose=verbose)
-        with caplog.at_level(logging.INFO, logger="mrt_art.trainer_base"):
+        with caplog.at_level(logging.INFO, logger="mrt_art.trainer"):
             trainer.fit(DATA.x, DATA.y, nb_epochs=2, batch_size=100, validation_data=digits(20))
         told = capfd.readouterr().err
         assert ("epoch 2" in told and "union" in told) == verbose and bool(told) == verbose

@@ -263,12 +263,8 @@ def test_only_the_latest_recordings_are_kept(graphs: Traces) -> None:
         fast(mrt.PGD(LINF, steps=2, step_size=0.01 * (1 + step)), graph=True)(net, x, y)
     held = twins.copy_of(net, "eval", mrt.Fast(graph=True)).recordings
     assert len(held) == recorded_steps.MOST_RECORDINGS and graphs.made == recorded_steps.MOST_RECORDINGS + 3
-    for step in (
-        recorded_steps.MOST_RECORDINGS + 2,
-        3,
-        recorded_steps.MOST_RECORDINGS + 9,
-        3,
-    ):  # latest, oldest, new, oldest
+    latest, oldest, new = recorded_steps.MOST_RECORDINGS + 2, 3, recorded_steps.MOST_RECORDINGS + 9
+    for step in (latest, oldest, new, oldest):
         fast(mrt.PGD(LINF, steps=2, step_size=0.01 * (1 + step)), graph=True)(net, x, y)
     assert graphs.made == recorded_steps.MOST_RECORDINGS + 4
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import mrt
 from mrt.evaluation import reliability
+from tests import apart
 from tests.support import UNION, digits, digits_net, small_net, torch_seed
 
 MASKING = "gradient masking"
@@ -23,7 +24,7 @@ MASKING = "gradient masking"
 def every_query() -> Iterator[None]:
     """The search as users have it, which the other tests cut short."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reliability, "QUERIES", 300)
+        patch.setattr(reliability, "QUERIES", apart.ALL_QUERIES)
         yield
 
 

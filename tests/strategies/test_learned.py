@@ -1,5 +1,5 @@
-"""mrt/strategies/mng_ac.py, l2l_da.py, pgn.py, ant.py, learner.py, sampled.py: MNG-AC, L2L-DA, PGN and ANT: each
-against its algorithm box."""
+"""mrt/strategies/mng_ac.py, l2l_da.py, pgn.py, ant.py, learner.py: MNG-AC, L2L-DA, PGN and ANT, each against its
+algorithm box."""
 
 from __future__ import annotations
 
