@@ -1,4 +1,5 @@
-"""The documents hold: their code runs, their commands parse, their links lead somewhere, and the doors stay short."""
+"""README.md, CONTRIBUTING.md, docs/ and benchmarks/README.md: their code runs, their commands parse, their links lead
+somewhere, and the doors stay short."""
 
 from __future__ import annotations
 
