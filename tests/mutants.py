@@ -304,7 +304,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("strategies/msd.py", "replace(self.attack, fast=step.fast)", "self.attack", STRATEGY),
     ("strategies/trades.py", 'default_step_size(self.step_size, ball.eps, self.steps)', 'default_step_size(None, ball.eps, self.steps)', STRATEGY),
     ("training/fit.py", "model.eval().to(memory_format=before)", "model.eval()", LOOP),
-    ("training/loop.py", "        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not train\n", "", LOOP),
+    ("training/loop.py", "        self.model.zero_grad(set_to_none=True)  # parameters that the optimizer does not train, too\n", "", LOOP),
     ("training/distributed.py", "dist.broadcast(tensor.data, 0, group=self.group)", "pass", SHARED),
     ("training/tune.py", "if out is not None and team.first:", "if out is not None and not team.first:", SHARED),
     ("cli/demo.py", "os._exit(1)", "return", "cli/test_demo.py"),

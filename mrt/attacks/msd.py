@@ -123,7 +123,7 @@ class MSD:
                 x_adv, grad = state  # both (N, C, H, W)
                 # 2. Each ball's own projected steepest step from the common point: as many proposals (N, C, H, W).
                 points = propose(x_adv, grad, sizes, entries)
-                # 3. Each example moves to the proposal of largest loss, which may also be its best point so far.
+                # 3. Each example moves to its proposal of largest loss; `pick` also offers that point to `best`.
                 passes = ForwardPasses(task.f, points, goal) if reuse else None
                 logits = passes.logits if passes else self._logits_of(task, points)
                 x_adv, winner = best.pick(points, logits, goal)

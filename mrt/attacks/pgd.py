@@ -30,10 +30,11 @@ def ascend(
 
     P projects on the ball and the pixel box; s(g) is the direction of length 1 in the ball's norm along which the loss
     rises most (`Ball.steepest`). Returns the best of the steps + 1 points per example, or with policy "last" the last.
-    `counts` holds for each step how many entries an l1 step moves, (N,).
+    `counts` holds a Tensor (N,) for each step: how many entries an l1 step moves in each example.
     """
 
-    def step_for(task: Task[Ball]) -> Step:  # once more for a recording, whose tensors stay where they are
+    # It makes the step, since one that is recorded as a CUDA graph is made again for fixed memory (recorded_steps.py).
+    def step_for(task: Task[Ball]) -> Step:
         move, goal = task.mover(task.threat), task.goal
 
         def step(state: State, best: Best, entries: Tensor | None) -> State:

@@ -80,7 +80,7 @@ class Best:
         if isinstance(points, Tensor) and isinstance(logits, Tensor) and points.is_cuda and goal.loss is ce:
             aim = goal.y if goal.target is None else goal.target
             if not goal.any_wrong and self._owned and self.point.stride() == points[0].stride():
-                # One kernel does all of what follows below.
+                # One kernel does all of what follows below: whoever changes the choice changes it there, too.
                 rule = (goal.target is not None, self.policy == "broken")
                 point, _, _, winner = kernels.pick_rows(points, logits, aim, *self.state, *rule)
                 return point, winner

@@ -16,7 +16,8 @@ from mrt.threats import noise
 
 @dataclass(frozen=True)
 class SAT:
-    """min E_i E CE(f(A_i(x)), y), i uniform. One draw serves the whole batch, on all processes, so that the cost is
+    """min E_i E CE(f(A_i(x)), y), i uniform, A_i the attack that `adversaries.adversary` has for threat i (PGD for linf
+    and l2, SLIDE for l1), or a ready attack. One draw serves the whole batch, on all processes, so that the cost is
     that of training on a single attack, however many there are."""
 
     threats: tuple[Adversary, ...]

@@ -39,13 +39,15 @@ class Loop:
         self, model: nn.Module, data: Images | Stream, settings: Settings, team: Processes, folder: RunFolder | None
     ) -> None:
         self.model, self.settings, self.team, self.folder = model, settings, team, folder
-        self.index = 0  # of the next update
+        self.index = 0  # the number of the next update
         self.feed = Feed(data, settings, team)
         self.together = Together(team, data.device)
         self.together.copy_from_first(model)
         self.optimizer, self.scheduler = settings.optimizer_and_scheduler(model)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]  # which the schedule multiplies
+        self.rates = [
+            float(group["lr"]) for group in self.optimizer.param_groups
+        ]  # base rates, multiplied by the schedule
         self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
         self.ledger = Ledger(settings, team, folder, model if self.ema is None else self.ema)
         self.late = LateNumbers()
@@ -74,7 +76,7 @@ class Loop:
                 if ended:
                     self.end_epoch(done, bar, board)
                 if self.folder is not None and saved:
-                    self.check_weights()  # a checkpoint must be something that one can go on from
+                    self.check_weights()  # a checkpoint must be something that can be resumed
                     self.folder.save(self.state_dict())
 
     def update(self) -> None:
@@ -135,7 +137,7 @@ class Loop:
     def descend(self, loss: Tensor) -> float | Tensor:
         """Take one step down that loss. FloatingPointError before the weights change if it is no number; on a GPU,
         which is not waited for, the next update says so (and no checkpoint is written before)."""
-        self.model.zero_grad(set_to_none=True)  # also what the optimizer does not train
+        self.model.zero_grad(set_to_none=True)  # parameters that the optimizer does not train, too
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         mean_loss = self.together.average(self.model, self.trained, loss)

@@ -374,6 +374,19 @@ def test_slides_default_step() -> None:
         torch.testing.assert_close(length, torch.full((2,), 0.4 * share), atol=1e-5, rtol=0)
 
 
+def test_msd_keeps_its_start_where_every_step_goes_too_far() -> None:
+    class Peak(nn.Module):
+        """The loss of class 0 is largest where the pixels sum to 8.01, next to the image, and falls on both sides."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            score = -5 * (x.flatten(1).sum(1) - 8.01).abs()
+            return torch.stack([torch.zeros_like(score), score], 1)
+
+    x, y = torch.full((2, 1, 4, 4), 0.5), torch.zeros(2, dtype=torch.int64)
+    attack = mrt.MSD((LINF, L2), steps=3, step_size=(0.2, 0.7))
+    assert torch.equal(attack(Peak(), x, y, rng=torch.arange(2)), x)
+
+
 def test_msd_draws_anew_at_every_step() -> None:
     model, x, y, seeds = start()
     wide = mrt.L1(50.0)

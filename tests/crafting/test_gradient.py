@@ -120,6 +120,21 @@ def test_bfloat16_runs_the_model_only() -> None:
     assert set(seen) == {torch.float32}
 
 
+def test_a_callers_autocast_does_not_reach_into_the_backward_pass() -> None:
+    net, x, y = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)), images((1, 8, 8), 6, 0), torch.arange(6) % 5
+    seen: list[bool] = []
+
+    def watched(z: Tensor) -> Tensor:
+        logits: Tensor = net(z)
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: seen.append(torch.is_autocast_enabled("cpu")))
+        return logits
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mrt.PGD(mrt.L2(0.5), steps=3)(watched, x, y)
+    assert seen == [False] * 3
+
+
 def test_attack_steps_compute_no_parameter_gradients() -> None:
     """Operations of PGD-5 beside those of the same five steps by loss.backward(), which also fills parameter
     gradients."""
