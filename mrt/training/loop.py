@@ -45,9 +45,7 @@ class Loop:
         self.together.copy_from_first(model)
         self.optimizer, self.scheduler = settings.optimizer_and_scheduler(model)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-        self.rates = [
-            float(group["lr"]) for group in self.optimizer.param_groups
-        ]  # base rates, multiplied by the schedule
+        self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]  # times the schedule's factor
         self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
         self.ledger = Ledger(settings, team, folder, model if self.ema is None else self.ema)
         self.late = LateNumbers()
