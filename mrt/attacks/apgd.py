@@ -8,11 +8,14 @@ The budget of steps is cut into periods. Within one, a step in linf and l2 is
 and at the end of a period (a checkpoint) the step halves, and the walk goes back to the point of largest loss, where
     1. the loss rose in at most 0.75 of the period's steps, or
     2. the step was not halved at the last checkpoint and the largest loss has not risen since.
-In l1 a step has no momentum; what adapts, beside the size, is the number of entries that it moves.
+In l1 a step has no momentum; what adapts, beside the size, is the number of entries that it moves. And there the walk
+runs through balls that shrink: 30% of the steps in that of 3 eps, 30% in that of 2 eps, the rest in the ball itself,
+each stage from the projection of the point of largest loss so far.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -36,6 +39,9 @@ FIRST_CHECK, CHECK_SHRINKS, LEAST_CHECK = 0.22, 0.03, 0.06
 RISES = 0.75  # rho: a period in which at most this share of the steps raised the loss is an oscillation
 L1_PERIOD = 0.04  # of all steps: how often the sparsity of the best point is looked at
 L1_TIGHTER, L1_STALLED, L1_LEAST_STEP = 1.5, 0.95, 0.1
+L1_RADII = (3.0, 2.0, 1.0)  # of the balls that a walk in l1 runs through, over eps
+LEAST_STEPS = 10  # below which a walk in l1 has no time for more than one
+WIDE_STAGES = 0.9  # the share of a stage of equal length that each but the last has: 30% of the steps where it is three
 
 
 @dataclass(frozen=True)
@@ -45,19 +51,29 @@ class APGD(Iterative):
     linf and l2: steps of 2 eps at first and momentum. l1: steps of eps on `share` of the entries at first (a fifth to
     evaluate, the authors train with 0.05), then on as many as the best point suggests. `step_size` sets the first step
     instead. targets=9 with a targeted loss ("dlr" in AutoAttack) aims in turn at the nine most likely wrong classes:
-    `restarts` runs for each, on what still stands. The other settings (loss, restarts, best, bn, fast) are explained in
-    `Iterative`.
+    `restarts` runs for each, on what still stands. `radii` are those of the balls that one run goes through, over eps:
+    None becomes (3, 2, 1) in l1 from 10 steps on, and (1,), the ball itself, elsewhere. The other settings (loss,
+    restarts, best, bn, fast) are explained in `Iterative`.
     """
 
     steps: int = field(default=100, kw_only=True)
     random_start: bool = field(default=True, kw_only=True)
     targets: int = field(default=0, kw_only=True)
     share: float = field(default=0.2, kw_only=True)
+    radii: tuple[float, ...] = field(default=None, kw_only=True)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.count("targets", self.targets, low=0)
         checks.number("share", self.share, high=1, open_low=True)
+        radii = self.radii
+        if radii is None:
+            radii = L1_RADII if isinstance(self.threat, L1) and self.steps >= LEAST_STEPS else (1.0,)
+        radii = tuple(checks.number("radii", r, open_low=True) for r in checks.several("radii", radii, "numbers"))
+        object.__setattr__(self, "radii", radii)
+        falling = list(radii) == sorted(set(radii), reverse=True)
+        if not falling or radii[-1] != 1 or steps_of_stages(self.steps, len(radii))[-1] < 1:
+            raise ValueError(f"radii must fall to 1 and have a step each; got {radii!r} and steps={self.steps}")
 
     def __call__(
         self,
@@ -78,18 +94,28 @@ class APGD(Iterative):
             return self._each_target(task).point
 
     def run(self, task: Task[Ball]) -> Best:
-        ball, rows = task.threat, len(task.x)
-        sparse = isinstance(ball, L1)  # where a step is as long as the radius, and not twice that
-        first = self.step_size if self.step_size is not None else ball.eps * (1 if sparse else 2)
-        size = torch.as_tensor(first, dtype=task.x.dtype, device=task.x.device).expand(rows)
-        x_adv = task.first_point(self.random_start)
-        best = Best(self.best).start_at(x_adv)
-        grad, loss = _evaluate_at(task, x_adv, best)
-        walk = _Walk(x_adv, grad, loss, x_adv, grad, loss)
-        if sparse:
-            _walk_in_l1(task, walk, best, size, self.steps, self.share)
-        else:
-            _walk_with_momentum(task, walk, best, size, self.steps)
+        """Search once: a stage in each of the balls, all but the last one wider than the threat."""
+        x, best = task.x, None
+        for radius, steps in zip(self.radii, steps_of_stages(self.steps, len(self.radii)), strict=True):
+            stage = task if radius == 1 else replace(task, threat=task.threat.scaled(radius))
+            ball = stage.threat
+            # 1. From where the caller says; then from the last stage's point of largest loss, projected on this ball.
+            if best is None:
+                x_adv = stage.first_point(self.random_start)
+            else:
+                x_adv = ball.apply(x, ball.project(best.point - x, x))
+            # 2. The walk. What is found outside the threat is a place to go on from, and no result.
+            best = Best(self.best if radius == 1 else "loss").start_at(x_adv)
+            grad, loss = _evaluate_at(stage, x_adv, best)
+            walk = _Walk(x_adv, grad, loss, x_adv, grad, loss)
+            sparse = isinstance(ball, L1)  # where a step is as long as the radius, and not twice that
+            length = self.step_size * radius if self.step_size is not None else ball.eps * (1 if sparse else 2)
+            size = torch.as_tensor(length, dtype=x.dtype, device=x.device).expand(len(x))
+            if sparse:
+                _walk_in_l1(stage, walk, best, size, steps, self.share if radius == self.radii[0] else None)
+            else:
+                _walk_with_momentum(stage, walk, best, size, steps)
+        assert best is not None  # there is at least one radius
         return best
 
     def _each_target(self, task: Task[Ball]) -> Best:
@@ -112,6 +138,12 @@ class APGD(Iterative):
                 if len(rows) == 0:
                     break
         return best
+
+
+def steps_of_stages(steps: int, stages: int) -> list[int]:
+    """Divide the steps: all stages but the last have equally many, rounded up, and the last has what is left."""
+    wide = math.ceil(WIDE_STAGES * steps / stages - 1e-9) if stages > 1 else 0
+    return [wide] * (stages - 1) + [steps - wide * (stages - 1)]
 
 
 class _Walk(NamedTuple):
@@ -179,8 +211,9 @@ def _walk_with_momentum(task: Task[Ball], walk: _Walk, best: Best, size: Tensor,
             period = max(period - max(int(CHECK_SHRINKS * steps), 1), max(int(LEAST_CHECK * steps), 1))
 
 
-def _walk_in_l1(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps: int, share: float) -> None:
-    """Walk in an l1 ball. At each checkpoint the number of entries that move follows the number that the best point
+def _walk_in_l1(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps: int, share: float | None) -> None:
+    """Walk in an l1 ball, at first by steps on `share` of the entries, or with None on as many as the checkpoints would
+    say. At each checkpoint the number of entries that move follows the number that the best point
     has changed, over 1.5; where that number has just fallen the walk starts again from the best point with the first
     step, elsewhere the step shrinks by 1.5, down to a tenth."""
 
@@ -194,20 +227,38 @@ def _walk_in_l1(task: Task[Ball], walk: _Walk, best: Best, first: Tensor, steps:
 
         return step
 
-    support = torch.full_like(task.goal.y, task.x[0].numel())
-    size, keep = first, (share * support).long().clamp(min=1)
+    # `support` is how many entries the best point had changed at the last look, all at first. Counts are rounded up, as
+    # in the authors' code: a fifth of 3072 entries is 615.
+    entries = task.x[0].numel()
+    if share is None:
+        support = _count_changed(walk.top, task.x)
+        keep = _tighten(support)
+    else:
+        support = torch.full_like(task.goal.y, entries)
+        keep = torch.full_like(support, math.ceil(share * entries - 1e-9))
+    size = first
     period, done = max(int(L1_PERIOD * steps), 1), 0
     while done < steps:
         count = min(period, steps - done)
         state = repeat_step(step_for, ("apgd",), task, (*walk, size, keep), best, [None] * count)
         walk, done = _Walk(*state[:6]), done + count
         if count == period:
-            changed = (walk.top != task.x).flatten(1).sum(1)  # (N,), entries that the best point has changed
+            changed = _count_changed(walk.top, task.x)
             tighter = changed < L1_STALLED * support
             size = torch.where(tighter, first, torch.maximum(size / L1_TIGHTER, L1_LEAST_STEP * first))
-            keep = (changed / L1_TIGHTER).long().clamp(min=1)
+            keep = _tighten(changed)
             support = changed
             walk = walk.back(tighter)
+
+
+def _count_changed(x_adv: Tensor, x: Tensor) -> Tensor:
+    """(N,): how many entries differ."""
+    return (x_adv != x).flatten(1).sum(1)
+
+
+def _tighten(changed: Tensor) -> Tensor:
+    """(N,): the number of entries that an l1 step moves where the best point has changed so many."""
+    return (changed / L1_TIGHTER).ceil().long().clamp(min=1)
 
 
 def _choose(rows: Tensor, yes: Tensor, no: Tensor) -> Tensor:

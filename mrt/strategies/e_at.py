@@ -21,7 +21,8 @@ class EAT:
     """SAT with i drawn in proportion to the share of examples that A_i has fooled since training began; uniformly until
     every attack has been seen. The authors give it linf and l1 alone, and cover l2 by them.
 
-    Balls are searched by APGD from x, to the point of largest loss, in l1 with 5% of the entries at first.
+    Balls are searched by APGD from x, to the point of largest loss, in l1 with 5% of the entries at first and in the
+    ball itself from the first step on.
     """
 
     threats: tuple[Adversary, ...]
@@ -40,8 +41,9 @@ class EAT:
         return [self._apgd(threat, step) if isinstance(threat, Ball) else attack for threat, attack in each]
 
     def _apgd(self, ball: Ball, step: Step) -> APGD:
-        # The authors' settings in training: the search starts at x and in l1 with a twentieth of the entries.
-        settings: dict[str, Any] = {"random_start": False, "best": "loss", "share": 0.05}
+        # The authors' settings in training: the search starts at x, and in l1 with a twentieth of the entries and in no
+        # wider ball than the threat.
+        settings: dict[str, Any] = {"random_start": False, "best": "loss", "share": 0.05, "radii": (1.0,)}
         return APGD(ball, steps=self.steps, bn=self.bn, fast=step.fast, **settings)
 
 

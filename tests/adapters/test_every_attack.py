@@ -86,8 +86,7 @@ def everything() -> list[Any]:
     """Every attack, made when asked for, with a name for the test."""
     pool = digits(200, "train")
     made: list[Any] = [
-        (f"foolbox.{n}-{t.name}", lambda n=n, t=t, s=s: mrt_foolbox.attack(n, t, pool=pool, **s))
-        for n, t, s in FOOLBOX
+        (f"foolbox.{n}-{t.name}", lambda n=n, t=t, s=s: mrt_foolbox.attack(n, t, pool=pool, **s)) for n, t, s in FOOLBOX
     ]
     made += [(f"art.{n}-{t.name}", lambda n=n, t=t, s=s: mrt_art.attack(n, t, pool=pool, **s)) for n, t, s in ART]
     made += [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import mrt
-from mrt.attacks import sparsity
+from mrt.attacks import apgd, sparsity
 from mrt.attacks.published_code import project_l1_one_too_many, project_l1_whole_batch
 from mrt.crafting.losses import Goal, Loss
 from mrt.protocols import Ball, Model
@@ -198,34 +199,82 @@ def test_apgd_is_the_published_schedule(ball: Ball) -> None:
         torch.testing.assert_close(found[i : i + 1], alone, atol=2e-4, rtol=0)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.05])
-def test_apgd_l1_follows_the_sparsity_of_its_best_point(share: float) -> None:
-    model, x, y, _ = start(n=8)
-    size, keep = torch.full((8,), L1.eps), torch.full((8,), int(share * 64))
-    here, support = x, torch.full((8,), 64)
-    grad, loss = ce_grad(model, x, y)
-    top, top_grad, top_loss, path = here, grad, loss, [x]
-    restarted = False
-    for step in range(50):
-        here = L1.mover(x)(here, grad, size, keep)
+def naive_stage(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, radius: float, steps: int, share: Any) -> Any:
+    """The part of an l1-APGD that stays in one ball, one branch at a time: its points, that of largest loss, and how
+    often an example went back to it."""
+    ball, period = mrt.L1(L1.eps * radius), max(int(0.04 * steps), 1)
+    size, here = torch.full((8,), ball.eps), start
+    support = (
+        torch.full((8,), 64) if share else torch.tensor([int((a != b).sum()) for a, b in zip(start, x, strict=True)])
+    )
+    keep = torch.tensor([math.ceil(share * 64) if share else max(math.ceil(s / 1.5), 1) for s in support.tolist()])
+    grad, loss = ce_grad(model, here, y)
+    top, top_grad, top_loss, path, returns = here.clone(), grad.clone(), loss.clone(), [here], 0
+    for step in range(steps):
+        here = ball.mover(x)(here, grad, size, keep)
         grad, loss = ce_grad(model, here, y)
         path.append(here)
         for i in range(8):
             if loss[i] > top_loss[i]:
-                top, top_grad, top_loss = top.clone(), top_grad.clone(), top_loss.clone()
                 top[i], top_grad[i], top_loss[i] = here[i], grad[i], loss[i]
-        if (step + 1) % 2 == 0:
+        if (step + 1) % period == 0:
+            here, grad = here.clone(), grad.clone()
             for i in range(8):
                 now = int((top[i] != x[i]).sum())
                 if now < 0.95 * support[i]:
-                    size[i], here, grad = L1.eps, here.clone(), grad.clone()
-                    here[i], grad[i], restarted = top[i], top_grad[i], True
+                    size[i], here[i], grad[i], returns = ball.eps, top[i], top_grad[i], returns + 1
                 else:
-                    size[i] = max(float(size[i]) / 1.5, 0.1 * L1.eps)
-                keep[i], support[i] = max(int(now / 1.5), 1), now
-    assert restarted
-    found = mrt.APGD(L1, steps=50, random_start=False, best="loss", share=share)(model, x, y)
+                    size[i] = max(float(size[i]) / 1.5, 0.1 * ball.eps)
+                keep[i], support[i] = max(math.ceil(now / 1.5), 1), now
+    return path, top, returns
+
+
+@pytest.mark.parametrize("share", [0.2, 0.05])
+@pytest.mark.parametrize(("radii", "steps"), [((1,), (50,)), ((3, 2, 1), (15, 15, 20)), ((2, 1), (23, 27))], ids=str)
+def test_apgd_l1_runs_through_its_radii(radii: tuple[float, ...], steps: tuple[int, ...], share: float) -> None:
+    """And in each ball it follows the sparsity of its best point. Only what lies in the last ball counts."""
+    model, x, y, _ = start(n=8)
+    here, path, all_returns = x, [], 0
+    for radius, count in zip(radii, steps, strict=True):
+        ball = mrt.L1(L1.eps * radius)
+        first = share if radius == radii[0] else None
+        path, here, returns = naive_stage(model, x, y, ball.apply(x, ball.project(here - x, x)), radius, count, first)
+        all_returns += returns
+    assert all_returns
+    found = mrt.APGD(L1, steps=50, random_start=False, best="loss", share=share, radii=radii)(model, x, y)
     torch.testing.assert_close(found, best_of(path, model, y), atol=2e-4, rtol=0)
+
+
+def test_apgd_l1_shrinks_its_radius_unless_told_otherwise() -> None:
+    """As repr and file say; and the threat bounds what comes out, also where a wide stage broke the example."""
+    assert mrt.APGD(L1).radii == mrt.APGD(L1, steps=10).radii == (3.0, 2.0, 1.0)
+    assert mrt.APGD(L1, steps=9).radii == mrt.APGD(LINF).radii == mrt.APGD(L2).radii == (1.0,)
+    assert "radii=(3.0, 2.0, 1.0)" in repr(mrt.APGD(L1)) and "radii=(1.0,)" in repr(mrt.APGD(L1, radii=[1]))
+    model, x, y, seeds = start(n=8)
+    asked, seen = recorder(model)
+    found = mrt.APGD(L1, steps=10, restarts=2)(asked, x, y, rng=seeds)
+    assert L1.contains(x, found).all() and any(not L1.contains(x, z).all() for z in seen if len(z) == 8)
+
+
+@pytest.mark.parametrize(("steps", "stages"), [(100, [30, 30, 40]), (10, [3, 3, 4]), (11, [4, 4, 3]), (5, [2, 2, 1])])
+def test_apgds_stages_are_autoattacks(steps: int, stages: list[int]) -> None:
+    theirs = [math.ceil(0.3 * steps)] * 2
+    assert apgd.steps_of_stages(steps, 3) == stages == [*theirs, steps - sum(theirs)]
+    assert apgd.steps_of_stages(steps, 1) == [steps]
+
+
+def test_apgd_l1_counts_entries_as_the_authors_round_them() -> None:
+    """A fifth of 3072 entries is 615 of them."""
+    g = torch.Generator().manual_seed(0)
+    x, grad = torch.full((1, 3, 32, 32), 0.5), torch.randn(1, 3, 32, 32, generator=g)
+
+    def linear(z: Tensor) -> Tensor:
+        score = (z * grad).flatten(1).sum(1)
+        return torch.stack([score * 0, score], 1)
+
+    asked, seen = recorder(linear)  # type: ignore[arg-type]
+    mrt.APGD(mrt.L1(12), steps=1, random_start=False)(asked, x, torch.zeros(1, dtype=torch.int64))
+    assert int((seen[-1] != x).sum()) == 615
 
 
 def test_targeted_apgd_visits_the_most_likely_classes_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ and their bugs are not ours."""
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -72,17 +73,21 @@ def test_targeted_slide_masks_the_right_side_of_the_box(victim: Victim) -> None:
     assert ours >= hits(ball, victim, theirs, target) + 15
 
 
-@pytest.mark.parametrize("ball", [mrt.Linf(0.15), mrt.L2(0.6), mrt.L1(1.5)], ids=lambda b: b.name)
+@pytest.mark.parametrize("ball", [mrt.Linf(0.15), mrt.L2(0.6), mrt.L1(2.0)], ids=lambda b: b.name)
 def test_apgd_is_no_weaker_than_autoattacks(victim: Victim, ball: Ball) -> None:
     from pyautoattack.autopgd_base import APGDAttack
 
     model, x, y = victim
     norm = {"linf": "Linf", "l2": "L2", "l1": "L1"}[ball.name]
-    peer = APGDAttack(model, n_iter=40, norm=norm, n_restarts=1, eps=ball.eps, loss="ce", device="cpu", seed=0)
-    theirs = peer.perturb(x, y)
-    pulled_back = ball.apply(x, ball.project(theirs - x, x))  # it overshoots by rounding
-    ours = hits(ball, victim, mrt.APGD(ball, steps=40)(model, x, y, rng=torch.arange(150)))
-    assert ours >= hits(ball, victim, pulled_back) - 3 and ours > 20
+    # In l1 over ten seeds: 117.0 of theirs and 119.6 of ours; at a radius of 1.5, 77.5 and 78.1.
+    ours, theirs = 0, 0
+    for seed in range(3):
+        how: Any = {"n_iter": 40, "n_restarts": 1, "eps": ball.eps, "loss": "ce", "device": "cpu", "seed": seed}
+        peer = APGDAttack(model, norm=norm, use_largereps=norm == "L1", **how)  # as its standard version has it
+        raw = peer.perturb(x, y)
+        theirs += hits(ball, victim, ball.apply(x, ball.project(raw - x, x)))  # it overshoots by rounding
+        ours += hits(ball, victim, mrt.APGD(ball, steps=40)(model, x, y, rng=torch.arange(150) + 1000 * seed))
+    assert ours >= theirs - 6 and ours > 60  # of 450
 
 
 def test_a_peers_rounding_outside_the_ball_is_seen(victim: Victim) -> None:

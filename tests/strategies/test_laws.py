@@ -309,9 +309,10 @@ def test_eat_counts_the_processes_together() -> None:
 
 
 def test_eat_searches_balls_by_apgd_from_x() -> None:
-    eat = mrt.EAT((LINF, L1, RT), steps=6, bn="batch")
+    eat = mrt.EAT((LINF, L1, RT), steps=12, bn="batch")
     x, _ = batch(2)
-    how: Any = {"steps": 6, "random_start": False, "best": "loss", "bn": "batch", "share": 0.05}
+    how: Any = {"steps": 12, "random_start": False, "best": "loss", "bn": "batch", "share": 0.05}
+    how["radii"] = (1,)
     assert eat.attacks(a_step(x)) == [mrt.APGD(LINF, **how), mrt.APGD(L1, **how), mrt.RTWorstOf(RT, bn="batch")]
 
 
