@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+
 from tests.mutants import MUTANTS
 from tests.support import ROOT
+
+
+def is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
 
 
 def test_every_mutant_can_be_made() -> None:
@@ -18,6 +28,8 @@ def test_every_mutant_can_be_made() -> None:
         count = texts[name].count(line)
         if count != 1:
             wrong.append(f"{name} holds {line!r} {count} times")
+        elif name.endswith(".py") and not is_python(texts[name].replace(line, replacement)):
+            wrong.append(f"{name} is no Python with {replacement!r} in place of {line!r}: any test would fail")
         if line == replacement:
             wrong.append(f"{name}: {line!r} is replaced by itself")
         if not (ROOT / "tests" / tests).is_file():

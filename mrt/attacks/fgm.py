@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mrt.attacks import sparsity
 from mrt.attacks.iterative import need_ball
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import ce
@@ -38,7 +39,8 @@ class FGM:
         with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
             x_adv = task.first_point(random_start=False)
             grad, _, _ = input_grad(task.f, x_adv, task.goal)
-            return task.mover(self.threat)(x_adv, grad, self.threat.eps, None)
+            entries = sparsity.entries_to_spend_on(task.threat, task.x)
+            return task.mover(self.threat)(x_adv, grad, self.threat.eps, entries)
 
 
 @dataclass(frozen=True)

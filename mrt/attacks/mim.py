@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mrt import checks
+from mrt.attacks import sparsity
 from mrt.attacks.iterative import Iterative, default_step_size
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import input_grad
@@ -30,6 +31,7 @@ class MIM(Iterative):
     def run(self, task: Task[Ball]) -> Best:
         x, goal, move = task.x, task.goal, task.mover(task.threat)
         size = default_step_size(self.step_size, task.threat.eps, self.steps)
+        entries = sparsity.entries_to_spend_on(task.threat, x)
         x_adv, momentum, best = task.first_point(self.random_start), torch.zeros_like(x), Best(self.best)
         for _ in range(self.steps):
             grad, logits, loss = input_grad(task.f, x_adv, goal)
@@ -38,6 +40,6 @@ class MIM(Iterative):
             flat = grad.flatten(1)
             mean = flat.abs().mean(1, keepdim=True).clamp_(min=torch.finfo(flat.dtype).tiny)
             momentum = self.decay * momentum + (flat / mean).view_as(x)
-            x_adv = move(x_adv, momentum, size, None)
+            x_adv = move(x_adv, momentum, size, entries)
         best.judge(x_adv, task)
         return best

@@ -30,6 +30,9 @@ ATTACKS: tuple[tuple[Attack, float], ...] = (
     (mrt.MIM(L2, steps=50), 5e-3),
     (mrt.APGD(L2, steps=50), 5e-3),
     (mrt.PGD(L1, steps=50), PERCENT),
+    (mrt.PGD(mrt.L1(16.0), steps=20), 0.02),  # more than 20 entries can take, one at a time
+    (mrt.MIM(mrt.L1(16.0), steps=20), 0.02),
+    (mrt.FGM(mrt.L1(16.0)), 0.3),  # a single step, of which the box takes back a part
     (mrt.SLIDE(L1, steps=50, keep=1), PERCENT),
     (mrt.APGD(L1, steps=100, restarts=5, best="loss"), PERCENT),
     (mrt.MSD((LINF, L2, L1), steps=50, keep=1), 0.02),  # greedy between balls, so not exact

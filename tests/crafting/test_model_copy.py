@@ -73,6 +73,15 @@ def test_a_twin_is_made_once_and_goes_with_its_model(monkeypatch: pytest.MonkeyP
     assert [r() for r in made] == [None, None, None]
 
 
+def test_a_twin_that_is_replaced_lets_its_recordings_go_at_once() -> None:
+    """They hold a GPU's memory, and whoever still has the old copy in hand has no more use for them."""
+    net = Net()
+    old = twins.copy_of(net, "eval", mrt.Fast(graph=True))
+    old.recordings["key"] = object()  # type: ignore[assignment, index]
+    net.extra = nn.Linear(2, 2)
+    assert twins.copy_of(net, "eval", mrt.Fast(graph=True)) is not old and not old.recordings
+
+
 @pytest.mark.parametrize("change", ["function", "list", "dict", "tensor in a tuple", "forward", "object", "new tensor"])
 def test_a_twin_notices_what_is_changed_inside(change: str) -> None:
     """Attributes that are functions, containers or objects, changed in place or replaced."""

@@ -134,8 +134,9 @@ def test_replayed_steps_find_the_same(attack: Any, how: dict[str, bool], graphs:
         assert graphs.made == 2 and graphs.replayed == 3 * per_call, "the two kinds of goal, each recorded once"
 
 
-def test_smaller_batches_fill_a_recording_up(graphs: Traces) -> None:
-    attack, net = mrt.PGD(LINF, steps=3), Net()
+@pytest.mark.parametrize("attack", [mrt.PGD(LINF, steps=3), mrt.SLIDE(L1, steps=3)], ids=["PGD", "SLIDE"])
+def test_smaller_batches_fill_a_recording_up(attack: Any, graphs: Traces) -> None:
+    net = Net()
     quick = fast(attack, graph=True, compile=True)
     for n, made in ((6, 1), (7, 2), (8, 2), (5, 2), (4, 3), (3, 3), (9, 4), (8, 4), (1, 5)):  # up to 8, 4, 16 and 1
         x, y = batch(n, seed=n)
@@ -154,7 +155,7 @@ def test_a_filled_up_batch_leaves_its_statistics_alone(graphs: Traces) -> None:
 
 
 CHANGES: tuple[tuple[Any, Any], ...] = (
-    (mrt.PGD(L1, steps=5), mrt.SLIDE(L1, steps=5, step_size=1.0)),  # without and with a count of entries
+    (mrt.PGD(L2, steps=5, step_size=1.0), mrt.SLIDE(L1, steps=5, step_size=1.0)),  # without and with counts of entries
     (mrt.PGD(LINF, steps=5, step_size=0.1), mrt.PGD(mrt.Linf(0.3), steps=5, step_size=0.1)),
     (mrt.PGD(LINF, steps=5), mrt.PGD(LINF, steps=5, loss="margin")),
     (mrt.PGD(L2, steps=5, best="last"), mrt.PGD(L2, steps=5, best="loss")),
@@ -184,10 +185,8 @@ def test_another_layout_is_another_recording(graphs: Traces) -> None:
 
 
 def test_results_do_not_change_with_the_next_replay(graphs: Traces) -> None:
-    net, quick = (
-        Net(),
-        [fast(a, graph=True, compile=True) for a in (mrt.PGD(L2, steps=3, best="last"), mrt.MSD(UNION, steps=3))],
-    )
+    attacks = mrt.PGD(L2, steps=3, best="last"), mrt.MSD(UNION, steps=3), mrt.APGD(L1, steps=12)
+    net, quick = Net(), [fast(attack, graph=True, compile=True) for attack in attacks]
     for attack in quick:
         first = attack(net, *batch(6, seed=0))
         kept = first.clone()

@@ -68,6 +68,40 @@ def test_reuse_saves_a_pass_of_every_step() -> None:
     assert operations(lambda: attack(net, x, y)) == 21 * operations(lambda: net(x))  # F + B, 5 x 3F, 4 x B
 
 
+def test_the_last_step_keeps_nothing_to_go_back_by() -> None:
+    """It needs no gradient, so that its passes hold no activations."""
+    x, y = batch(4)
+    modes: list[bool] = []
+
+    class Watched(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            modes.append(torch.is_grad_enabled())
+            return super().forward(x)
+
+    net = Watched()
+    attack = fast(mrt.MSD(UNION, steps=2), reuse=True)
+    attack(net, x, y)  # compares itself with the plain gradient once
+    modes.clear()
+    attack(net, x, y)
+    assert modes == [True] * 4 + [False] * 3  # the start, the first step's three proposals; the last step's
+
+
+def test_what_all_passes_share_is_not_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight with as many rows as the batch looks like a tensor of the batch; copying it would be for nothing."""
+    net, gathered = nn.Sequential(nn.Flatten(), nn.Linear(128, 6), nn.Linear(6, 5)).requires_grad_(False), set[int]()
+    plain = winner_gradient._SavedTensors._gather
+
+    def gather(self: winner_gradient._SavedTensors, parts: list[Tensor]) -> Tensor:
+        gathered.update(part.data_ptr() for part in parts)
+        return plain(self, parts)
+
+    monkeypatch.setattr(winner_gradient._SavedTensors, "_gather", gather)
+    x, y = batch(6)
+    passes = winner_gradient.ForwardPasses(net, torch.rand(3, *x.shape), Goal(LOSSES["ce"], y))
+    passes.grad(torch.arange(6) % 3)
+    assert gathered and not gathered & {weight.data_ptr() for weight in net.parameters()}
+
+
 def test_reuse_refuses_models_whose_examples_see_each_other() -> None:
     x, y = batch()
 

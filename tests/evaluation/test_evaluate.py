@@ -299,6 +299,20 @@ def test_runs_see_what_stands_and_distances_see_all() -> None:
     assert seen == [int(report.correct.sum())] * 4
 
 
+def test_what_one_run_has_broken_stays_broken() -> None:
+    """Where every run sees every example, one that finds nothing takes nothing back."""
+    x, y = digits(20)
+    strong, runs = mrt.PGD(UNION[0], steps=10), list[int]()
+
+    def first_only(x: Tensor, y: Tensor) -> Tensor:
+        runs.append(len(x))
+        return strong(digits_net(), x, y, rng=torch.arange(len(x))) if len(runs) == 1 else x
+
+    entry = mrt.Entry("a", says(first_only).attack, UNION[0], 3, distances=True)
+    report = mrt.evaluate(digits_net(), (x, y), (entry,), **QUICK)
+    assert len(runs) == 3 and report.attacks["a-linf"] < report.clean
+
+
 def test_more_runs_break_no_fewer_and_use_fresh_noise() -> None:
     x, y = digits(40)
     attack = mrt.PGD(UNION[0], steps=1, random_start=True)

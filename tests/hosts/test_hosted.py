@@ -114,7 +114,8 @@ def test_a_black_image_that_is_the_input_stays() -> None:
 
 def test_changes_below_the_number_format_are_none() -> None:
     x, y = digits(3)
-    found = host(lambda seen, task: (task.x + 3e-7).clamp(0, 1), mrt.L0(0))(digits_net(), x, y)
+    # All 64 entries may change, so that nothing but the comparison of numbers can put them back.
+    found = host(lambda seen, task: (task.x + 3e-7).clamp(0, 1), mrt.L0(64))(digits_net(), x, y)
     assert torch.equal(found, x)
 
 

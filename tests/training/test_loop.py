@@ -329,6 +329,19 @@ def test_only_what_is_trained_counts() -> None:
         assert torch.equal(a, b)
 
 
+def test_gradients_of_what_the_optimizer_leaves_out_do_not_pile_up() -> None:
+    """A caller who goes on with the model finds those of the last update, not the sum of all."""
+    left = []
+    for iterations in (1, 4):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Linear(16, 5))
+        still = torch.optim.SGD(net[2].parameters(), lr=0.0)
+        fit(net, mrt.Standard(), toy(8), iterations=iterations, optimizer=still)  # every batch is the whole
+        left.append(net[1].weight.grad)
+    assert left[0] is not None and left[1] is not None and left[0].abs().max() > 0
+    torch.testing.assert_close(left[0], left[1])
+
+
 def test_several_losses_are_several_updates() -> None:
     def three(model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Iterator[Tensor]:
         return (cross_entropy(model(x), y) for _ in range(3))
