@@ -1,0 +1,138 @@
+"""What the `quick` battery leaves, beside AutoAttack's standard version, on networks of others and of our own.
+
+    python -m benchmarks.quick_strength --models FOLDER [--own runs/mnist] [--out benchmarks/results/FILE.json]
+
+FOLDER holds the state dicts mnist_cnn_a_adv.pt, cifar_cnn_a_adv.pt and cifar_cnn_a_adv4.pt of alpha-beta-CROWN's public
+repository (complete_verifier/models/sdp) and 200 test images of each data set, mnist_200.npz and cifar_200.npz (x uint8
+NCHW, y int64). --own is the folder of `benchmarks.mnist_models`.
+
+Both run APGD with cross-entropy and targeted APGD, with AutoAttack's numbers of steps, restarts and targets. A point of
+AutoAttack's outside ball or box, beyond rounding, counts as no success. Each figure is the percentage left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import mrt  # noqa: E402
+from benchmarks.environment import environment  # noqa: E402
+from benchmarks.mnist_models import load  # noqa: E402
+from mrt.protocols import Ball  # noqa: E402
+
+RADII: dict[str, dict[str, tuple[float, ...]]] = {
+    "mnist": {"linf": (0.1, 0.2, 0.3), "l2": (1.0, 2.0, 3.0), "l1": (3.0, 6.0, 10.0)},
+    "cifar": {"linf": (1 / 255, 2 / 255, 4 / 255), "l2": (0.1, 0.25, 0.5), "l1": (1.5, 3.0, 6.0)},
+}
+BALLS: dict[str, Any] = {"linf": mrt.Linf, "l2": mrt.L2, "l1": mrt.L1}
+NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+MEAN, STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)  # of CIFAR-10, in 255ths, as these networks were trained
+
+
+class Normalized(nn.Module):
+    """A network behind the normalisation that it was trained with."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1) / 255)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1) / 255)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net((x - self.mean) / self.std)
+        return logits
+
+
+def of_others(folder: Path, name: str) -> nn.Module:
+    """alpha-beta-CROWN's CNN-A of that name."""
+    colours, entries = (1, 1568) if name.startswith("mnist") else (3, 2048)
+    net = nn.Sequential(
+        nn.Conv2d(colours, 16, 4, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 4, 2, 1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(entries, 100), nn.ReLU(), nn.Linear(100, 10),
+    )  # fmt: skip
+    net.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
+    return (net if colours == 1 else Normalized(net)).eval()
+
+
+def ours(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seed: int) -> Tensor:
+    """bool (N,): what `quick` leaves."""
+    options: dict[str, Any] = {"progress": False, "batch_size": len(x), "seed": seed}
+    report = mrt.evaluate(model, (x, y), "quick", threats=(ball,), **options)
+    return report.robust
+
+
+def theirs(model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seed: int) -> Tensor:
+    """bool (N,): what AutoAttack's two APGD attacks leave, as its standard version has them."""
+    from pyautoattack import AutoAttack
+
+    peer = AutoAttack(model, norm=NORMS[ball.name], eps=ball.eps, seed=seed, device="cpu")
+    peer.attacks_to_run = ["apgd-ce", "apgd-t"]
+    found = peer.run_standard_evaluation(x, y, batch_size=len(x))
+    found = found[0] if isinstance(found, tuple) else found
+    with torch.no_grad():
+        return ~((model(ball.apply(x, ball.project(found - x, x))).argmax(1) != y) | (model(x).argmax(1) != y))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", required=True, type=Path)
+    parser.add_argument("--own", type=Path, help="networks of benchmarks.mnist_models, judged as well")
+    parser.add_argument("--images", default=200, type=int)
+    parser.add_argument("--seeds", default=3, type=int)
+    parser.add_argument("--norms", nargs="+", default=list(BALLS), choices=list(BALLS))
+    parser.add_argument("--only", nargs="+", help="networks, by name; all if left out")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    models: dict[str, tuple[str, nn.Module]] = {
+        name: (name.split("_")[0], of_others(args.models, name))
+        for name in ("mnist_cnn_a_adv", "cifar_cnn_a_adv", "cifar_cnn_a_adv4")
+    }
+    if args.own:
+        models |= {f"own_{name}": ("mnist", load(args.own / f"{name}.pt")) for name in ("linf", "msd")}
+    rows: list[dict[str, Any]] = []
+    report = {"environment": environment(), "n": args.images, "rows": rows}
+    for name, (data, model) in models.items():
+        if args.only and name not in args.only:
+            continue
+        held = np.load(args.models / f"{data}_200.npz")
+        x, y = torch.tensor(held["x"][: args.images]).float() / 255, torch.tensor(held["y"][: args.images])
+        for norm in args.norms:
+            for eps in RADII[data][norm]:
+                ball, left, seconds = (
+                    BALLS[norm](eps),
+                    {"quick": [], "autoattack": []},
+                    {"quick": 0.0, "autoattack": 0.0},
+                )
+                for seed in range(args.seeds):
+                    for judge, run in (("quick", ours), ("autoattack", theirs)):
+                        began = time.process_time()
+                        left[judge].append(100 * float(run(model, x, y, ball, seed).double().mean()))
+                        seconds[judge] += time.process_time() - began
+                excess = float(np.mean(left["quick"]) - np.mean(left["autoattack"]))
+                rows.append(
+                    {"model": name, "norm": norm, "eps": eps, "left": left, "excess": excess, "seconds": seconds}
+                )
+                found = f"quick {left['quick']} autoattack {left['autoattack']} {excess:+.2f}"
+                print(f"{name:18} {norm:4} {eps:<8.4g} {found}", flush=True)
+                if args.out:  # each figure as it comes
+                    args.out.write_text(json.dumps(report, indent=1) + "\n")
+    for norm in args.norms:
+        excesses = [row["excess"] for row in rows if row["norm"] == norm]
+        if excesses:
+            print(f"{norm}: quick leaves {np.mean(excesses):+.2f} points more on average, {max(excesses):+.2f} at most")
+
+
+if __name__ == "__main__":
+    main()
