@@ -306,7 +306,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/fit.py", "model.eval().to(memory_format=before)", "model.eval()", LOOP),
     ("training/loop.py", "        self.model.zero_grad(set_to_none=True)  # parameters that the optimizer does not train, too\n", "", LOOP),
     ("training/distributed.py", "dist.broadcast(tensor.data, 0, group=self.group)", "pass", SHARED),
-    ("training/tune.py", "if out is not None and team.first:", "if out is not None and not team.first:", SHARED),
+    ("training/tune.py", "if out is not None and team.first:", "if out is not None and not team.first:", TUNE),
     ("cli/demo.py", "os._exit(1)", "return", "cli/test_demo.py"),
     ("adapters/mrt_autoattack/incoming.py", "min(part.n_target_classes, classes - 1)", "part.n_target_classes", TRAPS),
     # the hosts' classes

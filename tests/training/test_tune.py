@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -68,3 +70,15 @@ def test_the_best_union_wins_and_a_search_goes_on(tmp_path: Path, monkeypatch: p
     assert list(other.scores[0][1]) == ["clean", "l2", "union"]
     with pytest.raises(ValueError, match="strategies.*non-empty"):
         tune(make, [], toy())
+
+
+def test_the_union_decides_and_not_the_clean_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
+    far, near = mrt.Adversarial(mrt.Linf(0.9), steps=1), mrt.Adversarial(mrt.Linf(0.001), steps=1)
+    rows = {far: {"clean": 0.6, "linf": 0.5, "union": 0.4}, near: {"clean": 0.9, "linf": 0.7, "union": 0.3}}
+
+    def fit(model: Any, strategy: Any, data: Any, **settings: Any) -> Any:
+        return SimpleNamespace(metrics=[rows[strategy]])
+
+    monkeypatch.setattr(sys.modules["mrt.training.tune"], "fit", fit)  # mrt.training.tune is the function
+    found = tune(lambda: RowWise((1, 8, 8)), [near, far], toy(20), threats=[mrt.Linf(0.1)], progress=False)
+    assert found.strategy == far and [score for _, score in found.scores] == [rows[near], rows[far]]
