@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from mrt import checks
+from mrt.attacks import sparsity
 from mrt.attacks.iterative import check_run, default_step_size
-from mrt.attacks.spatial import apply_motion
+from mrt.attacks.spatial import RTGrid, apply_motion, search_motions
 from mrt.crafting.best import Best, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode, input_grad
 from mrt.crafting.losses import loss_named
 from mrt.crafting.task import Task, open_task
 from mrt.fast import Fast
-from mrt.protocols import Ball, Model, Rng
+from mrt.protocols import Ball, Model, Rng, Threat
 from mrt.threats import noise
 from mrt.threats.affine import Affine
+from mrt.threats.balls import Linf
 from mrt.threats.radii import perturb
+from mrt.threats.spatial import RotationTranslation
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,11 @@ class AffineAttack:
     `weights`.
 
     Balls alone take turns, `steps` each, on one common sum of perturbations. With a RotationTranslation first, `k`
-    motions are drawn from its share and the balls search through each. Every step is 2.5 (share eps) / steps. `search`
-    returns the delta that shows how the budget was spent.
+    motions are drawn from its share and the balls search through each. Every step is 2.5 (share eps) / steps, in l1 on
+    as many entries as in PGD. `ends`: before the shares are drawn, each member alone has the whole budget once, a ball
+    for the steps of all, a motion by the grid of RTGrid; so the set leaves no more than its parts would. random_start
+    None is True for an linf ball and False for the others, as in PGD. `search` returns the delta that shows how the
+    budget was spent.
     """
 
     threat: Affine
@@ -37,7 +43,8 @@ class AffineAttack:
     restarts: int = field(default=10, kw_only=True)
     loss: str = field(default="ce", kw_only=True)
     weights: tuple[float, ...] | None = field(default=None, kw_only=True)
-    random_start: bool = field(default=True, kw_only=True)
+    ends: bool = field(default=True, kw_only=True)
+    random_start: bool | None = field(default=None, kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
     fast: Fast = field(default=Fast(), kw_only=True)
 
@@ -47,7 +54,9 @@ class AffineAttack:
         for name in ("k", "steps", "restarts"):
             checks.count(name, getattr(self, name))
         loss_named(self.loss)
-        checks.flag("random_start", self.random_start)
+        checks.flag("ends", self.ends)
+        if self.random_start is not None:
+            checks.flag("random_start", self.random_start)
         check_run(self)
         if self.weights is not None:
             shares = checks.several("weights", self.weights, "shares of the budget")
@@ -82,36 +91,64 @@ class AffineAttack:
             raise ValueError("an affine attack has no single point to begin from; call it without start=")
         call = (model, x, y, target, rng, None)
         # Shares are drawn anew for every motion, so that restarts times k runs all see only what still stands.
-        runs = self.restarts * (self.k if self.threat.moves else 1)
+        drawn = self.restarts * (self.k if self.threat.moves else 1)
         with open_task(self.threat, loss_named(self.loss), call, bn=self.bn, fast=self.fast) as task:
-            return run_with_restarts(task, runs, "broken", self._run, self.bn).point
+            return run_with_restarts(task, self._ends + drawn, "broken", self._run, self.bn).point
+
+    @property
+    def _ends(self) -> int:
+        """How many runs give all to one member; none where the shares are fixed."""
+        return len(self.threat.threats) if self.ends and self.weights is None else 0
 
     def _run(self, task: Task[Affine]) -> Best:
-        """Search once: draw the shares and, where the image moves, the motion; then the balls take turns."""
-        # 1. The shares of the budget w (N, n), and each member at its share.
+        """Search once: a member alone in the first runs, and in the others a mixture."""
+        if task.restart >= self._ends:
+            weights = noise.simplex(noise.fold(task.seeds, 0), len(task.threat.threats))
+            if self.weights is not None:
+                weights = torch.tensor(self.weights, device=task.x.device).expand_as(weights)
+            return self._mix(task, weights, [j for j, t in enumerate(task.threat.threats) if isinstance(t, Ball)])
+        weights = torch.zeros(len(task.x), len(task.threat.threats), device=task.x.device)
+        weights[:, task.restart] = 1
+        if task.restart or not task.threat.moves:
+            return self._mix(task, weights, [task.restart])
+        return self._move(task, weights)
+
+    def _mix(self, task: Task[Affine], weights: Tensor, active: list[int]) -> Best:
+        """Search with the shares w (N, n); the balls number `active` take turns."""
         x, goal, seeds = task.x, task.goal, task.seeds
-        weights = noise.simplex(noise.fold(seeds, 0), len(task.threat.threats))
-        if self.weights is not None:
-            weights = torch.tensor(self.weights, device=x.device).expand_as(weights)
+        # 1. Each member at its share, and its own perturbation r_j to begin with. A motion stays as it is drawn.
         members = task.threat.members(weights)
-        # 2. Each member's own perturbation r_j to begin with; a motion stays as it is drawn.
         parts = [
-            t.sample(x, noise.fold(seeds, 1 + j))
-            if self.random_start or not isinstance(t, Ball)
-            else torch.zeros_like(x)
+            t.sample(x, noise.fold(seeds, 1 + j)) if self._starts_at_random(t) else torch.zeros_like(x)
             for j, t in enumerate(members)
         ]
-        balls = [(j, t) for j, t in enumerate(members) if isinstance(t, Ball)]
+        balls = {j: t for j, t in enumerate(members) if isinstance(t, Ball)}
+        count = self.steps * len(balls)
         best = Best("broken")
-        # 3. Turn i moves ball i mod n along the gradient at the sum of all, with room for what the others have changed.
-        for turn in range(self.steps * len(balls) + 1):
-            delta = task.threat.pack(weights, parts)
+        for turn in range(count + 1):
+            # 2. The gradient at the sum of all perturbations, which is offered, too.
             grads, logits, loss = self._grad(task, parts)
-            best.offer(delta, loss, goal.reached(logits))
-            j, ball = balls[turn % len(balls)]
-            others = perturb(x, add_up([parts[i] for i, _ in balls if i != j], x))
-            parts[j] = ball.step(parts[j], grads, others, default_step_size(None, ball.eps, self.steps))
+            best.offer(task.threat.pack(weights, parts), loss, goal.reached(logits))
+            # 3. The ball whose turn it is moves along it, with room for what the others have changed.
+            j = active[turn % len(active)]
+            others = perturb(x, add_up([parts[i] for i in balls if i != j], x))
+            size = default_step_size(None, balls[j].eps, count // len(active))
+            parts[j] = balls[j].step(parts[j], grads, others, size, sparsity.entries_to_spend_on(balls[j], x))
         return best
+
+    def _move(self, task: Task[Affine], weights: Tensor) -> Best:
+        """Search the motions of a grid, with nothing left for the balls."""
+        motion = task.threat.threats[0]
+        assert isinstance(motion, RotationTranslation)
+        found = search_motions(replace(task, threat=motion), motion.grid(task.x, RTGrid(motion).grid), stop=True)  # type: ignore[arg-type]
+        nothing = [torch.zeros_like(task.x) for _ in task.threat.threats[1:]]
+        found.state = task.threat.pack(weights, [found.point, *nothing]), found.loss, found.broken
+        return found
+
+    def _starts_at_random(self, member: Threat) -> bool:
+        if not isinstance(member, Ball):
+            return True
+        return isinstance(member, Linf) if self.random_start is None else self.random_start
 
     def _grad(self, task: Task[Affine], parts: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Differentiate the loss in the pixels before any motion, at the sum of the balls' perturbations."""

@@ -60,7 +60,7 @@ class APGD(Iterative):
     random_start: bool = field(default=True, kw_only=True)
     targets: int = field(default=0, kw_only=True)
     share: float = field(default=0.2, kw_only=True)
-    radii: tuple[float, ...] = field(default=None, kw_only=True)  # type: ignore[assignment]
+    radii: tuple[float, ...] = field(default=None, kw_only=True)  # type: ignore[arg-type]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,8 +97,8 @@ class APGD(Iterative):
         """Search once: a stage in each of the balls, all but the last one wider than the threat."""
         x, best = task.x, None
         for radius, steps in zip(self.radii, steps_of_stages(self.steps, len(self.radii)), strict=True):
-            stage = task if radius == 1 else replace(task, threat=task.threat.scaled(radius))
-            ball = stage.threat
+            ball: Ball = task.threat.scaled(radius)  # type: ignore[assignment]
+            stage = replace(task, threat=ball)
             # 1. From where the caller says; then from the last stage's point of largest loss, projected on this ball.
             if best is None:
                 x_adv = stage.first_point(self.random_start)

@@ -109,21 +109,25 @@ def worst_motion(
     stop: bool,
     **options: Any,
 ) -> Tensor:
-    """Try the candidates (N, 3) one after the other, and keep for each example one that fools the model, else that of
-    largest cross-entropy. With `stop`, examples leave the search once one has fooled the model. `options` (bn, fast)
-    are those of `crafting`."""
+    """Check the arguments of an attack's call, and search. `options` (bn, fast) are those of `crafting`."""
     with open_task(threat, ce, call, **options) as task:
-        best, part, rows = Best("broken"), task, None
-        for turn, delta in enumerate(candidates(task)):
-            if stop and turn and turn % REST == 0:
-                rows = (~best.broken).nonzero().squeeze(1)
-                if len(rows) == 0:
-                    break
-                part = task.at(rows)
-            motion = delta if rows is None else delta[rows]
-            logits = part.f(part.threat.apply(part.x, motion))
-            best.offer(motion, part.goal(logits), part.goal.reached(logits), rows)
-        return best.point
+        return search_motions(task, candidates(task), stop).point
+
+
+def search_motions(task: Task[RotationTranslation], candidates: Iterable[Tensor], stop: bool) -> Best:
+    """Try the candidates (N, 3) one after the other, and keep for each example one that fools the model, else that of
+    largest loss. With `stop`, examples leave the search once one has fooled the model."""
+    best, part, rows = Best("broken"), task, None
+    for turn, delta in enumerate(candidates):
+        if stop and turn and turn % REST == 0:
+            rows = (~best.broken).nonzero().squeeze(1)
+            if len(rows) == 0:
+                break
+            part = task.at(rows)
+        motion = delta if rows is None else delta[rows]
+        logits = part.f(part.threat.apply(part.x, motion))
+        best.offer(motion, part.goal(logits), part.goal.reached(logits), rows)
+    return best
 
 
 def apply_motion(threat: Threat, x: Tensor, delta: Tensor) -> Tensor:

@@ -20,7 +20,8 @@ from mrt.threats import L0, L1, L2, Affine, Linf, RotationTranslation
 
 
 def quick(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0) -> Battery:
-    """APGD on cross-entropy and targeted APGD for each ball, a grid for rotations and translations."""
+    """APGD on cross-entropy and targeted APGD for each ball, a grid for rotations and translations; for threats that
+    share a budget these of each alone, and then AffineAttack."""
     return make_battery(_quick, threats, classes, budget)
 
 
@@ -68,6 +69,11 @@ def _quick(plan: Plan) -> None:
     elif isinstance(threat, RotationTranslation):
         plan.add("grid", RTGrid(threat))
     elif isinstance(threat, Affine):
+        # Each member with the whole budget lies in the set, so that no part may be judged harder than the set.
+        for member in threat.threats:
+            alone = Plan(member, plan.classes, plan.budget)
+            _quick(alone)
+            plan.entries += [replace(e, name=f"part-{e.name}", column=threat) for e in alone.entries]
         plan.add("affine", AffineAttack(threat, restarts=plan.scale(10)))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mrt import checks
@@ -49,4 +51,16 @@ def make_battery(fill: Callable[[Plan], None], threats: Sequence[Threat], classe
         if not plan.entries:
             raise ValueError(f"no named battery has an attack for {threat!r}; write the Entry(...) yourself")
         entries += plan.entries
-    return check_battery(tuple(entries))
+    return check_battery(tuple(_number_namesakes(entries)))
+
+
+def _number_namesakes(entries: list[Entry]) -> list[Entry]:
+    """The entries, where one of the same name and threat stands before it with its number: two mixtures may have a
+    part in common."""
+    seen: Counter[tuple[str, Threat]] = Counter()
+    numbered = []
+    for entry in entries:
+        key = (entry.name, entry.threat)
+        seen[key] += 1
+        numbered.append(replace(entry, name=f"{entry.name}#{seen[key]}") if seen[key] > 1 else entry)
+    return numbered

@@ -33,7 +33,7 @@ def adversary(threat: Adversary, steps: int, bn: BatchNormMode = "eval", fast: F
     if isinstance(threat, RotationTranslation):
         return RTWorstOf(threat, k=10, **options)
     if isinstance(threat, Affine):
-        return AffineAttack(threat, steps=steps, restarts=1, **options)
+        return AffineAttack(threat, steps=steps, restarts=1, ends=False, **options)  # a step's one run is a mixture
     if isinstance(threat, L0):
         return GreedyL0(threat)
     if isinstance(threat, AnyOf) and all(isinstance(t, Ball) for t in threat.threats):

@@ -200,11 +200,14 @@ def test_apgd_is_the_published_schedule(ball: Ball) -> None:
         torch.testing.assert_close(found[i : i + 1], alone, atol=2e-4, rtol=0)
 
 
-def naive_stage(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, radius: float, steps: int, share: Any) -> Any:
+def naive_stage(
+    model: nn.Module, x: Tensor, y: Tensor, start: Tensor, radius: float, steps: int, share: Any, length: Any = None
+) -> Any:
     """The part of an l1-APGD that stays in one ball, one branch at a time: its points, that of largest loss, and how
     often an example went back to it."""
     ball, period = mrt.L1(L1.eps * radius), max(int(0.04 * steps), 1)
-    size, here = torch.full((8,), ball.eps), start
+    first = ball.eps if length is None else length * radius
+    size, here = torch.full((8,), first), start
     support = (
         torch.full((8,), 64) if share else torch.tensor([int((a != b).sum()) for a, b in zip(start, x, strict=True)])
     )
@@ -223,26 +226,31 @@ def naive_stage(model: nn.Module, x: Tensor, y: Tensor, start: Tensor, radius: f
             for i in range(8):
                 now = int((top[i] != x[i]).sum())
                 if now < 0.95 * support[i]:
-                    size[i], here[i], grad[i], returns = ball.eps, top[i], top_grad[i], returns + 1
+                    size[i], here[i], grad[i], returns = first, top[i], top_grad[i], returns + 1
                 else:
-                    size[i] = max(float(size[i]) / 1.5, 0.1 * ball.eps)
+                    size[i] = max(float(size[i]) / 1.5, 0.1 * first)
                 keep[i], support[i] = max(math.ceil(now / 1.5), 1), now
     return path, top, returns
 
 
-@pytest.mark.parametrize("share", [0.2, 0.05])
+@pytest.mark.parametrize(("share", "length"), [(0.2, None), (0.05, None), (0.2, 1.3)])
 @pytest.mark.parametrize(("radii", "steps"), [((1,), (50,)), ((3, 2, 1), (15, 15, 20)), ((2, 1), (23, 27))], ids=str)
-def test_apgd_l1_runs_through_its_radii(radii: tuple[float, ...], steps: tuple[int, ...], share: float) -> None:
+def test_apgd_l1_runs_through_its_radii(
+    radii: tuple[float, ...], steps: tuple[int, ...], share: float, length: float | None
+) -> None:
     """And in each ball it follows the sparsity of its best point. Only what lies in the last ball counts."""
     model, x, y, _ = start(n=8)
     here, path, all_returns = x, [], 0
     for radius, count in zip(radii, steps, strict=True):
         ball = mrt.L1(L1.eps * radius)
         first = share if radius == radii[0] else None
-        path, here, returns = naive_stage(model, x, y, ball.apply(x, ball.project(here - x, x)), radius, count, first)
+        here = ball.apply(x, ball.project(here - x, x))
+        path, here, returns = naive_stage(model, x, y, here, radius, count, first, length)
         all_returns += returns
     assert all_returns
-    found = mrt.APGD(L1, steps=50, random_start=False, best="loss", share=share, radii=radii)(model, x, y)
+    found = mrt.APGD(L1, steps=50, random_start=False, best="loss", share=share, radii=radii, step_size=length)(
+        model, x, y
+    )
     torch.testing.assert_close(found, best_of(path, model, y), atol=2e-4, rtol=0)
 
 
@@ -393,8 +401,35 @@ def test_an_affine_attack_runs_k_motions_for_every_restart() -> None:
         return answer
 
     still = mrt.Affine((mrt.RotationTranslation(1e-4, 1e-5), mrt.Linf(1e-6)))
-    mrt.AffineAttack(still, steps=1, k=3, restarts=2)(counting, x, y, rng=seeds)
+    mrt.AffineAttack(still, steps=1, k=3, restarts=2, ends=False)(counting, x, y, rng=seeds)
     assert calls == [6] * 6 * 2  # two points a run
+    calls.clear()
+    mrt.AffineAttack(still, steps=1, k=3, restarts=2)(counting, x, y, rng=seeds)
+    assert calls == [6] * (775 + 2 + 6 * 2)  # RTGrid's motions, then the ball alone
+
+
+@pytest.mark.parametrize("parts", [(LINF, L1), (L1, L2), (L2, LINF), (mrt.RotationTranslation(20, 2), L1)], ids=str)
+def test_an_affine_set_leaves_no_more_than_its_parts_alone(parts: tuple[Any, ...]) -> None:
+    """The first runs give all to one member: PGD for the steps of all balls, or RTGrid's motions."""
+    model, x, _, seeds = start(n=24)
+    y = model(x).argmax(1)
+    threat = mrt.Affine(parts).scaled(0.25)
+    attack = mrt.AffineAttack(threat, steps=6, restarts=1, k=1)
+    delta = attack.search(model, x, y, rng=seeds)
+    x_adv = threat.apply(x, delta)
+    assert threat.contains(x, x_adv, delta).all()
+    left = model(x_adv).argmax(1) == y
+    steps = 6 * sum(isinstance(part, Ball) for part in parts)
+    for number, part in enumerate(threat.threats):
+        if isinstance(part, Ball):
+            alone: Any = mrt.PGD(part, steps=steps, random_start=False)
+        else:
+            alone = mrt.RTGrid(part)  # type: ignore[arg-type]
+        stands = model(alone(model, x, y)).argmax(1) == y
+        if number or part != LINF.scaled(0.25):  # PGD in linf starts at random here
+            assert not (left & ~stands).any()
+    weights, _ = threat.unpack(delta, x)
+    assert (weights[~left].sum(1) <= 1 + 1e-6).all() and ((weights == 1).any(1) & ~left).any()
 
 
 def test_targeted_apgd_takes_any_wrong_class() -> None:
