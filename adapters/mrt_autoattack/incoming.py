@@ -22,17 +22,23 @@ PACKAGES = ("pyautoattack", "autoattack")  # looked for in this order
 NORMS: dict[type, str] = {Linf: "Linf", L2: "L2", L1: "L1"}
 PARTS = ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t")
 NEEDS_FOUR = ("apgd-dlr", "apgd-t")  # classes, for the difference-of-logits-ratio loss
+LEAST_STEPS = 5  # fewer leave none for the last of the three radii that APGD has in l1
 VERSIONS = ("standard", "plus", "rand", "custom")
 
 
 def attack(
-    threat: Threat, version: str = "standard", attacks: tuple[str, ...] = (), *, queries: int | None = None
+    threat: Threat,
+    version: str = "standard",
+    attacks: tuple[str, ...] = (),
+    *,
+    queries: int | None = None,
+    steps: int | None = None,
 ) -> AutoAttack:
     """Return AutoAttack on an linf, l2 or l1 ball, with that version's settings.
 
     `attacks` runs only those parts of it ("custom": any parts, five restarts and AutoAttack's other own defaults);
-    `queries` is Square's budget, 5000 unless set. With fewer than four classes the parts that need the DLR loss cannot
-    run, and a version without any other part is an error.
+    `queries` is Square's budget, 5000 unless set, and `steps` are APGD's and FAB's, 100. With fewer than four classes
+    the parts that need the DLR loss cannot run, and a version without any other part is an error.
     """
     if not isinstance(threat, (Linf, L2, L1)):
         raise ValueError(f"AutoAttack needs a threat of type Linf, L2 or L1; got {threat!r}")
@@ -43,8 +49,10 @@ def attack(
         raise ValueError(f"version='custom' needs attacks, some of {', '.join(PARTS)}; got none")
     if queries is not None:
         checks.count("queries", queries)
+    if steps is not None:
+        checks.count("steps", steps, low=LEAST_STEPS)
     package()  # raises a ValueError now if AutoAttack is not installed, not in the middle of an evaluation
-    settings = {"version": version, "attacks": tuple(attacks), "queries": queries}
+    settings = {"version": version, "attacks": tuple(attacks), "queries": queries, "steps": steps}
     return AutoAttack("AutoAttack", threat, settings_tuple({k: v for k, v in settings.items() if v}))
 
 
@@ -92,11 +100,22 @@ class AutoAttack(Hosted):
         host = kind(seen, version=version, **arguments)
         host.attacks_to_run = list(parts or host.attacks_to_run)  # a copy: one release shares the list between objects
         host.square.n_queries = settings.get("queries", host.square.n_queries)
+        if "steps" in settings:
+            host.fab.n_iter = settings["steps"]
+            for apgd in (host.apgd, host.apgd_targeted):
+                _shorten(apgd, settings["steps"])
         return host
 
     def __repr__(self) -> str:
         settings = "".join(f", {key}={value!r}" for key, value in self.settings)
         return f"mrt_autoattack.attack({self.threat!r}{settings})"
+
+
+def _shorten(apgd: Any, steps: int) -> None:
+    """Give an APGD object so many steps, and the periods that its constructor would have derived from them."""
+    apgd.n_iter = apgd.n_iter_orig = steps
+    apgd.n_iter_2, apgd.n_iter_min = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1)
+    apgd.size_decr = max(int(0.03 * steps), 1)
 
 
 def package() -> Any:

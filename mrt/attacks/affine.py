@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mrt import checks
 from mrt.attacks import sparsity
+from mrt.attacks.apgd import APGD
 from mrt.attacks.iterative import check_run, default_step_size
 from mrt.attacks.spatial import RTGrid, apply_motion, search_motions
 from mrt.crafting.best import Best, run_with_restarts
@@ -32,7 +34,7 @@ class AffineAttack:
     Balls alone take turns, `steps` each, on one common sum of perturbations. With a RotationTranslation first, `k`
     motions are drawn from its share and the balls search through each. Every step is 2.5 (share eps) / steps, in l1 on
     as many entries as in PGD. `ends`: before the shares are drawn, each member alone has the whole budget once, a ball
-    for the steps of all, a motion by the grid of RTGrid; so the set leaves no more than its parts would. random_start
+    by APGD for the steps of all balls, a motion by RTGrid; so the set leaves no more than its parts would. random_start
     None is True for an linf ball and False for the others, as in PGD. `search` returns the delta that shows how the
     budget was spent.
     """
@@ -102,19 +104,35 @@ class AffineAttack:
 
     def _run(self, task: Task[Affine]) -> Best:
         """Search once: a member alone in the first runs, and in the others a mixture."""
-        if task.restart >= self._ends:
-            weights = noise.simplex(noise.fold(task.seeds, 0), len(task.threat.threats))
-            if self.weights is not None:
-                weights = torch.tensor(self.weights, device=task.x.device).expand_as(weights)
-            return self._mix(task, weights, [j for j, t in enumerate(task.threat.threats) if isinstance(t, Ball)])
-        weights = torch.zeros(len(task.x), len(task.threat.threats), device=task.x.device)
-        weights[:, task.restart] = 1
-        if task.restart or not task.threat.moves:
-            return self._mix(task, weights, [task.restart])
-        return self._move(task, weights)
+        if task.restart < self._ends:
+            return self._search_alone(task, task.restart)
+        weights = noise.simplex(noise.fold(task.seeds, 0), len(task.threat.threats))
+        if self.weights is not None:
+            weights = torch.tensor(self.weights, device=task.x.device).expand_as(weights)
+        return self._mix(task, weights)
 
-    def _mix(self, task: Task[Affine], weights: Tensor, active: list[int]) -> Best:
-        """Search with the shares w (N, n); the balls number `active` take turns."""
+    def _search_alone(self, task: Task[Affine], number: int) -> Best:
+        """Give the whole budget to that member, and search it by the attack for it."""
+        member, x = task.threat.threats[number], task.x
+        alone: Task[Any] = replace(task, threat=member)  # type: ignore[arg-type]
+        weights = torch.zeros(len(x), len(task.threat.threats), device=x.device)
+        weights[:, number] = 1
+        parts = [torch.zeros_like(x) for _ in task.threat.threats]
+        if task.threat.moves:
+            parts[0] = torch.zeros(len(x), 3, device=x.device)
+        if isinstance(member, RotationTranslation):
+            found = search_motions(alone, member.grid(x, RTGrid(member).grid), stop=True)
+            parts[number] = found.point
+        else:
+            balls = len(task.threat.threats) - task.threat.moves
+            attack = APGD(member, steps=self.steps * balls, loss=self.loss, bn=self.bn, fast=self.fast)  # type: ignore[arg-type]
+            found = attack.run(alone)
+            parts[number] = found.point - x
+        found.state = task.threat.pack(weights, parts), found.loss, found.broken
+        return found
+
+    def _mix(self, task: Task[Affine], weights: Tensor) -> Best:
+        """Search with the shares w (N, n): the balls take turns."""
         x, goal, seeds = task.x, task.goal, task.seeds
         # 1. Each member at its share, and its own perturbation r_j to begin with. A motion stays as it is drawn.
         members = task.threat.members(weights)
@@ -122,28 +140,18 @@ class AffineAttack:
             t.sample(x, noise.fold(seeds, 1 + j)) if self._starts_at_random(t) else torch.zeros_like(x)
             for j, t in enumerate(members)
         ]
-        balls = {j: t for j, t in enumerate(members) if isinstance(t, Ball)}
-        count = self.steps * len(balls)
+        balls = [(j, t) for j, t in enumerate(members) if isinstance(t, Ball)]
         best = Best("broken")
-        for turn in range(count + 1):
+        for turn in range(self.steps * len(balls) + 1):
             # 2. The gradient at the sum of all perturbations, which is offered, too.
             grads, logits, loss = self._grad(task, parts)
             best.offer(task.threat.pack(weights, parts), loss, goal.reached(logits))
-            # 3. The ball whose turn it is moves along it, with room for what the others have changed.
-            j = active[turn % len(active)]
-            others = perturb(x, add_up([parts[i] for i in balls if i != j], x))
-            size = default_step_size(None, balls[j].eps, count // len(active))
-            parts[j] = balls[j].step(parts[j], grads, others, size, sparsity.entries_to_spend_on(balls[j], x))
+            # 3. Turn i moves ball i mod n along it, with room for what the others have changed.
+            j, ball = balls[turn % len(balls)]
+            others = perturb(x, add_up([parts[i] for i, _ in balls if i != j], x))
+            size = default_step_size(None, ball.eps, self.steps)
+            parts[j] = ball.step(parts[j], grads, others, size, sparsity.entries_to_spend_on(ball, x))
         return best
-
-    def _move(self, task: Task[Affine], weights: Tensor) -> Best:
-        """Search the motions of a grid, with nothing left for the balls."""
-        motion = task.threat.threats[0]
-        assert isinstance(motion, RotationTranslation)
-        found = search_motions(replace(task, threat=motion), motion.grid(task.x, RTGrid(motion).grid), stop=True)  # type: ignore[arg-type]
-        nothing = [torch.zeros_like(task.x) for _ in task.threat.threats[1:]]
-        found.state = task.threat.pack(weights, [found.point, *nothing]), found.loss, found.broken
-        return found
 
     def _starts_at_random(self, member: Threat) -> bool:
         if not isinstance(member, Ball):

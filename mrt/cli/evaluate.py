@@ -126,6 +126,8 @@ class Compare:
         Console(width=None if sys.stdout.isatty() else 160).print(
             tables.comparison_table([*tables.table_lines(reports), *rows])
         )
+        for line in tables.paired_lines(reports):
+            print(line)
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             self.out.write_text(page.render(reports, rows), "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,11 @@ def load_data(name: str, root: Path, split: str) -> Images:
         images: Images = SETS[name](root, split)
         return images
     if not Path(name).is_file():
-        return mrt.data.folder(name)
+        return replace(mrt.data.folder(name), name=Path(name).name)
     # An npz file is a zip archive of arrays; one that holds several splits names them x_train, y_train and so on.
     arrays = zipfile.ZipFile(name).namelist() if zipfile.is_zipfile(name) else []
-    return mrt.data.npz(name, split if f"x_{split}.npy" in arrays else None)  # type: ignore[arg-type]
+    stored = mrt.data.npz(name, split if f"x_{split}.npy" in arrays else None)  # type: ignore[arg-type]
+    return replace(stored, name=Path(name).name)
 
 
 # Normalized wraps another network and cannot be made from numbers alone.

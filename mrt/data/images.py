@@ -22,9 +22,9 @@ class Images:
     """Images `x`, uint8 or float32 in [0, 1], (N, C, H, W), with labels `y`, int64 (N,), counting into `classes`.
 
     `augment` names what `batches` does to them in training. `pseudo` marks the examples whose label a model gave (bool,
-    (N,)), None that no label is known to be such. `y` decides where the set lives: batches come out on its device. `x`
-    lives there, too, or on the host (see `to`). Everything is checked here, once; a tensor changed in place afterwards
-    is not checked again.
+    (N,)), None that no label is known to be such. `name` is what reports call the set. `y` decides where the set lives:
+    batches come out on its device. `x` lives there, too, or on the host (see `to`). Everything is checked here, once; a
+    tensor changed in place afterwards is not checked again.
     """
 
     x: Tensor
@@ -32,6 +32,7 @@ class Images:
     classes: tuple[str, ...]
     augment: Augment = "none"
     pseudo: Tensor | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         _require_pixels(self.x)
@@ -87,7 +88,8 @@ class Images:
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.x.shape[1:]))
-        return f"Images({len(self)} of {shape} {self.x.dtype}, {len(self.classes)} classes, augment={self.augment!r})"
+        what = f"{self.name}: " * bool(self.name) + f"{len(self)} of {shape} {self.x.dtype}"
+        return f"Images({what}, {len(self.classes)} classes, augment={self.augment!r})"
 
     def take(self, which: int | Tensor) -> Images:
         """The first `which` examples, or those at the int64 indices `which` (any order, repeats allowed)."""

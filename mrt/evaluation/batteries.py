@@ -89,9 +89,11 @@ def _standard(plan: Plan) -> None:
     if not isinstance(plan.threat, (Linf, L2, L1)):
         _quick(plan)
         return
+    # Without a setting where the budget is whole: then it is AutoAttack's standard version as it stands.
+    steps = {} if plan.budget == 1 else {"steps": plan.scale(100, 10)}
     for part in ("apgd-ce", "apgd-t", "fab-t"):
         if plan.classes >= 4 or part != "apgd-t":  # whose DLR loss needs four classes
-            plan.add_foreign("autoattack", part, part)
+            plan.add_foreign("autoattack", part, part, **steps)
     plan.add_foreign("autoattack", "square", "square", queries=plan.scale(5000))
 
 
@@ -106,9 +108,9 @@ def _tramer_boneh(plan: Plan) -> None:
         # The code's step sizes as shares of the radius: 0.5 of 10 on MNIST; 2 of 2000/255 on CIFAR-10, where alone it
         # has a run of 1000 steps.
         small, large = threat.eps / 20, threat.eps * 0.255
-        slide = SLIDE(threat, steps=plan.scale(100, 2), step_size=small, loss="margin", random_start=True)
+        slide = SLIDE(threat, **plan.stride(100, small), loss="margin", random_start=True)
         plan.add("slide", replace(slide, restarts=restarts))
-        plan.add("slide-1000", replace(slide, steps=plan.scale(1000, 2), step_size=large))
+        plan.add("slide-1000", replace(slide, **plan.stride(1000, large)))
         ead = {"regularization": 1e-2, "decision_rule": "L1", "initial_stepsize": 1e-2}
         steps = {"steps": plan.scale(1000, 5), "binary_search_steps": plan.scale(9, 2)}
         plan.add_foreign("foolbox", "ead", "EADAttack", **ead, **steps)
@@ -135,13 +137,13 @@ def _msd(plan: Plan) -> None:
     # Foolbox 1.8 searched for the smallest radius itself. Twenty is what the published code sets for FGSM.
     grid = tuple(float(threat.eps * i / 20) for i in range(1, 21)) if isinstance(threat, Ball) else ()
     if isinstance(threat, Linf):
-        pgd = PGD(threat, steps=plan.scale(100, 2), step_size=threat.eps / 30, random_start=False, restarts=restarts)
+        pgd = PGD(threat, **plan.stride(100, threat.eps / 30), random_start=False, restarts=restarts)
         plan.add("pgd", pgd, **once)
         plan.add_foreign("foolbox", "fgsm", "FGSM", epsilons=grid, **once)
         plan.add_foreign("foolbox", "bim", "LinfBasicIterativeAttack", epsilons=grid, **once)
         plan.add_foreign("foolbox", "mim", "MIFGSM", epsilons=grid, **once)
     elif isinstance(threat, L2):
-        plan.add("pgd", PGD(threat, steps=plan.scale(200, 2), step_size=threat.eps / 20, restarts=restarts), **once)
+        plan.add("pgd", PGD(threat, **plan.stride(200, threat.eps / 20), restarts=restarts), **once)
         plan.add_foreign("foolbox", "bim", "L2BasicIterativeAttack", epsilons=grid, **once)
         plan.add_foreign("foolbox", "gaussian", "L2RepeatedAdditiveGaussianNoiseAttack", epsilons=grid, **ten)
         # The paper runs Boundary and DDN once; DeepFool and C&W draw nothing.
@@ -152,7 +154,7 @@ def _msd(plan: Plan) -> None:
         cw = {"steps": plan.scale(200, 5), "binary_search_steps": plan.scale(5, 2), "stepsize": 0.025}
         plan.add_foreign("foolbox", "cw", "L2CarliniWagnerAttack", **cw, **once)
     elif isinstance(threat, L1):
-        plan.add("pgd", SLIDE(threat, steps=plan.scale(100, 2), step_size=1.0, keep=(5, 20), restarts=restarts), **once)
+        plan.add("pgd", SLIDE(threat, **plan.stride(100, 1.0), keep=(5, 20), restarts=restarts), **once)
         ten |= {"threat": L0(int(threat.eps)), "column": threat}
         # Entries are counted with channels apart, so the noise must change them apart.
         noise = {"steps": plan.scale(1000, 10), "across_channels": False}
@@ -166,12 +168,12 @@ def _mng_ac(plan: Plan) -> None:
     threat = plan.threat
     if isinstance(threat, Linf):
         # 1/255 of a radius of 8/255, and 25/255 of 128/255 below: the code's steps as shares of CIFAR-10's radii.
-        plan.add("pgd", PGD(threat, steps=plan.scale(50, 2), step_size=threat.eps / 8))
+        plan.add("pgd", PGD(threat, **plan.stride(50, threat.eps / 8)))
         plan.add_foreign("foolbox", "pgd", "LinfPGD", steps=plan.scale(40, 2))
         plan.add_foreign("foolbox", "bb", "LinfinityBrendelBethgeAttack", steps=plan.scale(1000, 5))
         _standard(plan)
     elif isinstance(threat, L2):
-        plan.add("pgd", PGD(threat, steps=plan.scale(50, 2), step_size=threat.eps * 25 / 128, random_start=True))
+        plan.add("pgd", PGD(threat, **plan.stride(50, threat.eps * 25 / 128), random_start=True))
         plan.add_foreign("foolbox", "pgd", "L2PGD", steps=plan.scale(50, 2))
         # The code has it, the paper does not list it.
         plan.add_foreign("foolbox", "gaussian", "L2RepeatedAdditiveGaussianNoiseAttack", repeats=plan.scale(100))
@@ -180,7 +182,7 @@ def _mng_ac(plan: Plan) -> None:
         plan.add_foreign("foolbox", "bb", "L2BrendelBethgeAttack", steps=plan.scale(1000, 5))
         _standard(plan)
     elif isinstance(threat, L1):  # without AutoAttack, as in the paper
-        plan.add("slide", SLIDE(threat, steps=plan.scale(100, 2), step_size=1.0, random_start=True))
+        plan.add("slide", SLIDE(threat, **plan.stride(100, 1.0), random_start=True))
         plan.add_foreign("foolbox", "slide", "SparseL1DescentAttack", steps=plan.scale(10, 2))
         plan.add_foreign("foolbox", "salt-and-pepper", "SaltAndPepperNoiseAttack", steps=plan.scale(1000, 10))
         ead = {"steps": plan.scale(1000, 5), "binary_search_steps": plan.scale(5, 2), "decision_rule": "L1"}
@@ -195,12 +197,12 @@ def _l2l_da(plan: Plan) -> None:
         _quick(plan)
         return
     plan.add("fgsm", FGSM(threat))
-    plan.add("pgd-10", PGD(threat, steps=plan.scale(10, 2), step_size=threat.eps / 4))
-    plan.add("pgd-100", PGD(threat, steps=plan.scale(100, 2), step_size=threat.eps / 12))
+    plan.add("pgd-10", PGD(threat, **plan.stride(10, threat.eps / 4)))
+    plan.add("pgd-100", PGD(threat, **plan.stride(100, threat.eps / 12)))
     # Adam's rate is absolute: 100 steps of 0.001 move a pixel by some 0.1 at most, on MNIST less than the radius. The
     # code's ten rounds of binary search are left out, since they repeat one and the same search.
-    plan.add("cw-100", CWLinf(threat, steps=plan.scale(100, 2), step_size=0.001))
-    plan.add("cw-1000", CWLinf(threat, steps=plan.scale(1000, 2), step_size=0.001))
+    plan.add("cw-100", CWLinf(threat, **plan.stride(100, 0.001)))
+    plan.add("cw-1000", CWLinf(threat, **plan.stride(1000, 0.001)))
 
 
 def _pgn(plan: Plan) -> None:
@@ -209,7 +211,7 @@ def _pgn(plan: Plan) -> None:
         return
     # The paper gives 100 iterations each and no more; the other settings are the defaults of cleverhans, its library.
     plan.add("fgm", FGM(plan.threat))
-    plan.add("mim", MIM(plan.threat, steps=plan.scale(100, 2), step_size=0.06))
+    plan.add("mim", MIM(plan.threat, **plan.stride(100, 0.06)))
     plan.add_foreign("foolbox", "deepfool", "L2DeepFoolAttack", steps=plan.scale(100, 5), distances=True)
     cw = {"steps": plan.scale(100, 5), "binary_search_steps": plan.scale(5, 2), "stepsize": 5e-3, "initial_const": 1e-2}
     plan.add_foreign("foolbox", "cw", "L2CarliniWagnerAttack", **cw, distances=True)

@@ -57,6 +57,11 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
         remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
     elif _differ(exact_logits(model, x[:half]), logits[:half]):
         remarks.append("the model's outputs depend on batch mates: a BatchNorm in train mode that cannot be reached?")
+    # Ten images that are all wrong may be chance where there are ten classes; thirty are not chance.
+    right, chance = int(correct.sum()), len(y) / classes
+    if len(y) >= 3 * classes and right <= chance + 2 * chance**0.5:
+        text = f"the model is right on {right} of {len(y)} clean images, no more than by chance"
+        remarks.append(f"{text}: was it trained on normalised images, or with its classes in another order?")
     if classes < 4:
         remarks.append(
             f"the model has {classes} classes: the DLR loss needs four, so targeted APGD is weaker or left out"

@@ -85,19 +85,20 @@ def evaluate(
             bar=bar,
             fast=fast,
         )
-        report = _run_or_read(evaluation, [*early, *remarks, *clipped], battery if isinstance(battery, str) else None)
+        called = battery if isinstance(battery, str) else None
+        report = _run_or_read(evaluation, [*early, *remarks, *clipped], called, budget)
     reliability.warn_of([remark for remark in report.warnings if remark not in early])
     return report
 
 
-def _run_or_read(evaluation: Evaluation, remarks: list[str], name: str | None) -> Report:
+def _run_or_read(evaluation: Evaluation, remarks: list[str], name: str | None, budget: float) -> Report:
     """The report that a finished evaluation left in its folder; else that of this one, run and written there. `remarks`
-    are warnings from before, `name` is the battery's."""
+    are warnings from before, `name` and `budget` are the battery's."""
     store, team = evaluation.store, evaluation.team
     # What the first process finds in the folder holds for all: the others may look when it has begun to write.
     if team.gather(store.open(evaluation.config(), team.first))[0]:
         return Report.load(store.folder)
-    report = evaluation.run(remarks, name)
+    report = evaluation.run(remarks, name, budget)
     report.warnings += reliability.find_doubts(report, evaluation)
     if team.first and store.folder is not None:
         report.save(store.folder)

@@ -76,10 +76,11 @@ class Evaluation:
             "fast": repr(self.fast),
         }
 
-    def run(self, remarks: list[str], name: str | None) -> Report:
-        """The report of all attacks, made one after the other. `remarks` are warnings from before; `name` is the
-        battery's."""
-        info = {"name": name} | self.config() | {"data set": repr(self.data), "judged in": JUDGED_IN}
+    def run(self, remarks: list[str], name: str | None, budget: float) -> Report:
+        """The report of all attacks, made one after the other. `remarks` are warnings from before; `name` and `budget`
+        are the battery's."""
+        info = {"name": name, "budget": budget} | self.config() | {"data set": repr(self.data), "judged in": JUDGED_IN}
+        info |= {"data name": self.data.name, "shape": list(self.data.x.shape[1:])}
         report = Report(self.correct, self.worst, info, warnings=remarks)
         for number, (entry, (label, column)) in enumerate(zip(self.battery, self.labels, strict=True)):
             # What has fallen in a threat stays fallen, so a cascade spares later attacks on that threat the effort. It
@@ -110,6 +111,7 @@ class Evaluation:
             "attack": identity(entry.attack),
             "threat": repr(entry.threat),
             "closest": seeks_closest(self.attacks[number]),
+            "distances": entry.distances,
         }
         report.info["attacks"][label] = description | sum_work(outcomes)
         report.info["threats"][column] = repr(entry.counts_for)

@@ -27,6 +27,11 @@ class Plan:
         attack something to run."""
         return max(round(count * self.budget), min(least, count))
 
+    def stride(self, steps: int, size: float) -> dict[str, Any]:
+        """The settings `steps` and `step_size`: fewer steps are longer ones, so that the walk reaches as far."""
+        count = self.scale(steps, 2)
+        return {"steps": count, "step_size": size * max(1.0, steps / count)}
+
     def add(self, name: str, attack: Any, **fields: Any) -> None:
         """List an attack of ours; `fields` are those of its Entry."""
         self.entries.append(Entry(name, attack, attack.threat, **fields))

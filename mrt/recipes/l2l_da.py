@@ -19,7 +19,7 @@ TRANSFER = (*(f"{attack} from {net}" for attack in ("l2l-da", "pgd-10", "pgd-100
 
 TABLES: dict[str, Table] = {
     "l2l-da-mnist": Table(
-        "Jang et al. 2019, MNIST", "l2l-da", (Linf(0.3),), COLUMNS,
+        "Jang et al. 2019, MNIST", "mnist", "l2l-da", (Linf(0.3),), COLUMNS,
         (
             ("plain", (99.14, 0.90, 0.0, 0.0, 63.14, 0.85, 0.47, 3.94, 0.0, 0.0)),
             ("PGD10", (98.52, 96.14, 92.21, 90.22, 96.66, 88.92, 98.30, 96.56, 89.49, 88.92)),
@@ -30,7 +30,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "l2l-da-cifar10": Table(
-        "Jang et al. 2019, CIFAR-10", "l2l-da", (Linf(8 / 255),), COLUMNS,
+        "Jang et al. 2019, CIFAR-10", "cifar10", "l2l-da", (Linf(8 / 255),), COLUMNS,
         (
             ("plain", (91.73, 17.63, 0.0, 0.0, 0.0, 0.0, 24.13, 17.42, 0.04, 0.0)),
             # 72.00 under FGSM and 0.32 under L2L-DA suggest masked gradients; that is our reading.
@@ -42,7 +42,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "l2l-da-mnist-ablation": Table(
-        "Jang et al. 2019, MNIST, recursion and diversity", "l2l-da", (Linf(0.3),), PARTS,
+        "Jang et al. 2019, MNIST, recursion and diversity", "mnist", "l2l-da", (Linf(0.3),), PARTS,
         (
             ("L2L*", (98.95, 36.59, 0.02, 2.46, 0.02)),
             # L2L* is the deterministic generator of a single step; the other rows are L2L-DA's parts.
@@ -54,7 +54,7 @@ TABLES: dict[str, Table] = {
         unasked=False,
     ),
     "l2l-da-mnist-inputs": Table(
-        "Jang et al. 2019, MNIST, what the generator is given", "l2l-da", (Linf(0.3),), PARTS,
+        "Jang et al. 2019, MNIST, what the generator is given", "mnist", "l2l-da", (Linf(0.3),), PARTS,
         (
             ("delta and y: L2L-DA", (98.47, 97.87, 95.15, 95.26, 95.15)),
             ("delta alone", (98.51, 96.75, 93.44, 94.02, 93.44)),
@@ -64,7 +64,7 @@ TABLES: dict[str, Table] = {
         unasked=False,
     ),
     "l2l-da-mnist-black-box": Table(
-        "Jang et al. 2019, MNIST, black box", "l2l-da", (Linf(0.3),), TRANSFER,
+        "Jang et al. 2019, MNIST, black box", "mnist", "l2l-da", (Linf(0.3),), TRANSFER,
         (
             ("plain", (0.0, 42.70, 90.36, 0.01, 44.46, 86.04, 0.0, 42.36, 84.54, 0.0)),
             ("PGD10", (94.13, 94.61, 96.52, 94.90, 95.45, 95.85, 94.89, 95.52, 95.49, 94.13)),

@@ -14,7 +14,7 @@ MOVED = (RotationTranslation(30.0, 3.0),)
 
 TABLES: dict[str, Table] = {
     "mng-ac-cifar10": Table(
-        "Madaan et al. 2021, CIFAR-10", "mng-ac", SMALL, COLUMNS,
+        "Madaan et al. 2021, CIFAR-10", "cifar10", "mng-ac", SMALL, COLUMNS,
         (
             ("Nat", (94.7, 0.0, 0.0, 0.4, 0.0, 0.0, 0.4)),
             ("Adv linf", (86.8, 44.9, 26.2, 55.0, 25.6, 41.9, 4.5)),
@@ -29,7 +29,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "mng-ac-svhn": Table(
-        "Madaan et al. 2021, SVHN", "mng-ac", SMALL, COLUMNS,
+        "Madaan et al. 2021, SVHN", "svhn", "mng-ac", SMALL, COLUMNS,
         (
             ("Nat", (96.8, 0.0, 9.4, 3.8, 0.0, 4.5, 0.6)),
             ("Adv linf", (92.8, 46.2, 8.2, 30.2, 8.1, 28.3, 6.2)),
@@ -44,7 +44,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "mng-ac-tiny-imagenet": Table(
-        "Madaan et al. 2021, Tiny-ImageNet", "mng-ac", TINY, COLUMNS,
+        "Madaan et al. 2021, Tiny-ImageNet", "tiny-imagenet", "mng-ac", TINY, COLUMNS,
         (
             ("Nat", (62.8, 0.0, 2.7, 12.6, 0.0, 5.1, 0.9)),
             ("Adv linf", (54.2, 29.6, 38.2, 42.5, 29.4, 36.7, 4.3)),
@@ -60,7 +60,7 @@ TABLES: dict[str, Table] = {
     ),
     # Table 2, with pseudo-labelled or further images: beside a report only when asked for, as training saw more data.
     "mng-ac-cifar10-rst": Table(
-        "Madaan et al. 2021, CIFAR-10 and 500K pseudo-labelled images", "mng-ac", SMALL, COLUMNS,
+        "Madaan et al. 2021, CIFAR-10 and 500K pseudo-labelled images", "cifar10", "mng-ac", SMALL, COLUMNS,
         (
             ("RST linf", (88.9, 54.9, 36.0, 59.5, 35.7, 50.1, 73.5)),
             ("MNG-AC + RST", (88.7, 47.2, 73.8, 73.7, 47.2, 64.9, 78.5)),
@@ -68,7 +68,7 @@ TABLES: dict[str, Table] = {
         unasked=False,
     ),
     "mng-ac-svhn-rst": Table(
-        "Madaan et al. 2021, SVHN and its extra images", "mng-ac", SMALL, COLUMNS,
+        "Madaan et al. 2021, SVHN and its extra images", "svhn", "mng-ac", SMALL, COLUMNS,
         (
             ("RST linf", (95.6, 60.9, 3.5, 28.8, 3.5, 31.1, 81.0)),
             ("MNG-AC + RST", (96.3, 43.8, 78.9, 72.6, 43.8, 65.1, 85.0)),
@@ -77,7 +77,7 @@ TABLES: dict[str, Table] = {
     ),
     # Table 3: SAT alone, with the consistency loss (AC) on Gaussian noise, and with the generator's noise (MNG).
     "mng-ac-cifar10-ablation": Table(
-        "Madaan et al. 2021, CIFAR-10", "mng-ac", SMALL, COLUMNS,
+        "Madaan et al. 2021, CIFAR-10", "cifar10", "mng-ac", SMALL, COLUMNS,
         (
             ("SAT", (86.6, 35.1, 61.8, 66.9, 35.0, 54.6, 5.5)),
             ("SAT + AC", (80.3, 40.6, 62.0, 63.5, 40.6, 55.4, 6.8)),
@@ -86,7 +86,7 @@ TABLES: dict[str, Table] = {
         unasked=False,
     ),
     "mng-ac-svhn-ablation": Table(
-        "Madaan et al. 2021, SVHN", "mng-ac", SMALL, COLUMNS,
+        "Madaan et al. 2021, SVHN", "svhn", "mng-ac", SMALL, COLUMNS,
         (
             ("SAT", (92.3, 26.2, 64.4, 63.2, 26.2, 51.0, 7.6)),
             ("SAT + AC", (92.2, 31.4, 65.2, 63.9, 31.1, 53.5, 8.7)),
@@ -96,12 +96,12 @@ TABLES: dict[str, Table] = {
     ),
     # Table 4, the spatial attack, which "seen" alone was trained on.
     "mng-ac-cifar10-rt": Table(
-        "Madaan et al. 2021, CIFAR-10", "mng-ac", MOVED, ("rt",),
+        "Madaan et al. 2021, CIFAR-10", "cifar10", "mng-ac", MOVED, ("rt",),
         (("AVG", (54.2,)), ("MAX", (54.3,)), ("MSD", (52.5,)), ("MNG-AC", (52.4,)), ("MNG-AC (seen)", (68.9,))),
         unasked=False,
     ),
     "mng-ac-svhn-rt": Table(
-        "Madaan et al. 2021, SVHN", "mng-ac", MOVED, ("rt",),
+        "Madaan et al. 2021, SVHN", "svhn", "mng-ac", MOVED, ("rt",),
         (("AVG", (58.7,)), ("MAX", (54.4,)), ("MSD", (45.9,)), ("MNG-AC", (65.0,)), ("MNG-AC (seen)", (83.0,))),
         unasked=False,
     ),

@@ -12,7 +12,7 @@ MNIST, CIFAR = (Linf(0.3), L1(10.0), L2(2.0)), (Linf(0.03), L2(0.5), L1(12.0))
 
 TABLES: dict[str, Table] = {
     "msd-mnist": Table(
-        "Maini et al. 2020, MNIST", "msd", MNIST, COLUMNS,
+        "Maini et al. 2020, MNIST", "mnist", "msd", MNIST, COLUMNS,
         (
             ("P linf", (99.1, 90.3, 13.6, 4.2, 3.7)),
             ("P l2", (99.2, 0.4, 69.2, 43.4, 0.4)),
@@ -23,7 +23,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "msd-cifar10": Table(
-        "Maini et al. 2020, CIFAR-10", "msd", CIFAR, COLUMNS,
+        "Maini et al. 2020, CIFAR-10", "cifar10", "msd", CIFAR, COLUMNS,
         (
             ("P linf", (83.3, 50.7, 57.3, 16.0, 15.6)),
             ("P l2", (90.2, 28.3, 61.6, 46.6, 27.5)),

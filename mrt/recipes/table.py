@@ -8,17 +8,27 @@ from mrt.evaluation.report.tables import Line
 from mrt.protocols import Threat
 from mrt.threats.radii import radii_of
 
+SHAPES = {
+    "mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+    "cifar100": (3, 32, 32),
+    "svhn": (3, 32, 32),
+    "tiny-imagenet": (3, 64, 64),
+}
+"""The papers' test sets, and the shapes of their images."""
+
 
 @dataclass(frozen=True)
 class Table:
     """Published figures, a row for each defence, means where a paper averages over runs. Accuracies are in percent;
     `columns` are called as in our reports, or by names of their own for what those do not hold. Missing figures are
-    None; `recalled` rows are not printed in the text that we have. `unasked`: they stand beside reports of the same
-    battery and radii without being asked for, as a paper's main tables do, and not those with more data or another way
-    to count.
+    None; `recalled` rows are not printed in the text that we have. `data` is the test set, a key of SHAPES. `unasked`:
+    they stand beside reports that compare without being asked for, as a paper's main tables do, and not those with more
+    training data or another way to count.
     """
 
     source: str
+    data: str
     battery: str
     threats: tuple[Threat, ...]
     columns: tuple[str, ...]

@@ -14,7 +14,7 @@ MOVED = RotationTranslation(30.0, 3.0)
 
 TABLES: dict[str, Table] = {
     "tramer-boneh-mnist": Table(
-        "Tramer and Boneh 2019, MNIST", "tramer-boneh", MNIST, LP,
+        "Tramer and Boneh 2019, MNIST", "mnist", "tramer-boneh", MNIST, LP,
         (
             ("Nat", (99.4, 0.0, 12.4, 8.5, 0.0, 7.0)),
             ("Adv linf", (99.1, 91.1, 12.1, 11.3, 6.8, 38.2)),
@@ -27,7 +27,7 @@ TABLES: dict[str, Table] = {
         ("Adv linf", "Adv l1", "Adv l2", "Adv avg", "Adv max"),
     ),
     "tramer-boneh-mnist-rt": Table(
-        "Tramer and Boneh 2019, MNIST", "tramer-boneh", (Linf(0.3), MOVED), RT,
+        "Tramer and Boneh 2019, MNIST", "mnist", "tramer-boneh", (Linf(0.3), MOVED), RT,
         (
             ("Nat", (99.4, 0.0, 0.0, 0.0, 0.0)),
             ("Adv linf", (99.1, 91.4, 0.2, 0.2, 45.8)),
@@ -38,7 +38,8 @@ TABLES: dict[str, Table] = {
         ("Adv linf", "Adv rt", "Adv avg", "Adv max"),
     ),
     "tramer-boneh-cifar10": Table(
-        "Tramer and Boneh 2019, CIFAR-10", "tramer-boneh", CIFAR, ("clean", "linf", "l1", "union", "average"),
+        "Tramer and Boneh 2019, CIFAR-10", "cifar10", "tramer-boneh", CIFAR,
+        ("clean", "linf", "l1", "union", "average"),
         (
             ("Nat", (95.7, 0.0, 0.0, 0.0, 0.0)),
             ("Adv linf", (92.0, 71.0, 18.9, 16.4, 44.9)),
@@ -49,7 +50,7 @@ TABLES: dict[str, Table] = {
         ("Adv linf", "Adv l1", "Adv avg", "Adv max"),
     ),
     "tramer-boneh-cifar10-rt": Table(
-        "Tramer and Boneh 2019, CIFAR-10", "tramer-boneh", (Linf(4 / 255), MOVED), RT,
+        "Tramer and Boneh 2019, CIFAR-10", "cifar10", "tramer-boneh", (Linf(4 / 255), MOVED), RT,
         (
             ("Nat", (95.7, 0.0, 5.9, 0.0, 3.0)),
             ("Adv linf", (92.0, 71.0, 8.9, 8.7, 40.0)),

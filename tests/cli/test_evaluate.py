@@ -44,7 +44,7 @@ def test_evaluate_then_report(weights: str, tmp_path: Path, capsys: pytest.Captu
         == 0
     )
     said = capsys.readouterr().out
-    assert "best per threat" in said and "MSD" in said and "58.4" in said and "Side by side" in page.read_text()
+    assert "no one model" in said and "MSD" in said and "58.4" in said and "Side by side" in page.read_text()
 
 
 def test_a_module_of_the_users_is_evaluated_in_a_process_of_its_own(tmp_path: Path) -> None:

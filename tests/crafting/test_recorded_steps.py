@@ -48,7 +48,7 @@ ATTACKS: tuple[Any, ...] = (
     mrt.MIM(LINF, steps=4),
     mrt.APGD(L1, steps=8),
     mrt.APGD(L2, steps=8, loss="dlr"),
-    mrt.AffineAttack(mrt.Affine((LINF, L1)), steps=3, restarts=1),
+    mrt.AffineAttack(mrt.Affine((LINF, L1)), steps=3, restarts=1, ends=False),
 )
 every_attack = pytest.mark.parametrize("attack", ATTACKS, ids=lambda a: repr(a)[:60])
 

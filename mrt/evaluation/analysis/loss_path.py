@@ -17,8 +17,10 @@ from mrt.threats import noise
 
 @dataclass(frozen=True, eq=False)
 class LossPath:
-    """`mean` and `std` over n images, (iterations + 1,): at each iteration, of every image's largest cross-entropy in
-    that many attempts. Entry 0 is the starting point, the last what the attack returns; std divides by n."""
+    """What `attempts` searches from n images' starting points reach, (iterations + 1,): `mean` over the images of each
+    one's largest cross-entropy, and `std`, the paper's bar, how far each image's attempts lie apart (their standard
+    deviation, dividing by their number), averaged over the images. Entry 0 is the starting point, the last what the
+    attack returns."""
 
     mean: Tensor
     std: Tensor
@@ -63,8 +65,9 @@ def loss_path(attack: Attack, model: Model, x: Tensor, y: Tensor, attempts: int 
                     f"an attack must make equally many calls in every attempt; {recorded.name} made {counts}"
                 )
             paths.append(path)
-    worst = torch.stack(paths).amax(0)  # over attempts, of every image by itself
-    return LossPath(worst.mean(1).cpu(), worst.std(1, correction=0).cpu(), len(x), attempts)
+    losses = torch.stack(paths)  # (attempts, iterations + 1, n)
+    spread = losses.std(0, correction=0).mean(1)  # of every image by itself, then over images
+    return LossPath(losses.amax(0).mean(1).cpu(), spread.cpu(), len(x), attempts)
 
 
 class _Recorded(nn.Module):

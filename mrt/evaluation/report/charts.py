@@ -51,11 +51,12 @@ class Axis:
 
 
 def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, str]:
-    """{threat: SVG} for each threat with distances. One report: a line per attack that saw every example, and the worst
-    of all attacks. Several: their worst, a line each."""
+    """{threat: SVG} for each threat with distances. A search for the closest point is a curve; an attack at a fixed
+    radius knows that radius alone and is a dot there. One report: each attack that saw every example, and the worst of
+    all attacks. Several: their worst."""
     charts = {}
     for threat in dict.fromkeys(name for report in reports for name in report.threats):
-        named_distances: list[tuple[str, Tensor]] = []  # a line of the chart each, (n,)
+        found: list[tuple[str, Tensor | None, float]] = []  # a name, distances (n,) if searched, accuracy at the radius
         for i, report in enumerate(reports):
             # Attacks that count for the threat but measure in another norm (l0 for l1) have no place on this axis.
             description = report.info["threats"].get(threat)
@@ -64,30 +65,35 @@ def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, 
             }
             if not by_attack:
                 continue
-            worst = metrics.smallest(list(by_attack.values()))
+            searched = {a: d for a, d in by_attack.items() if report.info["attacks"][a]["closest"]}
+            worst = metrics.smallest(list(searched.values())) if searched else None
             if len(reports) > 1:
-                named_distances.append((titles[i], worst))
+                found.append((titles[i], worst, report.threats[threat]))
                 continue
-            for attack, distances in by_attack.items():
+            for attack in by_attack:
                 if torch.equal(report.ran[attack], report.correct):  # survivors' distances alone would make no curve
-                    named_distances.append((attack, distances))
+                    found.append((attack, searched.get(attack), float(report.masks[attack].double().mean())))
             if len(by_attack) > 1:
-                named_distances.append((WORST, worst))
-        if named_distances:
+                found.append((WORST, worst, report.threats[threat]))
+        if found:
             sizes = {r for report in reports for r in report.info["radii"].get(threat, [])}
-            charts[threat] = _draw_accuracies(threat, named_distances, sorted(sizes))
+            charts[threat] = _draw_accuracies(threat, found, sorted(sizes))
     return charts
 
 
-def _draw_accuracies(threat: str, named_distances: list[tuple[str, Tensor]], sizes: list[float]) -> str:
-    """The share of examples that no distance up to a radius breaks, for each line; the threats' own radii dotted."""
-    finite = torch.cat([d[d.isfinite()] for _, d in named_distances])
+def _draw_accuracies(threat: str, found: list[tuple[str, Tensor | None, float]], sizes: list[float]) -> str:
+    """The share of examples that no distance up to a radius breaks, a curve each where distances were searched, else a
+    dot; the threats' own radii dotted."""
+    finite = torch.cat([torch.zeros(0), *(d[d.isfinite()] for _, d, _ in found if d is not None)])
     # Wide enough for all but the farthest 2%, and for the dotted radii.
     far = float(finite.quantile(0.98)) if len(finite) else 0.0
     top = max([far, *(1.05 * size for size in sizes)]) or 1.0
     radii = torch.linspace(0, top, POINTS)
     series: list[tuple[str, Points]] = []
-    for name, distances in named_distances:
+    for name, distances, left in found:
+        if distances is None:
+            series.append((name, [(size, 100 * left, None) for size in sizes]))
+            continue
         shares = 100 * metrics.curve(distances, radii)
         series.append((name, [(r, a, None) for r, a in zip(radii.tolist(), shares.tolist(), strict=True)]))
     axes = Axis(f"{threat} distance", 0, top), Axis("still correct, %", 0, 100)
@@ -129,6 +135,9 @@ def _draw(
         placed = [(_x(across.share(x)), _y(up.share(y))) for x, y, _ in points]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
         parts.append(f'<polyline class="line {style}" points="{path}"><title>{escape(name)}</title></polyline>')
+        if len(placed) == 1 and not markers:  # a line of one point would be invisible
+            dot = f'<circle class="mark {style}" cx="{placed[0][0]:.1f}" cy="{placed[0][1]:.1f}" r="3">'
+            parts.append(f"{dot}<title>{escape(name)}</title></circle>")
         for (x, _), (_, y, spread) in zip(placed, points, strict=True):
             if spread is not None:
                 low, high = _y(up.share(y - spread)), _y(up.share(y + spread))

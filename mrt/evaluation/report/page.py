@@ -53,7 +53,9 @@ details { margin-top: 2rem; } pre { overflow-x: auto; font-size: .8rem; color: v
 {% if many %}<h2>Side by side</h2><div class="scroll"><table>
 <tr><th></th>{% for name in many.columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for name, cells, kind in many.rows %}<tr class="{{ kind }}"><td>{{ name }}</td>
-{% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>{% endif %}
+{% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>
+<p>±: how far a 95% interval of the images reaches. Two models on the same images are told apart by a paired test:</p>
+{% for line in many.tests %}<p>{{ line }}</p>{% endfor %}{% endif %}
 {% for part in parts %}
 {% if many %}<h2>{{ part.title }}</h2>{% endif %}
 <p>{{ part.note }}</p>
@@ -63,7 +65,7 @@ details { margin-top: 2rem; } pre { overflow-x: auto; font-size: .8rem; color: v
 <td>{{ row.interval }}</td><td>{{ row.broken }}</td></tr>{% endfor %}</table></div>
 {% for line in part.rhos %}<p>{{ line }}</p>{% endfor %}{% endfor %}
 {% if charts %}<h2>Accuracy against radius</h2>
-<p>From the smallest distance each attack found: an upper bound. An attack at a fixed radius says nothing beyond it.</p>
+<p>From the smallest distance each attack found: an upper bound. An attack at a fixed radius is a dot there.</p>
 <div class="charts">{% for chart in charts %}<figure>{{ chart | safe }}</figure>{% endfor %}</div>{% endif %}
 {% for part in parts if part.pictures %}<h2>{{ "Examples" if not many else part.title + ": examples" }}</h2>
 <p>Clean, adversarial, and what changed (grey: nothing; magnified).</p>
@@ -87,7 +89,7 @@ def render(reports: Sequence[tuple[str, Results]], published: Sequence[Line] = (
         names = tables.columns([*lines, *published])
         rows = [(line.title, tables.cells(line, names), "") for line in lines]
         rows += [(line.title, tables.cells(line, names), "published") for line in published]
-        comparison = {"columns": names, "rows": rows}
+        comparison = {"columns": names, "rows": rows, "tests": tables.paired_lines(reports)}
     warnings = []
     for title, report in reports:
         warnings += [f"{title}: {w}" if len(reports) > 1 else w for w in report.warnings]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.evaluation.report import metrics
+from mrt.evaluation.report.compare import Difference, compare, mcnemar
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +147,19 @@ class Results:
         if not in_its_norm:
             raise ValueError(f"no attack on {threat} has distances")
         return metrics.curve(metrics.smallest([self.distances[a] for a in in_its_norm]), torch.as_tensor(radii))
+
+    def compare(self, other: Results) -> dict[str, Difference]:
+        """This report beside another one of the same examples, threats and attacks, say of another model: paired tests
+        of clean, each threat and the union."""
+        return compare(self, other)
+
+    def compare_attacks(self, first: str, second: str) -> Difference:
+        """Two attacks of this report, by a paired test of what each left. Both must have seen every example."""
+        for attack in (first, second):
+            checks.choice("attack", attack, tuple(self.masks))
+            if not torch.equal(self.ran[attack], self.correct):
+                raise ValueError(f"{attack} saw only survivors; use cascade=False")
+        return mcnemar(self.masks[first], self.masks[second])
 
     def summary(self) -> dict[str, Any]:
         """What report.json holds: every number, with n and its interval."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from mrt.evaluation.report.optimal import optimal
@@ -15,18 +16,21 @@ if TYPE_CHECKING:
 
 
 PLAIN = repr(Fast())  # what a report says of attacks that ran the model as it is
+BEST = "no one model: each column's best"
 LAST = ("union", "average", "min", "n")  # columns behind those of the threats
 
 
 @dataclass(frozen=True)
 class Line:
     """One row to compare: percentages by column, and the size of each threat, so that sizes are not mixed up. `more`:
-    figures that get a column only where another row lists them among its values: attacks, mean distances."""
+    figures that get a column only where another row lists them among its values: attacks, mean distances. `spread`: how
+    far a 95% interval reaches to its longer side."""
 
     title: str
     values: Mapping[str, float]
     radii: Mapping[str, tuple[float, ...]]
     more: Mapping[str, float] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
 
 
 def report_table(report: Results) -> Table:
@@ -61,9 +65,14 @@ def headline(report: Results) -> str:
     attacked = "every attack saw every correct example"
     if report.info["cascade"]:
         attacked = "each attack saw what the earlier ones on its threat left"
-    text = f"{report.n} examples; {attacked}"
-    fast = report.info.get("fast", PLAIN)  # reports of older versions do not say
-    return text if fast == PLAIN else f"{text}; attacks of ours with {fast}"
+        if any(work.get("distances") for work in report.info["attacks"].values()):
+            attacked += ", or every correct example where it measures distances"
+    # Reports of older versions do not say which data, what budget, nor how attacks ran.
+    name, budget, fast = (report.info.get(key) for key in ("data name", "budget", "fast"))
+    text = f"{report.n} examples{f' of {name}' if name else ''}; {attacked}"
+    if budget not in (None, 1):
+        text += f"; budget {budget:g}" + (", a first look, not comparable" if budget < 1 else "")
+    return text if fast in (None, PLAIN) else f"{text}; attacks of ours with {fast}"
 
 
 def broken_text(report: Results, label: str) -> str:
@@ -105,7 +114,8 @@ def comparison_table(lines: Sequence[Line]) -> Table:
 
 
 def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
-    """A row for each report, and one of the best per threat where several share examples and threats."""
+    """A row for each report; where several share examples and threats, one more of the best in each column, which no
+    one model reaches."""
     lines = []
     for name, report in reports:
         shares = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
@@ -117,11 +127,27 @@ def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
             paper_name = label.removeprefix("foolbox.")  # as the published rows name it
             extra |= {f"mean {paper_name}": rho.mean, f"median {paper_name}": rho.median}
         radii = {column: tuple(r) for column, r in report.info["radii"].items()}
-        lines.append(Line(name, _percentages(shares) | {"n": report.n}, radii, extra))
+        spread = {
+            key: 100 * max(high - shares[key], shares[key] - low)
+            for key, (low, high) in report.intervals.items()
+            if key in shares
+        }
+        lines.append(Line(name, _percentages(shares) | {"n": report.n}, radii, extra, spread))
     if len(reports) > 1 and _share_examples_and_threats([report for _, report in reports]):
         best = optimal([report for _, report in reports])
         shares = {**best.threats, "union": best.union, "average": best.average}
-        lines.append(Line("best per threat", _percentages(shares) | {"n": best.n}, lines[0].radii))
+        lines.append(Line(BEST, _percentages(shares) | {"n": best.n}, lines[0].radii))
+    return lines
+
+
+def paired_lines(reports: Sequence[tuple[str, Results]]) -> list[str]:
+    """For each two reports that compare, a line on how their unions differ: McNemar's exact test."""
+    lines = []
+    for (first, a), (second, b) in combinations(reports, 2):
+        try:
+            lines.append(f"union of {second} beside {first}: {a.compare(b)['union']}")
+        except ValueError as error:
+            lines.append(f"{second} beside {first}: {error}")
     return lines
 
 
@@ -154,7 +180,8 @@ def with_radius(line: Line, name: str) -> str:
 def cells(line: Line, names: Sequence[str]) -> list[str]:
     """The row's entries in those columns."""
     figures = {with_radius(line, name): value for name, value in {**line.more, **line.values}.items()}
-    return [f"{figures[name]:.{_digits(name)}f}" if name in figures else "" for name in names]
+    spread = {with_radius(line, name): f" ±{value:.1f}" for name, value in line.spread.items()}
+    return [f"{figures[n]:.{_digits(n)}f}{spread.get(n, '')}" if n in figures else "" for n in names]
 
 
 def _digits(column: str) -> int:

@@ -123,9 +123,10 @@ def test_the_curves_are_svg_that_follows_the_distances(report: mrt.Report) -> No
     assert set(drawn) == {"linf", "l2", "l1"}
     root = ElementTree.fromstring(drawn["l2"])
     lines = [e for e in root.iter() if e.tag.endswith("polyline")]
-    labels = [label for label in report.distances if label.endswith("l2")]
+    labels = [a for a in report.distances if a.endswith("l2") and report.info["attacks"][a]["closest"]]
     whole = [label for label in labels if torch.equal(report.ran[label], report.correct)]
-    assert 0 < len(whole) < len(labels) and len(lines) == len(whole) + 1  # and the worst of all
+    lines = [line for line in lines if len((line.get("points") or "").split()) > 1]
+    assert len(whole) == len(labels) == 1 and len(lines) == 2  # and the worst of all
     first, last = (
         tuple(map(float, p.split(","))) for p in (lines[-1].get("points") or "").split()[:: charts.POINTS - 1]
     )
@@ -134,6 +135,30 @@ def test_the_curves_are_svg_that_follows_the_distances(report: mrt.Report) -> No
     finite = torch.cat([report.distances[a] for a in (*whole, *labels)])
     top = max(float(finite[finite.isfinite()].quantile(0.98)), 1.05 * 0.7)
     assert last[1] == pytest.approx(charts._y(float((smallest > top).double().mean())), abs=0.06 + 200 / 50)
+
+
+def test_an_attack_at_a_fixed_radius_is_a_dot_and_no_cliff(report: mrt.Report) -> None:
+    root = ElementTree.fromstring(charts.curves([report])["linf"])
+    lines = [e for e in root.iter() if e.tag.endswith("polyline")]
+    assert all(len((line.get("points") or "").split()) == 1 for line in lines)
+    dots = [e for e in root.iter() if e.tag.endswith("circle")]
+    first = next(label for label in report.masks if label.endswith("-linf"))
+    heights = [float(dot.get("cy") or "nan") for dot in dots]
+    assert heights == pytest.approx([charts._y(report.attacks[first]), charts._y(report.threats["linf"])], abs=0.06)
+    assert len({dot.get("cx") for dot in dots}) == 1  # at the radius
+
+
+def test_the_first_line_says_what_was_judged(report: mrt.Report) -> None:
+    assert "or every correct example where it measures distances" in tables.headline(report)
+    whole = mrt.evaluate(digits_net(), mrt.data.digits("test").take(9), "quick", threats=UNION[:1], progress=False)
+    said = str(whole).splitlines()[0]
+    assert said == "9 examples of digits; each attack saw what the earlier ones on its threat left"
+    for budget, remark in ((0.05, "; budget 0.05, a first look, not comparable"), (2.0, "; budget 2")):
+        other = mrt.evaluate(
+            digits_net(), digits(9), "quick", threats=UNION[:1], budget=budget, cascade=False, progress=False
+        )
+        assert tables.headline(other) == f"9 examples; every attack saw every correct example{remark}"
+        assert other.info["budget"] == budget and remark in page.render([("a", other)])
 
 
 @pytest.mark.parametrize("top", [1e-4, 0.21, 0.735, 1.0, 1.999, 2.0, 5.25, 9.99, 10.0, 64.0, 12345.0])
@@ -153,31 +178,55 @@ def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> Non
     sizes = ["linf 0.2", "l2 0.7", "l1 2", "rt 30,2", "linf 0.3", "l2 2", "l1 10"]
     assert names == ["clean", *sizes, "union", "average", "n"]
     rows = {line.title: tables.cells(line, names) for line in (*several, *paper)}
+    low, high = report.intervals["union"]
+    reach = 100 * max(high - report.union, report.union - low)
+    assert rows["a"][names.index("union")] == f"{100 * report.union:.1f} ±{reach:.1f}"
     assert rows["b"][names.index("rt 30,2")] == "" and rows["a"][-1] == "50" and rows["a"][names.index("l2 2")] == ""
-    assert "best per threat" not in rows  # they differ in their threats
+    assert tables.BEST not in rows  # they differ in their threats
     alike = mrt.evaluate(digits_net(), digits(50), mrt.batteries.quick(UNION, budget=0.05), progress=False)
     best = tables.table_lines([("b", other), ("c", alike)])[-1]
-    assert best.title == "best per threat"
+    assert best.title == tables.BEST
     assert best.values["linf"] == 100 * max(alike.threats["linf"], other.threats["linf"])
     row = rows["Maini et al. 2020, MNIST: MSD"]
     assert row == ["98.3", "", "", "", "", "62.7", "67.9", "65.0", "58.4", "", ""]
     text = page.render([("a", report), ("b", other)], paper)
     Checker().feed(text)
     assert "Side by side" in text and "Maini et al. 2020, MNIST: MSD" in text
+    assert "b beside a: the reports do not compare" in text
+    text = page.render([("b", other), ("c", alike)])
+    assert f"union of c beside b: {other.compare(alike)['union']}" in text
 
 
 def test_published_rows_come_where_battery_and_radii_agree() -> None:
     class Info:
-        def __init__(self, name: str, **radii: float) -> None:
+        def __init__(self, name: str, data: str = "mnist", budget: float = 1.0, **radii: float) -> None:
+            shape = [1, 28, 28] if data == "mnist" else [3, 32, 32]
             self.info = {"name": name, "radii": {k: [v] for k, v in radii.items()}}
+            self.info |= {"data name": data, "shape": shape, "budget": budget}
 
     def lines(*names: str, report: Any = None) -> int:
         return len(published.lines(names, [] if report is None else [report]))
 
-    assert lines(report=Info("msd", linf=0.3, l2=2.0, l1=10.0)) == 6
-    assert lines(report=Info("mng-ac", linf=0.03137, l2=0.50196, l1=7.843)) == 20  # as a person would type 8/255
-    assert lines(report=Info("quick", linf=0.3, l2=2.0, l1=10.0)) == 0
-    assert lines(report=Info("msd", linf=0.2, l2=2.0, l1=10.0)) == 0
+    msd: dict[str, Any] = {"name": "msd", "linf": 0.3, "l2": 2.0, "l1": 10.0}
+    assert lines(report=Info(**msd)) == 6
+    rounded: dict[str, Any] = {"name": "mng-ac", "linf": 0.03137, "l2": 0.50196, "l1": 7.843}  # as typed for 8/255
+    assert lines(report=Info(data="cifar10", **rounded)) == lines(report=Info(data="svhn", **rounded)) == 10
+    differing: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"name": "quick"}, "attacks"),
+        ({"linf": 0.2}, "radii"),
+        ({"data": "digits"}, "data"),
+        ({"data": ""}, "data"),
+        ({"data": "cifar10"}, "data"),
+        ({"budget": 0.05}, r"budget (0.05)"),
+        ({"budget": 0.05, "linf": 0.2}, r"budget (0.05), radii"),
+    )
+    for change, said in differing:  # not shown unasked; where asked for, with what differs
+        other = Info(**msd | change)
+        assert lines(report=other) == 0
+        titles = [line.title for line in published.lines(["msd-mnist"], [other])]  # type: ignore[list-item]
+        assert len(titles) == 6 and all(title.endswith(f"(beside other {said})") for title in titles)
+    named = published.lines(["msd-mnist"], [Info(**msd), Info(**msd | {"linf": 0.2})])  # type: ignore[list-item]
+    assert not any("beside other" in line.title for line in named)  # one of the two compares
     assert lines(report=Info("msd", linf=0.3, l2=2.0)) == 0
     assert lines("msd") == 12 and lines("msd-mnist") == 6
     assert lines(report=Info("l2l-da", linf=0.3)) == 6  # another count, more data: only where they are named

@@ -1,0 +1,57 @@
+"""Are two figures of the same examples different, or could that be chance? McNemar's exact test."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from mrt.evaluation.report.results import Results
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two shares of the same n examples, how many of these stand in one alone, and `p`: how often a coin that falls
+    for either side alike would divide those as unevenly."""
+
+    first: float
+    second: float
+    first_only: int
+    second_only: int
+    p: float
+    n: int
+
+    def __str__(self) -> str:
+        points = 100 * (self.second - self.first)
+        alone = f"{self.second_only} examples stand in the second alone, {self.first_only} in the first"
+        return f"{points:+.1f} points ({alone}; p = {self.p:.2g}, n = {self.n})"
+
+
+def mcnemar(first: Tensor, second: Tensor) -> Difference:
+    """Compare two masks (n,) of the same examples, by McNemar's exact two-sided test: examples on which both agree say
+    nothing about which is better, and of the others each side should have half."""
+    n = len(first)
+    first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
+    apart = first_only + second_only
+    # Twice the tail of the fair coin's binomial, which both sides share; whole numbers, so that nothing is rounded.
+    tail = sum(math.comb(apart, k) for k in range(min(first_only, second_only) + 1))
+    p = min(1.0, 2 * tail / 2**apart)
+    return Difference(int(first.sum()) / n, int(second.sum()) / n, first_only, second_only, p, n)
+
+
+def compare(first: Results, second: Results) -> dict[str, Difference]:
+    """The test for clean images, each threat and the union. ValueError unless both reports judged the same examples
+    under the same threats by the same attacks."""
+    if first.n != second.n:
+        raise ValueError(f"reports of {first.n} and of {second.n} examples do not compare")
+    for key, what in (("data", "examples"), ("threats", "threats"), ("battery", "attacks")):
+        if first.info[key] != second.info[key]:
+            shown = f": {first.info[key]} and {second.info[key]}" if key == "threats" else ""
+            raise ValueError(f"the reports do not compare, since they differ in their {what}{shown}")
+    pairs = {"clean": (first.correct, second.correct)}
+    pairs |= {name: (mask, second.stands[name]) for name, mask in first.stands.items()}
+    pairs["union"] = (first.robust, second.robust)
+    return {name: mcnemar(*masks) for name, masks in pairs.items()}
