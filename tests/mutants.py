@@ -28,6 +28,7 @@ METRICS, BATTERY, REPORT = (
     "evaluation/test_battery.py",
     "evaluation/report/test_report.py",
 )
+COMPARE = "evaluation/report/test_compare.py"
 TRAPS, RESUME, PEERS = "adapters/test_traps.py", "evaluation/test_resume.py", "evaluation/test_peers.py"
 
 STRATEGY, LOOP, RUNS, TUNE = (
@@ -112,6 +113,23 @@ MUTANTS: tuple[Mutant, ...] = (
     ("attacks/apgd.py", "torch.where(stalled, size / 2, size)", "size", ALGORITHMS),
     ("attacks/apgd.py", "+ (1 - share) * (here - previous)", "", ALGORITHMS),
     ("attacks/apgd.py", "(changed / L1_TIGHTER)", "(changed / 1.0)", ALGORITHMS),
+    ("attacks/affine.py", "task.restart < self._ends", "False", ALGORITHMS),
+    ("attacks/affine.py", "self.steps * balls", "self.steps", ALGORITHMS),
+    ("attacks/affine.py", "weights[:, number] = 1", "weights[:, number] = 0.5", ALGORITHMS),
+    ("attacks/affine.py", "others, size, sparsity.entries_to_spend_on(ball, x))", "others, size)", ALGORITHMS),
+    ("attacks/affine.py", "isinstance(member, Linf) if self.random_start is None", "True if self.random_start is None", ALGORITHMS),
+    ("evaluation/batteries.py", "column=threat) for e in alone.entries", "column=None) for e in alone.entries", BATTERY),
+    ("evaluation/plan.py", "size * max(1.0, steps / count)", "size", BATTERY),
+    ("evaluation/report/compare.py", "min(1.0, 2 * tail / 2**apart)", "min(1.0, tail / 2**apart)", COMPARE),
+    ("evaluation/report/compare.py", "range(min(first_only, second_only) + 1)", "range(min(first_only, second_only))", COMPARE),
+    ("evaluation/report/compare.py", 'pairs["union"] = (first.robust, second.robust)', 'pairs["union"] = (first.robust, first.robust)', COMPARE),
+    ("evaluation/report/compare.py", '("threats", "threats"), ', '', COMPARE),
+    ("evaluation/report/compare.py", '("battery", "attacks")', '', COMPARE),
+    ("evaluation/analysis/loss_path.py", "losses.std(0, correction=0).mean(1)", "losses.amax(0).std(1, correction=0)", LOSS_PATH),
+    ("evaluation/clean_pass.py", "right <= chance + 2 * chance**0.5", "right <= 0", DOUBTS),
+    ("recipes/published.py", 'found.append("data")', "pass", REPORT),
+    ("recipes/published.py", 'info.get("budget", 1) != 1', "False", REPORT),
+    ("evaluation/report/charts.py", '{a: d for a, d in by_attack.items() if report.info["attacks"][a]["closest"]}', "by_attack", REPORT),
     ("attacks/apgd.py", "task.threat.scaled(radius)", "task.threat.scaled(1.0)", ALGORITHMS),
     ("attacks/apgd.py", "ball.apply(x, ball.project(best.point - x, x))", "best.point", ALGORITHMS),
     ("attacks/apgd.py", "self.share if radius == self.radii[0] else None", "self.share", ALGORITHMS),
@@ -190,7 +208,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/reliability.py", 'work[a]["failed"] < report.ran[a].sum()', "True", DOUBTS),
     ("inputs.py", '**{**kwargs, "weights_only": True}', "**kwargs", "test_inputs.py"),
     ("evaluation/store.py", "if begun and not path.is_file():", "if False:", RESUME),
-    ("evaluation/batteries.py", 'SLIDE(threat, steps=plan.scale(100, 2), step_size=small', 'SLIDE(threat, steps=plan.scale(100, 2), step_size=large', BATTERY),
+    ("evaluation/batteries.py", 'plan.stride(100, small)', 'plan.stride(100, large)', BATTERY),
     # strategies
     ("strategies/standard.py", "cross_entropy(model(x), y)", "cross_entropy(model(x), y).detach() + 0 * model(x).sum()", LOOP),
     ("strategies/adversarial.py", 'model(craft(attack, 0, model, x, y, step))', 'model(x)', STRATEGY),

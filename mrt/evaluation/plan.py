@@ -60,12 +60,14 @@ def make_battery(fill: Callable[[Plan], None], threats: Sequence[Threat], classe
 
 
 def _number_namesakes(entries: list[Entry]) -> list[Entry]:
-    """The entries, where one of the same name and threat stands before it with its number: two mixtures may have a
-    part in common."""
+    """The entries, one of ours with its number where another of the same name and threat stands before it: two mixtures
+    may have a part in common."""
     seen: Counter[tuple[str, Threat]] = Counter()
     numbered = []
     for entry in entries:
-        key = (entry.name, entry.threat)
-        seen[key] += 1
-        numbered.append(replace(entry, name=f"{entry.name}#{seen[key]}") if seen[key] > 1 else entry)
+        if not isinstance(entry.attack, Foreign):
+            key = (entry.name, entry.threat)
+            seen[key] += 1
+            entry = entry if seen[key] == 1 else replace(entry, name=f"{entry.name}#{seen[key]}")
+        numbered.append(entry)
     return numbered

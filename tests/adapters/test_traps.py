@@ -502,6 +502,26 @@ def test_autoattack_breaks_on_channels_last(threat: Any, norm: str) -> None:
     assert threat.contains(x, x_adv).all()
 
 
+@pytest.mark.parametrize("part", ["apgd-ce", "apgd-t"])
+def test_autoattacks_steps_follow_the_setting(part: str) -> None:
+    """In l1, whose three radii share them: on an image that nothing breaks, each of five restarts or five targets asks
+    so often, and at each of three starts."""
+    net, (x, y) = digits_net(), correct(1)
+    calls: list[int] = []
+
+    def model(z: Tensor) -> Tensor:
+        calls.append(len(z))
+        logits: Tensor = net(z)
+        return logits
+
+    for steps in (12, 24):
+        calls.clear()
+        mrt_autoattack.attack(mrt.L1(1e-6), attacks=(part,), steps=steps)(model, x, y, rng=torch.arange(1))
+        assert 5 * (steps + 3) < len(calls) <= 5 * (steps + 6) + 5  # and a few on the clean image
+    with pytest.raises(ValueError, match="steps must be .*at least 5; got 4"):
+        mrt_autoattack.attack(mrt.L1(1.0), steps=4)
+
+
 def test_autoattack_cannot_resume(tmp_path: Any) -> None:
     """tests/evaluation/test_resume.py shows ours."""
     x, y = correct(2)

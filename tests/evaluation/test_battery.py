@@ -13,7 +13,7 @@ import pytest
 import mrt
 from mrt.evaluation.batteries import NAMES
 from mrt.evaluation.battery import name_entries
-from tests.support import UNION
+from tests.support import UNION, digits, digits_net
 
 ALL, NORMS = (*UNION, mrt.RotationTranslation(30, 3)), ("linf", "l2", "l1")
 
@@ -118,9 +118,9 @@ SETTINGS = {
         "foolbox.cw-l2": "L2CarliniWagnerAttack binary_search_steps=5 initial_const=0.01 steps=100 stepsize=0.005",
     },
     "quick": {
-        "apgd-ce-linf": "APGD(threat=Linf(eps=0.3))",
-        "apgd-ce-l1": "APGD(threat=L1(eps=10.0), restarts=5)",
-        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9)",
+        "apgd-ce-linf": "APGD(threat=Linf(eps=0.3), radii=(1.0,))",
+        "apgd-ce-l1": "APGD(threat=L1(eps=10.0), restarts=5, radii=(3.0, 2.0, 1.0))",
+        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9, radii=(1.0,))",
     },
     "standard": {"aa.square-linf": "square queries=5000", "aa.apgd-t-l1": "apgd-t"},
 }  # fmt: skip
@@ -174,6 +174,44 @@ def test_the_budget_scales_steps_and_not_radii() -> None:
     assert isinstance(full[0].attack, mrt.PGD) and isinstance(small[0].attack, mrt.PGD)
     assert (full[0].attack.steps, full[0].attack.restarts) == (100, 40)
     assert (small[0].attack.steps, small[0].attack.restarts) == (10, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fewer_steps_go_as_far(name: str) -> None:
+    """The length of the whole walk, where a battery fixes the steps' lengths; longer budgets keep them."""
+    walks: dict[str, list[float]] = {}
+    for budget in (1.0, 0.07, 3.0):
+        battery = NAMES[name](UNION, budget=budget)
+        for (label, _), entry in zip(name_entries(battery), battery, strict=True):
+            size, steps = (getattr(entry.attack, field, None) for field in ("step_size", "steps"))
+            if isinstance(size, float) and isinstance(steps, int):
+                walks.setdefault(label, []).append(size * steps)
+    assert walks or name in ("quick", "standard")
+    for label, (full, short, long) in walks.items():
+        assert short == pytest.approx(full) and long == pytest.approx(3 * full), label
+
+
+def test_the_budget_reaches_every_part_of_autoattack() -> None:
+    full, small = NAMES["standard"](UNION[:1]), NAMES["standard"](UNION[:1], budget=0.2)
+    assert [told(e.attack) for e in full] == ["apgd-ce", "apgd-t", "fab-t", "square queries=5000"]
+    parts = ["apgd-ce steps=20", "apgd-t steps=20", "fab-t steps=20", "square queries=1000"]
+    assert [told(e.attack) for e in small] == parts
+    assert [told(e.attack) for e in NAMES["standard"](UNION[:1], budget=0.001)][0] == "apgd-ce steps=10"
+
+
+def test_a_mixture_is_judged_by_its_parts_as_well() -> None:
+    rt, both = mrt.RotationTranslation(30, 2), mrt.Affine((UNION[0], UNION[2]))
+    names = name_entries(mrt.batteries.quick((UNION[2], both, mrt.Affine((rt, UNION[2])))))
+    assert [label for label, column in names if column == names[-1][1]] == [
+        "part-grid-rt", "part-apgd-ce#2-l1", "part-apgd-t#2-l1", names[-1][0],
+    ]  # fmt: skip
+    assert [label for label, column in names if column == names[2][1]] == [
+        "part-apgd-ce-linf", "part-apgd-t-linf", "part-apgd-ce-l1", "part-apgd-t-l1", names[6][0],
+    ]  # fmt: skip
+    report = mrt.evaluate(
+        digits_net(), digits(20), mrt.batteries.quick((UNION[0], UNION[2], both), budget=0.05), progress=False
+    )
+    assert report.threats["affine"] <= min(report.threats["linf"], report.threats["l1"])
 
 
 def test_names_carry_the_radius_where_a_norm_comes_twice() -> None:

@@ -186,6 +186,21 @@ def test_inputs_just_outside_the_box_are_flagged_and_clipped() -> None:
     assert any("outside [0, 1]" in text for text in told)
 
 
+def test_a_model_that_only_guesses_is_flagged() -> None:
+    """As one does that was trained on normalised images and is given others."""
+    x, y = digits(60)
+
+    def turned(z: Tensor) -> Tensor:
+        logits: Tensor = digits_net()(z)
+        return logits.roll(1, 1)
+
+    battery = mrt.batteries.quick(UNION[:1], budget=0.02)
+    said = "clean images, no more than by chance"
+    assert any(said in text for text in warned(turned, (x, y), battery))
+    assert not any(said in text for text in warned(digits_net(), (x, y), battery))
+    assert not any(said in text for text in warned(turned, (x[:9], y[:9]), battery))  # too few to tell
+
+
 def test_probabilities_are_flagged() -> None:
     net = nn.Sequential(digits_net(), nn.Softmax(1)).eval()
     assert any("probabilities" in text for text in warned(net, digits(20), mrt.batteries.quick(UNION[:1], budget=0.05)))
