@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -259,7 +259,7 @@ def test_apgd_l1_shrinks_its_radius_unless_told_otherwise() -> None:
     """As repr and file say; and the threat bounds what comes out, also where a wide stage broke the example."""
     assert mrt.APGD(L1).radii == mrt.APGD(L1, steps=10).radii == (3.0, 2.0, 1.0)
     assert mrt.APGD(L1, steps=9).radii == mrt.APGD(LINF).radii == mrt.APGD(L2).radii == (1.0,)
-    assert "radii=(3.0, 2.0, 1.0)" in repr(mrt.APGD(L1)) and "radii=(1.0,)" in repr(mrt.APGD(L1, radii=[1]))
+    assert "radii=(3.0, 2.0, 1.0)" in repr(mrt.APGD(L1)) and "radii=(1.0,)" in repr(mrt.APGD(L1, radii=(1,)))
     model, x, y, seeds = start(n=8)
     asked, seen = recorder(model)
     found = mrt.APGD(L1, steps=10, restarts=2)(asked, x, y, rng=seeds)
@@ -282,7 +282,7 @@ def test_apgd_l1_counts_entries_as_the_authors_round_them() -> None:
         score = (z * grad).flatten(1).sum(1)
         return torch.stack([score * 0, score], 1)
 
-    asked, seen = recorder(linear)  # type: ignore[arg-type]
+    asked, seen = recorder(linear)
     mrt.APGD(mrt.L1(12), steps=1, random_start=False)(asked, x, torch.zeros(1, dtype=torch.int64))
     assert int((seen[-1] != x).sum()) == 615
 
@@ -426,7 +426,7 @@ def test_an_affine_set_leaves_no_more_than_its_parts_alone(parts: tuple[Any, ...
             with open_task(part, LOSSES["ce"], (model, x, y, None, seeds, None)) as task:
                 stands = ~mrt.APGD(part, steps=steps).run(task.with_fresh_noise(number)).broken
         else:
-            stands = model(mrt.RTGrid(part)(model, x, y)).argmax(1) == y  # type: ignore[arg-type]
+            stands = model(mrt.RTGrid(cast(Any, part))(model, x, y)).argmax(1) == y
         assert not (left & ~stands).any() and not stands.all()
     weights, _ = threat.unpack(delta, x)
     assert (weights[~left].sum(1) <= 1 + 1e-6).all() and ((weights == 1).any(1) & ~left).any()

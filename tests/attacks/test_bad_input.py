@@ -51,7 +51,7 @@ CONSTRUCTORS: tuple[tuple[Callable[[], object], str], ...] = (
     (lambda: mrt.APGD(L1, radii=(3, 2)), r"radii.*fall to 1.*\(3.0, 2.0\)"),
     (lambda: mrt.APGD(L1, radii=(2, 3, 1)), "radii.*fall to 1"),
     (lambda: mrt.APGD(L1, radii=(2, 0, 1)), "radii.*0"),
-    (lambda: mrt.APGD(L1, radii=3), "radii.*3"),
+    (lambda: mrt.APGD(L1, radii=3), "radii.*3"),  # type: ignore[arg-type]
     (lambda: mrt.APGD(L1, radii=(3, 2, 1), steps=4), "radii.*step.*steps=4"),
     (lambda: mrt.MSD((LINF,), best="last"), "best.*'last'"),
     (lambda: mrt.RTWorstOf(bn="train"), "bn.*'train'"),  # type: ignore[arg-type]

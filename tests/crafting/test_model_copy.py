@@ -77,7 +77,7 @@ def test_a_twin_that_is_replaced_lets_its_recordings_go_at_once() -> None:
     """They hold a GPU's memory, and whoever still has the old copy in hand has no more use for them."""
     net = Net()
     old = twins.copy_of(net, "eval", mrt.Fast(graph=True))
-    old.recordings["key"] = object()  # type: ignore[assignment, index]
+    old.recordings["key"] = object()
     net.extra = nn.Linear(2, 2)
     assert twins.copy_of(net, "eval", mrt.Fast(graph=True)) is not old and not old.recordings
 

@@ -200,8 +200,8 @@ def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> Non
 def test_published_rows_come_where_battery_and_radii_agree() -> None:
     class Info:
         def __init__(self, name: str, data: str = "mnist", budget: float = 1.0, **radii: float) -> None:
-            shape = [1, 28, 28] if data == "mnist" else [3, 32, 32]
-            self.info = {"name": name, "radii": {k: [v] for k, v in radii.items()}}
+            shape: Any = [1, 28, 28] if data == "mnist" else [3, 32, 32]
+            self.info: dict[str, Any] = {"name": name, "radii": {k: [v] for k, v in radii.items()}}
             self.info |= {"data name": data, "shape": shape, "budget": budget}
 
     def lines(*names: str, report: Any = None) -> int:
