@@ -63,9 +63,9 @@ class PGD(Iterative):
     """max loss over the ball, by steepest ascent with projection.
 
     best="last" returns the end of the path unjudged, as training does, and saves a pass of the model. A step in l1
-    moves as many entries as eps could move by a whole unit. random_start None is True in linf and False elsewhere, where
-    a random start is noise of length eps that the steps must first remove: on a linear model it costs 1% of the
-    attainable loss in l2, up to 40% in l1. For step_size, loss, restarts, bn and fast see `Iterative`.
+    moves as many entries as eps could move by a whole unit. random_start None is True in linf alone: elsewhere a random
+    start is noise of length eps that the steps must first remove, and on a linear model costs 1% of the attainable loss
+    in l2, up to 40% in l1. For step_size, loss, restarts, bn and fast see `Iterative`.
     """
 
     POLICIES = ("broken", "loss", "last")

@@ -379,6 +379,24 @@ def test_an_affine_attack_spends_both_budgets() -> None:
     torch.testing.assert_close(gain, best.expand(3), rtol=5e-3, atol=0)
 
 
+def test_an_affine_attack_spends_a_large_l1_share_in_few_steps() -> None:
+    """On a linear model: 0.1 everywhere, and the share of 12 on the entries of largest weight, which have 0.4 left."""
+    model, x = Linear(SHAPE), torch.full((3, *SHAPE), 0.5)
+    attack = mrt.AffineAttack(mrt.Affine((LINF, mrt.L1(24.0))), steps=12, restarts=1, weights=(0.5, 0.5))
+    found = attack(model, x, torch.zeros(3, dtype=torch.int64), rng=torch.arange(3))
+    weight = model.weight.detach().abs().flatten()
+    best = 0.1 * weight.sum() + 0.4 * weight.topk(30).values.sum()
+    gain = ((found - x) * model.weight.detach()).flatten(1).sum(1)
+    assert (gain >= 0.95 * best).all() and (gain <= best * (1 + 1e-5)).all()
+
+
+def test_an_affine_attack_starts_at_random_in_linf_alone() -> None:
+    model, x, y, seeds = start()
+    for parts, random in (((L2, L1), False), ((LINF, L1), True)):
+        attack = mrt.AffineAttack(mrt.Affine(parts), steps=1, restarts=1, weights=(0.5, 0.5))
+        assert torch.equal(attack(model, x, y, rng=seeds), attack(model, x, y, rng=seeds + 1)) != random
+
+
 def test_an_affine_attack_searches_through_the_motion() -> None:
     """One motion, one ball: PGD on the network that sees the moved image, at the ball's share of its radius."""
     model, x, y, seeds = start()
