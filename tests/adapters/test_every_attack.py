@@ -70,6 +70,9 @@ AUTO: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("short_autoattack")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def brendel_and_bethge_as_plain_python() -> Iterator[None]:
     """Foolbox has numba compile this attack's solvers, for half a minute. Five small images need no compiled ones."""
@@ -86,8 +89,7 @@ def everything() -> list[Any]:
     """Every attack, made when asked for, with a name for the test."""
     pool = digits(200, "train")
     made: list[Any] = [
-        (f"foolbox.{n}-{t.name}", lambda n=n, t=t, s=s: mrt_foolbox.attack(n, t, pool=pool, **s))
-        for n, t, s in FOOLBOX
+        (f"foolbox.{n}-{t.name}", lambda n=n, t=t, s=s: mrt_foolbox.attack(n, t, pool=pool, **s)) for n, t, s in FOOLBOX
     ]
     made += [(f"art.{n}-{t.name}", lambda n=n, t=t, s=s: mrt_art.attack(n, t, pool=pool, **s)) for n, t, s in ART]
     made += [
