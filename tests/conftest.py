@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -22,6 +23,23 @@ hypothesis.settings.register_profile(  # no search for the smallest failure: for
     "first", hypothesis.settings.get_profile("ci"), phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "here"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_no_garbage() -> None:
+    """The collector does not look again at what was imported. Recording a graph begins with a collection, which took a
+    third of a second each time and now takes a few milliseconds."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture
+def short_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AutoAttack takes a tenth of its steps, whoever calls it: for tests of what reaches it and of what is made of its
+    results, not of its strength. `mrt` never sets their number."""
+    import pyautoattack
+
+    monkeypatch.setattr(pyautoattack.AutoAttack, "__init__", apart.in_few_steps(pyautoattack.AutoAttack.__init__))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ import torch
 from benchmarks import gpu_pack
 from benchmarks.ladder import pack
 from mrt.kernels import cpu
+from tests import apart
 from tests.support import ROOT
 
 FILES = 8  # that a GPU machine gives back
@@ -33,11 +34,11 @@ def figures(out: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.skipif(cpu.library() is None, reason="there is no C++ compiler here")
 def test_the_whole_ladder_on_a_cpu(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.gpu_ladder", "--device", "cpu", "--tiny"]
-    command += ["--out", str(tmp_path), "--pack", str(tmp_path / "none")]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
-    said = done.stdout.splitlines()
-    assert f"rungs: passed {' '.join(map(str, range(11)))}; failed -; killed -; skipped -" in said, done.stdout
+    words = ("--device", "cpu", "--tiny", "--out", tmp_path, "--pack", tmp_path / "none")
+    done = apart.Program(apart.module("benchmarks.gpu_ladder"), *words)
+    done.wait()
+    said = done.output.splitlines()
+    assert f"rungs: passed {' '.join(map(str, range(11)))}; failed -; killed -; skipped -" in said, done.output
     found, files = figures(tmp_path), list(tmp_path.rglob("*"))
     failed = [figure["what"] for figure in found if figure.get("passed") is False and "goal" not in figure]
     assert not failed, (tmp_path / "log.txt").read_text()[-4000:]
@@ -90,11 +91,11 @@ def test_a_pack_without_data_says_what_is_missing(tmp_path: Path) -> None:
 
 
 def test_a_rung_that_dies_or_hangs_costs_only_itself(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", BROKEN, str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
-    statuses = json.loads(done.stdout.splitlines()[-1])
+    done = apart.Program(BROKEN, tmp_path)
+    done.wait()
+    statuses = json.loads(done.output.splitlines()[-1])
     expected = ["passed", "failed", "killed", "failed", "failed", "passed", "skipped", "passed", "passed", "passed"]
-    assert statuses == expected, done.stdout
+    assert statuses == expected, done.output
     found = figures(tmp_path)
     assert [f["rung"] for f in found if f["what"].startswith("figure")] == [10, 11, 12, 13, 15, 17]
     assert {"card", "mnist-msd: union by APGD"} <= {f["what"] for f in found}
@@ -102,7 +103,7 @@ def test_a_rung_that_dies_or_hangs_costs_only_itself(tmp_path: Path) -> None:
     assert "a part that fails" in named["half of it"] and "the rest" in named["rung 13"]
     ended = "rungs: passed 10 15 17 0 9; failed 11 13 14; killed 12; skipped 16"
     for said in ("died of SIGKILL", "at its limit of 30 s", ended, "half of it"):
-        assert said in done.stdout
+        assert said in done.output
     assert len(list(tmp_path.iterdir())) <= FILES
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert "sleep 77.25" not in left  # what a rung has started ends with it

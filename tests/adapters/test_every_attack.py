@@ -70,6 +70,9 @@ AUTO: tuple[tuple[Any, str, tuple[str, ...]], ...] = (
 )
 
 
+pytestmark = pytest.mark.usefixtures("short_autoattack")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def brendel_and_bethge_as_plain_python() -> Iterator[None]:
     """Foolbox has numba compile this attack's solvers, for half a minute. Five small images need no compiled ones."""

@@ -43,7 +43,7 @@ def small(threats: Any = UNION, budget: float = 0.05) -> Any:
 
 def test_the_lines_of_the_front_page() -> None:
     x, y = digits(40)
-    report = mrt.evaluate(digits_net(), (x, y), battery="quick", threats=UNION, **QUICK)
+    report = mrt.evaluate(digits_net(), (x, y), battery="quick", threats=UNION, budget=0.2, **QUICK)
     assert 0 <= report.union <= report.average <= report.clean <= 1
     assert report.threats["l1"] == report.attacks["apgd-t-l1"] <= report.attacks["apgd-ce-l1"]
     assert report.masks["apgd-ce-l1"].shape == (40,) and report.masks["apgd-ce-l1"].dtype == torch.bool
@@ -86,8 +86,8 @@ def test_the_cascade_changes_no_column() -> None:
 
 
 def test_batches_change_nothing_for_our_attacks() -> None:
-    x, y = digits(50)
-    reports = [mrt.evaluate(digits_net(), (x, y), small(), batch_size=b, **QUICK) for b in (7, 50)]
+    x, y = digits(24)
+    reports = [mrt.evaluate(digits_net(), (x, y), small(), batch_size=b, **QUICK) for b in (7, 24)]
     for label in reports[0].masks:
         assert (reports[0].masks[label] != reports[1].masks[label]).sum() <= 1  # a rounding of the network's own
     again = mrt.evaluate(digits_net(), (x, y), small(), batch_size=7, **QUICK)

@@ -25,7 +25,7 @@ from tests.support import UNION, digits, digits_net
 pytestmark = pytest.mark.filterwarnings(
     "ignore:gradient masking", "ignore:.*found nothing", "ignore:.*failed on", "ignore:.*images that do not"
 )
-BATCH = 8
+BATCH = 4
 
 
 def networks() -> list[Any]:
@@ -39,14 +39,15 @@ def networks() -> list[Any]:
 
 def network(name: str) -> tuple[nn.Module, Tensor, Tensor, tuple[Any, Any, Any]]:
     if name == "digits":
-        return (digits_net(steps=60, eps=0.2), *digits(BATCH + 3), UNION)
+        x, y = digits(11)
+        return digits_net(steps=60, eps=0.2), x[5:], y[5:], UNION  # of which the network misses one
     data, nets = os.environ.get("MRT_DATA"), os.environ.get("MRT_MNIST_NETS")
     if not data or not nets:
         pytest.skip("MRT_DATA and MRT_MNIST_NETS do not name the folders of MNIST and its networks")
     from benchmarks.mnist_models import load
 
-    test = mrt.data.mnist(data, "test").take(2 * BATCH)
-    x = test.float(torch.arange(2 * BATCH))
+    test = mrt.data.mnist(data, "test").take(4 * BATCH)
+    x = test.float(torch.arange(4 * BATCH))
     return load(Path(nets) / f"{name}.pt"), x, test.y, (mrt.Linf(0.3), mrt.L2(2.0), mrt.L1(10.0))
 
 
@@ -56,7 +57,10 @@ def batches(report: mrt.Report, label: str) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("name", networks())
-def test_the_standard_columns_are_pyautoattacks(name: str) -> None:
+def test_the_standard_columns_are_pyautoattacks(name: str, request: pytest.FixtureRequest) -> None:
+    """On the digits with a tenth of AutoAttack's steps, here and there."""
+    if name == "digits":
+        request.getfixturevalue("short_autoattack")
     net, x, y, threats = network(name)
     queries = 5000 if name != "digits" else 20
     quick = ("apgd-ce-linf", "apgd-t-linf", "fab-t-linf", "square-linf", "apgd-ce-l2", "square-l1")
@@ -142,7 +146,7 @@ def test_foolbox_columns_are_a_hand_written_loops(name: str, capsys: pytest.Capt
 def test_a_papers_battery_runs_end_to_end(name: str) -> None:
     threats = (*UNION, mrt.RotationTranslation(30, 2))
     battery = NAMES[name](threats, budget=0.004)
-    report = mrt.evaluate(digits_net(), digits(10), battery, pool=digits(200, "train"), progress=False)
+    report = mrt.evaluate(digits_net(), digits(6), battery, pool=digits(200, "train"), progress=False)
     assert set(report.threats) == {"linf", "l2", "l1", "rt"} and report.union <= min(report.threats.values())
     assert all(work["failed"] == 0 for work in report.info["attacks"].values())
     assert report.union < report.clean
@@ -152,7 +156,7 @@ def test_mng_acs_battery_runs_end_to_end() -> None:
     """Without Brendel&Bethge, which takes half a minute to compile and runs in tests/adapters."""
     battery = tuple(e for e in mrt.batteries.mng_ac(UNION, budget=0.004) if e.name != "bb")
     assert len(battery) == len(mrt.batteries.mng_ac(UNION)) - 2
-    report = mrt.evaluate(digits_net(), digits(10), battery, progress=False)
+    report = mrt.evaluate(digits_net(), digits(6), battery, progress=False)
     assert set(report.threats) == {"linf", "l2", "l1"} and report.union < report.clean
     assert all(work["failed"] == 0 for work in report.info["attacks"].values())
 
@@ -170,11 +174,12 @@ def test_msds_full_battery_on_100_mnist_images() -> None:
     assert torch.equal(report.ran["foolbox.boundary-l2"], report.correct)
 
 
+@pytest.mark.usefixtures("short_autoattack")
 def test_autoattacks_habit_on_a_union() -> None:
-    x, y = digits(6)
+    x, y = digits(5)
     threats = (UNION[0], mrt.RotationTranslation(30, 2))
     union = mrt_autoattack.Union(digits_net(steps=60, eps=0.2), threats, verbose=False)
-    x_adv, answers = union.run_standard_evaluation(x, y, batch_size=4)
+    x_adv, answers = union.run_standard_evaluation(x, y, batch_size=3)
     report = union.report
     net = digits_net(steps=60, eps=0.2)
     assert torch.equal(net(x_adv).argmax(1), answers) and set(report.threats) == {"linf", "rt"}

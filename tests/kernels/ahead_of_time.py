@@ -26,7 +26,13 @@ assert os.environ.get("TRITON_INTERPRET") != "1", "see the docstring"
 
 STEPS: dict[str, tuple[str, ...]] = {kind: (kind,) for kind in KINDS} | {"msd": ("linf", "l2", "l1-exact")}
 LENGTHS = (49, 784, 3072, 12288, 150528)
-OLDER = ("l1", "l2-exact", "msd")  # which hold all that the others do, for sm_80
+BESIDE_MSD = ("l1", "l2-exact")  # what msd does not hold
+CASES: tuple[tuple[str, int, int], ...] = (  # (step, length, sm): msd at every length, the others where it is tightest
+    *(("msd", entries, 90) for entries in LENGTHS),
+    *(("msd", entries, 80) for entries in (3072, 150528)),
+    *((step, 3072, 90) for step in KINDS),
+    *((step, entries, 90) for step in BESIDE_MSD for entries in (12288, 150528)),
+)
 # Registers of a thread, by release of Triton and step: (sm_80, sm_90) for each of LENGTHS.
 REGISTERS: dict[str, dict[str, tuple[tuple[int, int], ...]]] = {
     "3.6": {
@@ -85,31 +91,26 @@ def resources(step: str, entries: int, sm: int) -> tuple[int, int]:
     return compiled(rows.step_rows, types, constants | {"PARTS": parts, "EACH": each}, warps, sm)
 
 
-@pytest.mark.parametrize(
-    ("step", "entries"), [(step, entries) for step in STEPS for entries in LENGTHS if entries > 49 or step == "msd"]
-)
-def test_a_step_fits_into_registers(step: str, entries: int) -> None:
-    found = {sm: resources(step, entries, sm) for sm in ((80, 90) if step in OLDER else (90,))}
-    print(f"\n{step} {entries}: (registers, bytes spilled) by sm {found}")
-    if entries <= sizes.ON_CHIP:
-        assert not any(spilled for _, spilled in found.values())
+@pytest.mark.parametrize(("step", "entries", "sm"), CASES)
+def test_a_step_fits_into_registers(step: str, entries: int, sm: int) -> None:
+    used, spilled = resources(step, entries, sm)
+    print(f"\n{step} {entries} on sm_{sm}: {used} registers, {spilled} bytes spilled")
+    assert entries > sizes.ON_CHIP or not spilled
     release = ".".join(triton.__version__.split(".")[:2])
     if release not in REGISTERS:
         pytest.skip(f"nobody has looked at the registers that Triton {release} needs")
-    for sm, (used, _) in found.items():
-        known = REGISTERS[release][step][LENGTHS.index(entries)][sm == 90]
-        assert abs(used - known) <= 0.25 * known, f"{used} registers, {known} when last looked at"
+    known = REGISTERS[release][step][LENGTHS.index(entries)][sm == 90]
+    assert abs(used - known) <= 0.25 * known, f"{used} registers, {known} when last looked at"
 
 
-@pytest.mark.parametrize("sm", [80, 90])
-def test_the_choice_among_candidates_compiles(sm: int) -> None:
+def test_the_choice_among_candidates_compiles() -> None:
     types = {
         "points_ptr": "*fp32", "logits_ptr": "*fp32", "aim_ptr": "*i64", "out_ptr": "*fp32", "loss_ptr": "*fp32",
         "reached_ptr": "*i1", "winner_ptr": "*i64", "best_ptr": "*fp32", "best_loss_ptr": "*fp32",
         "best_reached_ptr": "*i1", "rows": "i32", "d": "i32", "classes": "i32",
     }  # fmt: skip
     constants = {"COUNT": 3, "TARGETED": False, "REACHED_FIRST": True, "CLASSES": 16, "CHUNK": 1024}
-    assert compiled(winners.pick_rows, types, constants, 4, sm)[1] == 0
+    assert compiled(winners.pick_rows, types, constants, 4, 90)[1] == 0
     for kind in ("fp32", "bf16", "i1", "i64"):
         types = dict.fromkeys(("a_ptr", "b_ptr", "c_ptr", "winner_ptr", "out_ptr"), f"*{kind}") | {"winner_ptr": "*i64"}
-        assert compiled(winners.gather_rows, types | {"d": "i32"}, {"CHUNK": 1024}, 4, sm)[1] == 0
+        assert compiled(winners.gather_rows, types | {"d": "i32"}, {"CHUNK": 1024}, 4, 90)[1] == 0

@@ -3,8 +3,6 @@ lead to them."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,9 @@ import mrt
 from mrt import kernels
 from mrt.kernels import cpu
 from mrt.threats import fused
+from tests import apart
 from tests.kernels.support import BALLS, Rows, compared, rows_of
-from tests.support import ROOT, Case, cases
+from tests.support import Case, cases
 
 pytestmark = pytest.mark.skipif(cpu.library() is None, reason="there is no C++ compiler here")
 
@@ -140,6 +139,11 @@ def test_what_runs_on_a_gpu_alone_has_a_shape_without_one() -> None:
         torch.ops.mrt.gather_rows([torch.rand(2, 3)], torch.zeros(2).long())
 
 
+def alone_in(**variables: str) -> str:
+    """The first line of a program that has these environment variables and no others."""
+    return f"import os; os.environ.clear(); os.environ.update({variables!r})\n"
+
+
 def test_without_a_compiler_it_says_so_and_goes_on(tmp_path: Path) -> None:
     code = """if True:
         import warnings, torch, mrt
@@ -151,24 +155,24 @@ def test_without_a_compiler_it_says_so_and_goes_on(tmp_path: Path) -> None:
         assert torch.equal(quick[0], mrt.SLIDE(mrt.L1(2.0))(net, x, y))
         print(*(str(w.message) for w in said if w.category is RuntimeWarning), sep="|")"""
     for compiler, why in (("/no/such/compiler", "No such file"), ("false", "returned non-zero|compiled: ")):
-        environment = {"PATH": "/usr/bin:/bin", "CXX": compiler, "HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stdout.count("attack steps on the CPU run uncompiled") == 1, done.stdout
-        assert any(part in done.stdout for part in why.split("|")), done.stdout
+        done = apart.Program(alone_in(PATH="/usr/bin:/bin", CXX=compiler, HOME=str(tmp_path)) + code)
+        assert done.wait() == 0, done.errors
+        assert done.output.count("attack steps on the CPU run uncompiled") == 1, done.output
+        assert any(part in done.output for part in why.split("|")), done.output
 
 
 def test_it_is_compiled_once(tmp_path: Path) -> None:
     """The library is kept in the user's cache; another source or another processor makes another one."""
-    code = "from mrt.kernels import cpu; assert cpu.library() is not None"
-    environment = {"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)}
+    code = alone_in(PATH="/usr/bin:/bin", XDG_CACHE_HOME=str(tmp_path))
+    code += "from mrt.kernels import cpu; assert cpu.library() is not None"
     times = []
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+        done = apart.Program(code)
+        assert done.wait() == 0, done.errors
         (made,) = (tmp_path / "mrt-robust").iterdir()
         assert made.suffix == ".so"
         times.append(made.stat().st_mtime_ns)
     assert times[0] == times[1]
     made.write_bytes(b"cut off")
-    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, env=environment, check=True)
+    done = apart.Program("import warnings; warnings.simplefilter('error')\n" + code)
+    assert done.wait() == 0, done.errors
