@@ -121,7 +121,7 @@ class AffineAttack:
         if task.threat.moves:
             parts[0] = torch.zeros(len(x), 3, device=x.device)
         if isinstance(member, RotationTranslation):
-            found = search_motions(alone, member.grid(x, RTGrid(member).grid), stop=True)
+            found = search_motions(alone, member.grid(x, RTGrid(member).grid), stop=self.bn == "eval")
             parts[number] = found.point
         else:
             balls = len(task.threat.threats) - task.threat.moves

@@ -62,10 +62,16 @@ def load_data(name: str, root: Path, split: str) -> Images:
         return images
     if not Path(name).is_file():
         return replace(mrt.data.folder(name), name=Path(name).name)
-    # An npz file is a zip archive of arrays; one that holds several splits names them x_train, y_train and so on.
-    arrays = zipfile.ZipFile(name).namelist() if zipfile.is_zipfile(name) else []
-    stored = mrt.data.npz(name, split if f"x_{split}.npy" in arrays else None)  # type: ignore[arg-type]
+    stored = mrt.data.npz(name, split if has_split(name, split) else None)  # type: ignore[arg-type]
     return replace(stored, name=Path(name).name)
+
+
+def has_split(name: str, split: str) -> bool:
+    """Tell whether the data that a command line names has that split, rather than being all in one."""
+    if name in ("digits", *SETS):
+        return True
+    # An npz file is a zip archive of arrays; one that holds several splits names them x_train, y_train and so on.
+    return zipfile.is_zipfile(name) and f"x_{split}.npy" in zipfile.ZipFile(name).namelist()
 
 
 # Normalized wraps another network and cannot be made from numbers alone.

@@ -244,5 +244,7 @@ def save_and_report(run: Run, options: Options, threats: str) -> None:
         generator = run.path / "generator.pt"
         write_file(generator, lambda file: save_generator(run.state.generator, file))
         print(f"the generator, for mrt.generators.load_generator: {generator}")
-    where = f"--data {options.data} --threats {threats} --out {run.path / 'judged'}"
-    print(f"judge it: mrt evaluate {path}{factory} {where}")
+    tested = parsing.has_split(options.data, "test")
+    where = f"--data {options.data if tested else 'IMAGES'} --threats {threats} --out {run.path / 'judged'}"
+    remark = "" if tested else ", on IMAGES that it was not trained on"
+    print(f"judge it{remark}: mrt evaluate {path}{factory} {where}")

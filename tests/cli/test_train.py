@@ -253,6 +253,9 @@ def test_data_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     words = ["standard", "--data", tmp_path / "mine.npz", "--model-settings", "width=2", "classes=5", "--iterations", 2]
     assert train(*words, "--batch-size", 8, "--no-progress") == 0
     assert "finished: epoch 0.4" in (said := capsys.readouterr().out) and "nothing was kept" in said
+    assert train(*words, "--batch-size", 8, "--no-progress", "--out", tmp_path / "own") == 0
+    said = capsys.readouterr().out  # a file without a test part holds nothing that it may be judged on
+    assert "judge it, on IMAGES that it was not trained on: mrt evaluate" in said and "--data IMAGES" in said
     np.savez(
         tmp_path / "both.npz",
         x_train=data.x.numpy(),
@@ -263,6 +266,8 @@ def test_data_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     words[2] = tmp_path / "both.npz"
     assert train(*words, "--batch-size", 8, "--no-progress", "--out", tmp_path / "run") == 0
     assert json.loads((tmp_path / "run/config.json").read_text())["data"]["n"] == 40
+    said = capsys.readouterr().out
+    assert "judge it: mrt evaluate" in said and f"--data {tmp_path / 'both.npz'}" in said
     judge = [
         "evaluate",
         tmp_path / "run/model.pt",
@@ -274,7 +279,7 @@ def test_data_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         0.02,
     ]
     assert cli.main([*map(str, judge), "--no-progress"]) == 0
-    assert "8 examples" in capsys.readouterr().out
+    assert "8 examples of both.npz" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="tensorboard is not installed")
