@@ -59,7 +59,7 @@ def evaluate(
     expected = _choose_battery(battery, threats, budget, fast)
     for entry in expected:
         entry.build(pool)  # what is not installed, or misspelt, is refused before the model runs
-    early = reliability.name_unsearched(expected)
+    early = reliability.name_early_doubts(expected)
     f, remarks = as_model(model)
     images, clipped = open_data(data)
     images = images.to(device_of(f, device))

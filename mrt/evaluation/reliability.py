@@ -19,17 +19,21 @@ PROBED, QUERIES = 64, 300  # examples and queries of the random search: a few se
 UNSEARCHED = "gradient masking was not looked for by a random search"
 
 
-def name_unsearched(battery: Battery) -> list[str]:
-    """What can be said before an attack runs: a ball has none but gradient attacks of ours, and what would look for
-    masking there is not installed. Of others' attacks only a run shows whether they need gradients."""
+def name_early_doubts(battery: Battery) -> list[str]:
+    """What can be said before an attack runs: a cube holds every image; a ball has none but gradient attacks of ours,
+    and what would look for masking there is not installed. Of others' attacks only a run shows whether they need
+    gradients."""
     threats = dict.fromkeys(entry.threat for entry in battery)
+    # Not where a ball is made, since Foolbox and ART may ask for radii beyond their range.
+    wide = [t for t in threats if isinstance(t, Linf) and t.eps > 1]
+    said = [f"{t!r} holds every image, since pixels lie in [0, 1]: is Linf({t.eps:g} / 255) meant?" for t in wide]
     for threat in threats:
         ours = all(_is_ours(entry.attack) for entry in battery if entry.threat == threat)
         if isinstance(threat, (Linf, L2, L1)) and ours:
             why = _why_no_random_search(threat)
             if why:
-                return [why]  # once is enough: it is the same package for every ball
-    return []
+                return [*said, why]  # once is enough: it is the same package for every ball
+    return said
 
 
 def _is_ours(attack: object) -> bool:

@@ -87,11 +87,6 @@ class Linf(_PixelBall):
     eps: float
     P = float("inf")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.eps > 1:
-            checks.warn(f"{self!r} holds every image, since pixels lie in [0, 1]: is Linf({self.eps:g} / 255) meant?")
-
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
         """A perturbation drawn uniformly from the cube [-eps, eps]^d, then clipped to the box."""
         unit = noise.uniform(noise.seeds(rng, x), *x.shape[1:]) * 2 - 1

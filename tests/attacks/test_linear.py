@@ -99,7 +99,7 @@ def test_an_msd_step_is_at_least_every_single_norms() -> None:
     model, x = Linear(shape), images(shape, 8, 3)
     y = torch.zeros(8, dtype=torch.int64)
     sizes = (0.05, 0.4, 1.5)
-    found = gain(model, x, mrt.MSD((LINF, L2, L1), steps=1, step_size=sizes, keep=1)(model, x, y))
+    found = gain(model, x, mrt.MSD((LINF, L2, L1), steps=1, step_size=sizes, keep=3)(model, x, y))
     singles = [
         gain(model, x, mrt.PGD(ball, steps=1, step_size=size, random_start=False)(model, x, y))
         for ball, size in zip(BALLS, sizes, strict=True)

@@ -186,6 +186,12 @@ def test_inputs_just_outside_the_box_are_flagged_and_clipped() -> None:
     assert any("outside [0, 1]" in text for text in told)
 
 
+def test_a_cube_that_holds_every_image_is_flagged() -> None:
+    told = warned(digits_net(), digits(9), mrt.batteries.quick((mrt.Linf(8), mrt.Linf(1.0)), budget=0.02))
+    wide = [text for text in told if "holds every image" in text]
+    assert len(wide) == 1 and "Linf(eps=8" in wide[0] and wide[0].endswith("is Linf(8 / 255) meant?")
+
+
 def test_a_model_that_only_guesses_is_flagged() -> None:
     """As one does that was trained on normalised images and is given others: it is right now and then."""
     x, y = digits(60)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -282,11 +280,3 @@ def test_the_level_search_finds_the_same_without_looking(case: Case, eps: float,
     room = case.x.flatten(1) if boxed else None
     radius = torch.full((len(size),), eps)
     assert torch.equal(_search_level(size, room, radius, look=False), _search_level(size, room, radius))
-
-
-def test_a_cube_that_holds_every_image_is_warned_of() -> None:
-    with pytest.warns(UserWarning, match=r"Linf\(eps=8.*holds every image.*Linf\(8 / 255\)"):
-        Linf(8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        Linf(1.0).scaled(2.0)

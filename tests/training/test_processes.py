@@ -4,7 +4,9 @@ makes of it."""
 from __future__ import annotations
 
 import copy
-import socket
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,11 @@ from torch.nn.functional import cross_entropy
 import mrt
 from mrt.data import order
 from mrt.training.settings import check_settings
-from tests import apart
+from tests.support import ROOT
 from tests.training.support import LEARNED, STRATEGIES, interrupted, smooth_net, toy, train
 
 SCRIPT = """if True:
-    import os, sys, torch
-    os.environ |= {"RANK": sys.argv[2], "LOCAL_RANK": sys.argv[2], "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": sys.argv[3]}
+    import sys, torch
     from pathlib import Path
     from mrt.processes import processes
     from tests.training.support import interrupted, train
@@ -39,17 +39,16 @@ SCRIPT = """if True:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]], str]:
-    """What two processes found, with the variables that torchrun gives them. With torchrun itself two processes are
-    started in tests/evaluation/test_resume.py."""
+    """What two processes found."""
     out = tmp_path_factory.mktemp("two")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    both = [apart.Program(SCRIPT, out, rank, port) for rank in (0, 1)]
-    statuses = [program.wait() for program in both]
-    assert statuses == [0, 0], [program.errors[-3000:] for program in both]
-    said = "".join(program.output for program in both)
-    return out, [torch.load(out / f"rank-{r}.pt", weights_only=True) for r in (0, 1)], said
+    (out / "script.py").write_text(SCRIPT)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, str(out / "script.py"), str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out, [torch.load(out / f"rank-{r}.pt", weights_only=True) for r in (0, 1)], done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from mrt.evaluation.report.results import Results
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,3 @@ def mcnemar(first: Tensor, second: Tensor) -> Difference:
     tail = sum(math.comb(apart, k) for k in range(min(first_only, second_only) + 1))
     p = min(1.0, 2 * tail / 2**apart)
     return Difference(int(first.sum()) / n, int(second.sum()) / n, first_only, second_only, p, n)
-
-
-def compare(first: Results, second: Results) -> dict[str, Difference]:
-    """The test for clean images, each threat and the union. ValueError unless both reports judged the same examples
-    under the same threats by the same attacks."""
-    if first.n != second.n:
-        raise ValueError(f"reports of {first.n} and of {second.n} examples do not compare")
-    for key, what in (("data", "examples"), ("threats", "threats"), ("battery", "attacks")):
-        if first.info[key] != second.info[key]:
-            shown = f": {first.info[key]} and {second.info[key]}" if key == "threats" else ""
-            raise ValueError(f"the reports do not compare, since they differ in their {what}{shown}")
-    pairs = {"clean": (first.correct, second.correct)}
-    pairs |= {name: (mask, second.stands[name]) for name, mask in first.stands.items()}
-    pairs["union"] = (first.robust, second.robust)
-    return {name: mcnemar(*masks) for name, masks in pairs.items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.evaluation.report import metrics
-from mrt.evaluation.report.compare import Difference, compare, mcnemar
+from mrt.evaluation.report.compare import Difference, mcnemar
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +149,18 @@ class Results:
         return metrics.curve(metrics.smallest([self.distances[a] for a in in_its_norm]), torch.as_tensor(radii))
 
     def compare(self, other: Results) -> dict[str, Difference]:
-        """This report beside another one of the same examples, threats and attacks, say of another model: paired tests
-        of clean, each threat and the union."""
-        return compare(self, other)
+        """This report beside another one, say of another model: paired tests of clean, each threat and the union.
+        ValueError unless both judged the same examples under the same threats by the same attacks."""
+        if self.n != other.n:
+            raise ValueError(f"reports of {self.n} and of {other.n} examples do not compare")
+        for key, what in (("data", "examples"), ("threats", "threats"), ("battery", "attacks")):
+            if self.info[key] != other.info[key]:
+                shown = f": {self.info[key]} and {other.info[key]}" if key == "threats" else ""
+                raise ValueError(f"the reports do not compare, since they differ in their {what}{shown}")
+        pairs = {"clean": (self.correct, other.correct)}
+        pairs |= {name: (mask, other.stands[name]) for name, mask in self.stands.items()}
+        pairs["union"] = (self.robust, other.robust)
+        return {name: mcnemar(*masks) for name, masks in pairs.items()}
 
     def compare_attacks(self, first: str, second: str) -> Difference:
         """Two attacks of this report, by a paired test of what each left. Both must have seen every example."""

@@ -127,11 +127,8 @@ def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
             paper_name = label.removeprefix("foolbox.")  # as the published rows name it
             extra |= {f"mean {paper_name}": rho.mean, f"median {paper_name}": rho.median}
         radii = {column: tuple(r) for column, r in report.info["radii"].items()}
-        spread = {
-            key: 100 * max(high - shares[key], shares[key] - low)
-            for key, (low, high) in report.intervals.items()
-            if key in shares
-        }
+        low, high = report.intervals["union"]  # the figure that is compared; in all columns it would be too wide
+        spread = {"union": 100 * max(high - report.union, report.union - low)}
         lines.append(Line(name, _percentages(shares) | {"n": report.n}, radii, extra, spread))
     if len(reports) > 1 and _share_examples_and_threats([report for _, report in reports]):
         best = optimal([report for _, report in reports])
