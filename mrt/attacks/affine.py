@@ -137,7 +137,7 @@ class AffineAttack:
         # 1. Each member at its share, and its own perturbation r_j to begin with. A motion stays as it is drawn.
         members = task.threat.members(weights)
         parts = [
-            t.sample(x, noise.fold(seeds, 1 + j)) if self._starts_at_random(t) else torch.zeros_like(x)
+            t.sample(x, noise.fold(seeds, 1 + j)) if self._starts_at_random(t, task.restart) else torch.zeros_like(x)
             for j, t in enumerate(members)
         ]
         balls = [(j, t) for j, t in enumerate(members) if isinstance(t, Ball)]
@@ -153,8 +153,9 @@ class AffineAttack:
             parts[j] = ball.step(parts[j], grads, others, size, sparsity.entries_to_spend_on(ball, x))
         return best
 
-    def _starts_at_random(self, member: Threat) -> bool:
-        if not isinstance(member, Ball):
+    def _starts_at_random(self, member: Threat, restart: int) -> bool:
+        # Where the shares are fixed, nothing else would tell a later run from the first.
+        if not isinstance(member, Ball) or (self.weights is not None and restart > 0):
             return True
         return isinstance(member, Linf) if self.random_start is None else self.random_start
 

@@ -52,15 +52,15 @@ class APGD(Iterative):
     evaluate, the authors train with 0.05), then on as many as the best point suggests. `step_size` sets the first step
     instead. targets=9 with a targeted loss ("dlr" in AutoAttack) aims in turn at the nine most likely wrong classes:
     `restarts` runs for each, on what still stands. `radii` are those of the balls that one run goes through, over eps:
-    None becomes (3, 2, 1) in l1 from 10 steps on, and (1,), the ball itself, elsewhere. The other settings (loss,
-    restarts, best, bn, fast) are explained in `Iterative`.
+    None becomes (3, 2, 1) in l1 from 10 steps on; elsewhere, and from a `start` that the caller gives, there is the
+    ball itself alone. The other settings (loss, restarts, best, bn, fast) are explained in `Iterative`.
     """
 
     steps: int = field(default=100, kw_only=True)
     random_start: bool = field(default=True, kw_only=True)
     targets: int = field(default=0, kw_only=True)
     share: float = field(default=0.2, kw_only=True)
-    radii: tuple[float, ...] = field(default=None, kw_only=True)  # type: ignore[arg-type]
+    radii: tuple[float, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +68,9 @@ class APGD(Iterative):
         checks.number("share", self.share, high=1, open_low=True)
         radii = self.radii
         if radii is None:
-            radii = L1_RADII if isinstance(self.threat, L1) and self.steps >= LEAST_STEPS else (1.0,)
+            if not isinstance(self.threat, L1):
+                return
+            radii = L1_RADII if self.steps >= LEAST_STEPS else (1.0,)
         radii = tuple(checks.number("radii", r, open_low=True) for r in checks.several("radii", radii, "numbers"))
         object.__setattr__(self, "radii", radii)
         falling = list(radii) == sorted(set(radii), reverse=True)
@@ -96,7 +98,11 @@ class APGD(Iterative):
     def run(self, task: Task[Ball]) -> Best:
         """Search once: a stage in each of the balls, all but the last one wider than the threat."""
         x, best = task.x, None
-        for radius, steps in zip(self.radii, steps_of_stages(self.steps, len(self.radii)), strict=True):
+        given = (
+            task.start is not None and task.restart == 0
+        )  # a point of the ball, which must not be left for a wider one
+        radii = (1.0,) if given or self.radii is None else self.radii
+        for radius, steps in zip(radii, steps_of_stages(self.steps, len(radii)), strict=True):
             ball: Ball = task.threat.scaled(radius)  # type: ignore[assignment]
             stage = replace(task, threat=ball)
             # 1. From where the caller says; then from the last stage's point of largest loss, projected on this ball.
@@ -112,7 +118,7 @@ class APGD(Iterative):
             length = self.step_size * radius if self.step_size is not None else ball.eps * (1 if sparse else 2)
             size = torch.as_tensor(length, dtype=x.dtype, device=x.device).expand(len(x))
             if sparse:
-                _walk_in_l1(stage, walk, best, size, steps, self.share if radius == self.radii[0] else None)
+                _walk_in_l1(stage, walk, best, size, steps, self.share if radius == radii[0] else None)
             else:
                 _walk_with_momentum(stage, walk, best, size, steps)
         assert best is not None  # there is at least one radius

@@ -61,4 +61,7 @@ def entries_to_spend_on(ball: Ball, x: Tensor) -> Tensor | None:
     """
     if not isinstance(ball, L1):
         return None
-    return torch.as_tensor(ball.eps, device=x.device).ceil().long().clamp(1, x[0].numel()).expand(len(x))
+    if isinstance(ball.eps, Tensor):  # a radius for each example
+        return ball.eps.ceil().long().clamp(1, x[0].numel())
+    # Filled on the device: a number that is sent to a GPU waits for all that is under way there.
+    return torch.full((len(x),), min(max(math.ceil(ball.eps), 1), x[0].numel()), dtype=torch.int64, device=x.device)

@@ -65,7 +65,7 @@ def _number_namesakes(entries: list[Entry]) -> list[Entry]:
     seen: Counter[tuple[str, Threat]] = Counter()
     numbered = []
     for entry in entries:
-        if not isinstance(entry.attack, Foreign):
+        if entry.column is not None and not isinstance(entry.attack, Foreign):
             key = (entry.name, entry.threat)
             seen[key] += 1
             entry = entry if seen[key] == 1 else replace(entry, name=f"{entry.name}#{seen[key]}")

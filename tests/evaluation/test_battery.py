@@ -118,9 +118,9 @@ SETTINGS = {
         "foolbox.cw-l2": "L2CarliniWagnerAttack binary_search_steps=5 initial_const=0.01 steps=100 stepsize=0.005",
     },
     "quick": {
-        "apgd-ce-linf": "APGD(threat=Linf(eps=0.3), radii=(1.0,))",
+        "apgd-ce-linf": "APGD(threat=Linf(eps=0.3))",
         "apgd-ce-l1": "APGD(threat=L1(eps=10.0), restarts=5, radii=(3.0, 2.0, 1.0))",
-        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9, radii=(1.0,))",
+        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9)",
     },
     "standard": {"aa.square-linf": "square queries=5000", "aa.apgd-t-l1": "apgd-t"},
 }  # fmt: skip
@@ -189,6 +189,11 @@ def test_fewer_steps_go_as_far(name: str) -> None:
     assert walks or name in ("quick", "standard")
     for label, (full, short, long) in walks.items():
         assert short == pytest.approx(full) and long == pytest.approx(3 * full), label
+
+
+def test_the_same_threat_twice_is_no_battery() -> None:
+    with pytest.raises(ValueError, match="two entries of the battery are called 'apgd-ce-l2'"):
+        mrt.batteries.quick((UNION[1], UNION[1]))
 
 
 def test_the_budget_reaches_every_part_of_autoattack() -> None:

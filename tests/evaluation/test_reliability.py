@@ -207,6 +207,17 @@ def test_a_model_that_only_guesses_is_flagged() -> None:
     assert not any(said in text for text in warned(digits_net(), (x, y), battery))
     assert not any(said in text for text in warned(turned, (x[:9], y[:9]), battery))  # too few to tell
 
+    def two(z: Tensor) -> Tensor:
+        logits: Tensor = digits_net()(z)
+        return logits[:, :2]
+
+    pair = mrt.batteries.quick(UNION[:1], classes=2, budget=0.02)
+    with torch.no_grad():
+        answers = two(x).argmax(1)
+    for wrong in (0, 15):  # of 60: of two classes a quarter wrong is far from guessing
+        y = torch.cat([1 - answers[:wrong], answers[wrong:]])
+        assert not any(said in text for text in warned(two, (x, y), pair))
+
 
 def test_probabilities_are_flagged() -> None:
     net = nn.Sequential(digits_net(), nn.Softmax(1)).eval()

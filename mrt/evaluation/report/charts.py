@@ -56,7 +56,7 @@ def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, 
     all attacks. Several: their worst."""
     charts = {}
     for threat in dict.fromkeys(name for report in reports for name in report.threats):
-        found: list[tuple[str, Tensor | None, float]] = []  # a name, distances (n,) if searched, accuracy at the radius
+        found: list[tuple[str, Tensor | None, Points]] = []  # a name, distances (n,) if searched, else dots
         for i, report in enumerate(reports):
             # Attacks that count for the threat but measure in another norm (l0 for l1) have no place on this axis.
             description = report.info["threats"].get(threat)
@@ -66,22 +66,30 @@ def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, 
             if not by_attack:
                 continue
             searched = {a: d for a, d in by_attack.items() if report.info["attacks"][a]["closest"]}
-            worst = metrics.smallest(list(searched.values())) if searched else None
+            # What an attack at a fixed radius has found bounds the worst of all from that radius on.
+            worst = metrics.smallest(list(by_attack.values())) if searched else None
+            sizes = [float(radius) for radius in report.info["radii"].get(threat, [])]
             if len(reports) > 1:
-                found.append((titles[i], worst, report.threats[threat]))
+                found.append((titles[i], worst, _dots(sizes, report.threats[threat])))
                 continue
             for attack in by_attack:
                 if torch.equal(report.ran[attack], report.correct):  # survivors' distances alone would make no curve
-                    found.append((attack, searched.get(attack), float(report.masks[attack].double().mean())))
+                    left = float(report.masks[attack].double().mean())
+                    found.append((attack, searched.get(attack), _dots(sizes, left)))
             if len(by_attack) > 1:
-                found.append((WORST, worst, report.threats[threat]))
+                found.append((WORST, worst, _dots(sizes, report.threats[threat])))
         if found:
-            sizes = {r for report in reports for r in report.info["radii"].get(threat, [])}
-            charts[threat] = _draw_accuracies(threat, found, sorted(sizes))
+            all_sizes = {r for report in reports for r in report.info["radii"].get(threat, [])}
+            charts[threat] = _draw_accuracies(threat, found, sorted(all_sizes))
     return charts
 
 
-def _draw_accuracies(threat: str, found: list[tuple[str, Tensor | None, float]], sizes: list[float]) -> str:
+def _dots(sizes: list[float], left: float) -> Points:
+    """The accuracy of an attack at a fixed radius, at that radius."""
+    return [(size, 100 * left, None) for size in sizes]
+
+
+def _draw_accuracies(threat: str, found: list[tuple[str, Tensor | None, Points]], sizes: list[float]) -> str:
     """The share of examples that no distance up to a radius breaks, a curve each where distances were searched, else a
     dot; the threats' own radii dotted."""
     finite = torch.cat([torch.zeros(0), *(d[d.isfinite()] for _, d, _ in found if d is not None)])
@@ -90,9 +98,9 @@ def _draw_accuracies(threat: str, found: list[tuple[str, Tensor | None, float]],
     top = max([far, *(1.05 * size for size in sizes)]) or 1.0
     radii = torch.linspace(0, top, POINTS)
     series: list[tuple[str, Points]] = []
-    for name, distances, left in found:
+    for name, distances, dots in found:
         if distances is None:
-            series.append((name, [(size, 100 * left, None) for size in sizes]))
+            series.append((name, dots))
             continue
         shares = 100 * metrics.curve(distances, radii)
         series.append((name, [(r, a, None) for r, a in zip(radii.tolist(), shares.tolist(), strict=True)]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -33,6 +32,9 @@ def mcnemar(first: Tensor, second: Tensor) -> Difference:
     first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
     apart = first_only + second_only
     # Twice the tail of the fair coin's binomial, which both sides share; whole numbers, so that nothing is rounded.
-    tail = sum(math.comb(apart, k) for k in range(min(first_only, second_only) + 1))
+    tail, term = 0, 1
+    for k in range(min(first_only, second_only) + 1):
+        tail += term
+        term = term * (apart - k) // (k + 1)  # from (apart over k) to (apart over k + 1)
     p = min(1.0, 2 * tail / 2**apart)
     return Difference(int(first.sum()) / n, int(second.sum()) / n, first_only, second_only, p, n)
