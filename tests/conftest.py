@@ -36,7 +36,8 @@ def imports_are_no_garbage() -> None:
 @pytest.fixture
 def short_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
     """AutoAttack takes a tenth of its steps, whoever calls it: for tests of what reaches it and of what is made of its
-    results, not of its strength. `mrt` never sets their number."""
+    results, not of its strength. A budget that sets their number sets it over
+    this one."""
     import pyautoattack
 
     monkeypatch.setattr(pyautoattack.AutoAttack, "__init__", apart.in_few_steps(pyautoattack.AutoAttack.__init__))

@@ -34,9 +34,9 @@ class AffineAttack:
     Balls alone take turns, `steps` each, on one common sum of perturbations. With a RotationTranslation first, `k`
     motions are drawn from its share and the balls search through each. Every step is 2.5 (share eps) / steps, in l1 on
     as many entries as in PGD. `ends`: before the shares are drawn, each member alone has the whole budget once, a ball
-    by APGD for the steps of all balls, a motion by RTGrid; so the set leaves no more than its parts would. random_start
-    None is True for an linf ball and False for the others, as in PGD. `search` returns the delta that shows how the
-    budget was spent.
+    by APGD for the steps of all balls, a motion by RTGrid; so the set leaves no more than these searches do.
+    random_start None is True for an linf ball and False for the others; where `weights` fixes the shares, runs after
+    the first start at random in any case. `search` returns the delta that shows how the budget was spent.
     """
 
     threat: Affine

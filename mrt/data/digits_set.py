@@ -27,4 +27,4 @@ def digits(split: Literal["train", "test"]) -> Images:
     chosen = shuffled[:TRAIN] if split == "train" else shuffled[TRAIN:]
     # Pixels are counts 0 to 16, stored in float64; / 16 is exact.
     x = torch.from_numpy(pixels[chosen]).float().div(16).view(-1, 1, 8, 8)
-    return Images(x, torch.from_numpy(labels[chosen]).long(), tuple("0123456789"), name="digits")
+    return Images(x, torch.from_numpy(labels[chosen]).long(), tuple("0123456789"), name=f"digits {split}")

@@ -88,8 +88,9 @@ class Images:
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.x.shape[1:]))
-        what = f"{self.name}: " * bool(self.name) + f"{len(self)} of {shape} {self.x.dtype}"
-        return f"Images({what}, {len(self.classes)} classes, augment={self.augment!r})"
+        name = f"{self.name}: " if self.name else ""
+        images = f"{len(self)} of {shape} {self.x.dtype}"
+        return f"Images({name}{images}, {len(self.classes)} classes, augment={self.augment!r})"
 
     def take(self, which: int | Tensor) -> Images:
         """The first `which` examples, or those at the int64 indices `which` (any order, repeats allowed)."""

@@ -39,7 +39,7 @@ def mnist(root: Path | str, split: Split, *, download: bool = False) -> Images:
     with reading(raw / f"{part}-*-ubyte", "delete them and load with download=True"):
         stored = MNIST(root, train=split == "train")
         # (N, 28, 28) -> (N, 1, 28, 28)
-        return Images(stored.data.unsqueeze(1), stored.targets.long(), DIGITS, name="mnist")
+        return Images(stored.data.unsqueeze(1), stored.targets.long(), DIGITS, name=f"mnist {split}")
 
 
 def cifar10(root: Path | str, split: Split, *, download: bool = False) -> Images:
@@ -71,7 +71,7 @@ def svhn(root: Path | str, split: Literal["train", "test", "extra"], *, download
     with reading(Path(root) / name, "delete it and load with download=True"):
         stored = SVHN(str(root), split)
         x = torch.from_numpy(np.ascontiguousarray(stored.data))
-        return Images(x, torch.from_numpy(stored.labels).long(), DIGITS, name="svhn")
+        return Images(x, torch.from_numpy(stored.labels).long(), DIGITS, name=f"svhn {split}")
 
 
 def _cifar(dataset: Any, root: Path, split: Split, download: bool) -> Images:
@@ -87,7 +87,7 @@ def _cifar(dataset: Any, root: Path, split: Split, download: bool) -> Images:
         x = torch.from_numpy(np.ascontiguousarray(stored.data.transpose(0, 3, 1, 2)))  # from (N, H, W, C)
         y = torch.tensor(stored.targets, dtype=torch.int64)
         augment: Literal["crop-flip", "none"] = "crop-flip" if split == "train" else "none"
-        return Images(x, y, tuple(stored.classes), augment, name=dataset.__name__.lower())
+        return Images(x, y, tuple(stored.classes), augment, name=f"{dataset.__name__.lower()} {split}")
 
 
 def _require_intact(folder: Path, files: Sequence[tuple[str, str | None]]) -> None:

@@ -69,11 +69,7 @@ def _quick(plan: Plan) -> None:
     elif isinstance(threat, RotationTranslation):
         plan.add("grid", RTGrid(threat))
     elif isinstance(threat, Affine):
-        # Each member with the whole budget lies in the set, so that no part may be judged harder than the set.
-        for member in threat.threats:
-            alone = Plan(member, plan.classes, plan.budget)
-            _quick(alone)
-            plan.entries += [replace(e, name=f"part-{e.name}", column=threat) for e in alone.entries]
+        plan.add_parts()
         plan.add("affine", AffineAttack(threat, restarts=plan.scale(10)))
 
 

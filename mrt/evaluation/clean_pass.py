@@ -17,7 +17,7 @@ from mrt.protocols import Model
 
 FLAT = 1e-30  # a gradient below this is lost in rounding wherever it is used
 SHARE = 0.01  # of examples that may be flat, or newly broken without gradients, before it means anything
-LEAST_TO_GUESS = 30  # images
+LEAST_TO_TELL = 30  # images: of fewer it cannot be told whether a model only guesses
 LEAST = 3  # examples: fewer may be chance
 
 
@@ -58,9 +58,9 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
         remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
     elif _differ(exact_logits(model, x[:half]), logits[:half]):
         remarks.append("the model's outputs depend on batch mates: a BatchNorm in train mode that cannot be reached?")
-    # Within two standard deviations of what guesses get right; of fewer images than that nothing can be told.
+    # Within two standard deviations of what guesses get right.
     right, guessed = int(correct.sum()), len(y) / classes
-    if len(y) >= LEAST_TO_GUESS and right <= guessed + 2 * (guessed * (1 - 1 / classes)) ** 0.5:
+    if len(y) >= LEAST_TO_TELL and right <= guessed + 2 * (guessed * (1 - 1 / classes)) ** 0.5:
         text = f"the model is right on {right} of {len(y)} clean images, no more than by chance"
         remarks.append(f"{text}: was it trained on normalised images, or with its classes in another order?")
     if classes < 4:

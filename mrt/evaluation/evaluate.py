@@ -85,8 +85,8 @@ def evaluate(
             bar=bar,
             fast=fast,
         )
-        called = battery if isinstance(battery, str) else None
-        report = _run_or_read(evaluation, [*early, *remarks, *clipped], called, budget)
+        battery_name = battery if isinstance(battery, str) else None
+        report = _run_or_read(evaluation, [*early, *remarks, *clipped], battery_name, budget)
     reliability.warn_of([remark for remark in report.warnings if remark not in early])
     return report
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,11 +16,11 @@ ENTRY = ("threat", "runs", "distances", "column")  # fields of an Entry; no atta
 
 
 class Plan:
-    """The entries for one threat while they are being listed, for a model with that many classes. `scale` makes every
-    count of steps, restarts and queries follow the budget."""
+    """The entries for one threat while `fill`, a function of the battery's, lists them, for a model with that many
+    classes. `scale` makes every count of steps, restarts and queries follow the budget."""
 
-    def __init__(self, threat: Threat, classes: int, budget: float) -> None:
-        self.threat, self.classes, self.budget = threat, classes, budget
+    def __init__(self, fill: Fill, threat: Threat, classes: int, budget: float) -> None:
+        self.fill, self.threat, self.classes, self.budget = fill, threat, classes, budget
         self.entries: list[Entry] = []
 
     def scale(self, count: int, least: int = 1) -> int:
@@ -28,13 +29,23 @@ class Plan:
         return max(round(count * self.budget), min(least, count))
 
     def stride(self, steps: int, size: float) -> dict[str, Any]:
-        """The settings `steps` and `step_size`: fewer steps are longer ones, so that the walk reaches as far."""
+        """The settings `steps` and `step_size`: fewer steps are longer ones, so that the walk reaches as far; but none
+        gets longer than the ball is wide, since such a one would only forget where it stood."""
         count = self.scale(steps, 2)
-        return {"steps": count, "step_size": size * max(1.0, steps / count)}
+        width = 2 * getattr(self.threat, "eps", math.inf)
+        return {"steps": count, "step_size": max(size, min(size * steps / count, width))}
 
     def add(self, name: str, attack: Any, **fields: Any) -> None:
         """List an attack of ours; `fields` are those of its Entry."""
         self.entries.append(Entry(name, attack, attack.threat, **fields))
+
+    def add_parts(self) -> None:
+        """List what the battery has for each member of a mixture, which alone may have the whole budget: what breaks a
+        member has broken the mixture."""
+        for member in getattr(self.threat, "threats", ()):
+            alone = Plan(self.fill, member, self.classes, self.budget)
+            self.fill(alone)
+            self.entries += [replace(e, name=f"part-{e.name}", column=self.threat) for e in alone.entries]
 
     def add_foreign(self, host: Host, name: str, attack: str, **settings: Any) -> None:
         """List a host's attack with the host's settings. Those called as fields of an Entry are its fields."""
@@ -45,13 +56,17 @@ class Plan:
         self.entries.append(Entry(name, Foreign(host, attack, tuple(sorted(settings.items()))), **fields))
 
 
-def make_battery(fill: Callable[[Plan], None], threats: Sequence[Threat], classes: int, budget: float) -> Battery:
+Fill = Callable[[Plan], None]
+"""Lists a battery's attacks for the threat of a plan."""
+
+
+def make_battery(fill: Fill, threats: Sequence[Threat], classes: int, budget: float) -> Battery:
     """The battery of what `fill` lists for each threat."""
     checks.count("classes", classes, low=2)
     checks.number("budget", budget, open_low=True)
     entries: list[Entry] = []
     for threat in checks.several("threats", threats, "threats such as Linf(0.3)"):
-        plan = Plan(threat, classes, budget)
+        plan = Plan(fill, threat, classes, budget)
         fill(plan)
         if not plan.entries:
             raise ValueError(f"no named battery has an attack for {threat!r}; write the Entry(...) yourself")
@@ -60,13 +75,13 @@ def make_battery(fill: Callable[[Plan], None], threats: Sequence[Threat], classe
 
 
 def _number_namesakes(entries: list[Entry]) -> list[Entry]:
-    """The entries, one of ours with its number where another of the same name and threat stands before it: two mixtures
-    may have a part in common."""
-    seen: Counter[tuple[str, Threat]] = Counter()
+    """The entries, with a number behind the name of a part that an earlier mixture has, too. Of other entries a name
+    that comes twice is a mistake, which `check_battery` refuses."""
+    seen: Counter[tuple[str, bool, Threat]] = Counter()
     numbered = []
     for entry in entries:
-        if entry.column is not None and not isinstance(entry.attack, Foreign):
-            key = (entry.name, entry.threat)
+        if entry.name.startswith("part-"):
+            key = (entry.name, isinstance(entry.attack, Foreign), entry.threat)
             seen[key] += 1
             entry = entry if seen[key] == 1 else replace(entry, name=f"{entry.name}#{seen[key]}")
         numbered.append(entry)

@@ -178,9 +178,9 @@ def test_the_budget_scales_steps_and_not_radii() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_fewer_steps_go_as_far(name: str) -> None:
-    """The length of the whole walk, where a battery fixes the steps' lengths; longer budgets keep them."""
+    """The length of the whole walk, where a battery fixes the steps' lengths; larger budgets keep these."""
     walks: dict[str, list[float]] = {}
-    for budget in (1.0, 0.07, 3.0):
+    for budget in (1.0, 0.3, 3.0):
         battery = NAMES[name](UNION, budget=budget)
         for (label, _), entry in zip(name_entries(battery), battery, strict=True):
             size, steps = (getattr(entry.attack, field, None) for field in ("step_size", "steps"))
@@ -189,6 +189,14 @@ def test_fewer_steps_go_as_far(name: str) -> None:
     assert walks or name in ("quick", "standard")
     for label, (full, short, long) in walks.items():
         assert short == pytest.approx(full) and long == pytest.approx(3 * full), label
+
+
+def test_no_step_gets_longer_than_the_ball_is_wide() -> None:
+    for budget in (0.001, 0.02, 0.2):
+        for name in NAMES:
+            for entry in NAMES[name](UNION, budget=budget):
+                size = getattr(entry.attack, "step_size", None)
+                assert size is None or size <= 2 * entry.threat.eps * (1 + 1e-9)  # type: ignore[attr-defined]
 
 
 def test_the_same_threat_twice_is_no_battery() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Difference:
-    """Two shares of the same n examples, how many of these stand in one alone, and `p`: how often a coin that falls
-    for either side alike would divide those as unevenly."""
+    """Two accuracies on the same n examples, how many of these only one of the two gets right, and `p`: how often a
+    fair coin would divide those at least as unevenly."""
 
     first: float
     second: float
@@ -21,7 +21,7 @@ class Difference:
 
     def __str__(self) -> str:
         points = 100 * (self.second - self.first)
-        alone = f"{self.second_only} examples stand in the second alone, {self.first_only} in the first"
+        alone = f"{self.second_only} examples right in the second alone, {self.first_only} in the first"
         return f"{points:+.1f} points ({alone}; p = {self.p:.2g}, n = {self.n})"
 
 

@@ -152,7 +152,7 @@ def test_the_first_line_says_what_was_judged(report: mrt.Report) -> None:
     assert "or every correct example where it measures distances" in tables.headline(report)
     whole = mrt.evaluate(digits_net(), mrt.data.digits("test").take(9), "quick", threats=UNION[:1], progress=False)
     said = str(whole).splitlines()[0]
-    assert said == "9 examples of digits; each attack saw what the earlier ones on its threat left"
+    assert said == "9 examples of digits test; each attack saw what the earlier ones on its threat left"
     for budget, remark in ((0.05, "; budget 0.05, a first look, not comparable"), (2.0, "; budget 2")):
         other = mrt.evaluate(
             digits_net(), digits(9), "quick", threats=UNION[:1], budget=budget, cascade=False, progress=False
@@ -199,8 +199,8 @@ def test_several_reports_side_by_side(report: mrt.Report, tmp_path: Path) -> Non
 
 def test_published_rows_come_where_battery_and_radii_agree() -> None:
     class Info:
-        def __init__(self, name: str, data: str = "mnist", budget: float = 1.0, **radii: float) -> None:
-            shape: Any = [1, 28, 28] if data == "mnist" else [3, 32, 32]
+        def __init__(self, name: str, data: str = "mnist test", budget: float = 1.0, **radii: float) -> None:
+            shape: Any = [1, 28, 28] if data == "mnist test" else [3, 32, 32]
             self.info: dict[str, Any] = {"name": name, "radii": {k: [v] for k, v in radii.items()}}
             self.info |= {"data name": data, "shape": shape, "budget": budget}
 
@@ -210,13 +210,14 @@ def test_published_rows_come_where_battery_and_radii_agree() -> None:
     msd: dict[str, Any] = {"name": "msd", "linf": 0.3, "l2": 2.0, "l1": 10.0}
     assert lines(report=Info(**msd)) == 6
     rounded: dict[str, Any] = {"name": "mng-ac", "linf": 0.03137, "l2": 0.50196, "l1": 7.843}  # as typed for 8/255
-    assert lines(report=Info(data="cifar10", **rounded)) == lines(report=Info(data="svhn", **rounded)) == 10
+    assert lines(report=Info(data="cifar10 test", **rounded)) == lines(report=Info(data="svhn test", **rounded)) == 10
     differing: tuple[tuple[dict[str, Any], str], ...] = (
         ({"name": "quick"}, "attacks"),
         ({"linf": 0.2}, "radii"),
-        ({"data": "digits"}, "data"),
+        ({"data": "digits test"}, "data"),
+        ({"data": "mnist train"}, "data"),
         ({"data": ""}, "data"),
-        ({"data": "cifar10"}, "data"),
+        ({"data": "cifar10 test"}, "data"),
         ({"budget": 0.05}, r"budget (0.05)"),
         ({"budget": 0.05, "linf": 0.2}, r"budget (0.05), radii"),
     )
@@ -224,9 +225,9 @@ def test_published_rows_come_where_battery_and_radii_agree() -> None:
         other = Info(**msd | change)
         assert lines(report=other) == 0
         titles = [line.title for line in published.lines(["msd-mnist"], [other])]  # type: ignore[list-item]
-        assert len(titles) == 6 and all(title.endswith(f"(beside other {said})") for title in titles)
+        assert len(titles) == 6 and all(title.endswith(f"(not comparable: other {said})") for title in titles)
     named = published.lines(["msd-mnist"], [Info(**msd), Info(**msd | {"linf": 0.2})])  # type: ignore[list-item]
-    assert not any("beside other" in line.title for line in named)  # one of the two compares
+    assert not any("not comparable" in line.title for line in named)  # one of the two compares
     assert lines(report=Info("msd", linf=0.3, l2=2.0)) == 0
     assert lines("msd") == 12 and lines("msd-mnist") == 6
     assert lines(report=Info("l2l-da", linf=0.3)) == 6  # another count, more data: only where they are named
