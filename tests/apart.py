@@ -150,6 +150,7 @@ def _serve() -> str:
     import art.attacks.evasion
     import art.estimators.classification
     import foolbox  # noqa: F401
+    import pyautoattack  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch
     import torchvision  # noqa: F401

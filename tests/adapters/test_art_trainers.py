@@ -522,6 +522,7 @@ def test_trainers_and_attacks_are_copied_and_pickled() -> None:
     assert np.array_equal(copy.deepcopy(attack).generate(X[:5], Y[:5]), attack.generate(X[:5], Y[:5]))
 
 
+@pytest.mark.usefixtures("short_autoattack")
 def test_arts_attacks_and_autoattack_judge_what_we_train() -> None:
     """Through ART's interface alone; the trained classifier withstands more than an undefended one."""
     import mrt_autoattack
@@ -538,7 +539,7 @@ def test_arts_attacks_and_autoattack_judge_what_we_train() -> None:
             host.fit(data.x.numpy(), data.y.numpy(), nb_epochs=5, batch_size=64)
         attacks = (
             evasion.ProjectedGradientDescent(host, eps=0.15, eps_step=0.04, max_iter=10, verbose=False),
-            evasion.SquareAttack(host, eps=0.15, max_iter=200, verbose=False),
+            evasion.SquareAttack(host, eps=0.15, max_iter=60, verbose=False),
             evasion.AutoAttack(
                 host, norm=1, eps=1.5, attacks=[ours.APGD(host, norm=1, eps=1.5, max_iter=20, verbose=False)]
             ),

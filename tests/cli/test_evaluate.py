@@ -52,7 +52,9 @@ def test_a_module_of_the_users_is_evaluated_in_a_process_of_its_own(tmp_path: Pa
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text("")
     (tmp_path / "mine" / "nets.py").write_text(
-        "from tests.support import digits_net\n\ndef factory():\n    return digits_net()\n"
+        "import pyautoattack\nfrom tests.apart import in_few_steps\nfrom tests.support import digits_net\n\n"
+        "pyautoattack.AutoAttack.__init__ = in_few_steps(pyautoattack.AutoAttack.__init__)\n\n"
+        "def factory():\n    return digits_net()\n"
     )
     command = "evaluate mine.nets:factory --data digits --threats linf=0.2 --battery standard --out out"
     command += " --budget 0.01 --images 6"

@@ -37,7 +37,7 @@ SCRIPT = """if True:
         mrt.Entry("l0", mrt.GreedyL0(mrt.L0(3)), mrt.L0(3), column=UNION[2]),
         mrt.Entry("noise", mrt.PGD(UNION[0], steps=2), UNION[0], 3, distances=True))
     print("ready", flush=True)
-    mrt.evaluate(net, digits(56), battery, batch_size=6, out=sys.argv[2], progress=False)
+    mrt.evaluate(net, digits(38), battery, batch_size=6, out=sys.argv[2], progress=False)
     print("done", flush=True)"""
 
 
