@@ -11,6 +11,7 @@ from mrt.evaluation.report import Report
 from mrt.evaluation.report.tables import Line
 from mrt.recipes import l2l_da, mng_ac, msd, pgn, tramer_boneh
 from mrt.recipes.table import SHAPES, Table
+from mrt.threats.radii import same_radii
 
 # By the names that `mrt report --published` takes.
 PUBLISHED: dict[str, Table] = {
@@ -51,10 +52,7 @@ def differences(table: Table, report: Report) -> list[str]:
         found.append("attacks")
     elif info.get("budget", 1) != 1:
         found.append(f"budget ({info['budget']:g})")
-    # To three digits, so that 0.0157 passes for 4/255.
     alike = set(info["radii"]) == set(published) and all(
-        abs(radius - wanted) <= 1e-3 * wanted
-        for name in published
-        for radius, wanted in zip(info["radii"][name], published[name], strict=True)
+        same_radii(info["radii"][name], wanted) for name, wanted in published.items()
     )
     return found if alike else [*found, "radii"]

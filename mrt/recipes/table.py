@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from mrt.evaluation.report.tables import Line
 from mrt.protocols import Threat
@@ -22,9 +23,10 @@ SHAPES = {
 class Table:
     """Published figures, a row for each defence, means where a paper averages over runs. Accuracies are in percent;
     `columns` are called as in our reports, or by names of their own for what those do not hold. Missing figures are
-    None; `recalled` rows are not printed in the text that we have. `data` is the test set, a key of SHAPES. `unasked`:
-    they stand beside reports that compare without being asked for, as a paper's main tables do, and not those with more
-    training data or another way to count.
+    None. `recalled`: by row, the columns whose figures are not printed in the text that we have. `spreads`: by row, the
+    standard deviations over runs where the paper gives them, for the first columns. `data` is the test set, a key of
+    SHAPES. `unasked`: they stand beside reports that compare without being asked for, as a paper's main tables do, and
+    not those with more training data or another way to count.
     """
 
     source: str
@@ -33,7 +35,8 @@ class Table:
     threats: tuple[Threat, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[str, tuple[float | None, ...]], ...]
-    recalled: tuple[str, ...] = ()
+    recalled: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    spreads: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     unasked: bool = True
 
     def lines(self) -> list[Line]:
@@ -42,7 +45,9 @@ class Table:
         sizes = {t.name: tuple(radii_of(t)) for t in self.threats}
         lines = []
         for name, values in self.rows:
-            title = f"{self.source}: {name}" + (" (recalled)" if name in self.recalled else "")
+            recalled = f" (recalled: {', '.join(self.recalled[name])})" if name in self.recalled else ""
             pairs = zip(self.columns, values, strict=True)
-            lines.append(Line(title, {column: value for column, value in pairs if value is not None}, sizes))
+            figures = {column: value for column, value in pairs if value is not None}
+            spread = dict(zip(self.columns, self.spreads.get(name, ()), strict=False))  # hours have none
+            lines.append(Line(f"{self.source}: {name}{recalled}", figures, sizes, spread=spread))
         return lines

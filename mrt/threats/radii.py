@@ -4,6 +4,7 @@ as within."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, ClassVar, TypeVar
 
@@ -91,5 +92,14 @@ def perturb(x: Tensor, delta: Tensor) -> Tensor:
 
 
 def radii_of(threat: object) -> list[float]:
-    """The numbers that give a threat its size, such as [0.1] for the label linf@0.1; none for one made of others."""
-    return [float(getattr(threat, name)) for name in getattr(threat, "RADII", ())]
+    """The numbers that give a threat its size, such as [0.1] for the label linf@0.1; its members' for one made of
+    others."""
+    own = [float(getattr(threat, name)) for name in getattr(threat, "RADII", ())]
+    return own + [radius for member in getattr(threat, "threats", ()) for radius in radii_of(member)]
+
+
+def same_radii(radii: Sequence[float], published: Sequence[float]) -> bool:
+    """Whether these are the published radii, to three digits, so that 0.0157 passes for 4/255."""
+    return len(radii) == len(published) and all(
+        abs(radius - wanted) <= 1e-3 * wanted for radius, wanted in zip(radii, published, strict=True)
+    )

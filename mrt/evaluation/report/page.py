@@ -54,7 +54,8 @@ details { margin-top: 2rem; } pre { overflow-x: auto; font-size: .8rem; color: v
 <tr><th></th>{% for name in many.columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for name, cells, kind in many.rows %}<tr class="{{ kind }}"><td>{{ name }}</td>
 {% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>
-<p>±: how far the union's 95% interval reaches to its longer side.</p>
+<p>±: how far the union's 95% interval reaches to its longer side; of published figures, the standard deviation over
+runs.</p>
 {% for line in many.tests %}<p>{{ line }}</p>{% endfor %}{% endif %}
 {% for part in parts %}
 {% if many %}<h2>{{ part.title }}</h2>{% endif %}

@@ -24,7 +24,7 @@ LAST = ("union", "average", "min", "n")  # columns behind those of the threats
 class Line:
     """One row to compare: percentages by column, and the size of each threat, so that sizes are not mixed up. `more`:
     figures that get a column only where another row lists them among its values: attacks, mean distances. `spread`: how
-    far a 95% interval reaches to its longer side."""
+    far a 95% interval reaches to its longer side; of published figures, the standard deviation over runs."""
 
     title: str
     values: Mapping[str, float]
