@@ -28,7 +28,7 @@ METRICS, BATTERY, REPORT = (
     "evaluation/test_battery.py",
     "evaluation/report/test_report.py",
 )
-COMPARE = "evaluation/report/test_compare.py"
+COMPARE, PUBLISHED = "evaluation/report/test_compare.py", "test_published.py"
 TRAPS, RESUME, PEERS = "adapters/test_traps.py", "evaluation/test_resume.py", "evaluation/test_peers.py"
 
 STRATEGY, LOOP, RUNS, TUNE = (
@@ -210,7 +210,19 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/reliability.py", 'work[a]["failed"] < report.ran[a].sum()', "True", DOUBTS),
     ("inputs.py", '**{**kwargs, "weights_only": True}', "**kwargs", "test_inputs.py"),
     ("evaluation/store.py", "if begun and not path.is_file():", "if False:", RESUME),
-    ("evaluation/batteries.py", 'plan.stride(100, small)', 'plan.stride(100, large)', BATTERY),
+    ("evaluation/batteries.py", "large if cifar else small", "small", BATTERY),
+    ("evaluation/batteries.py", "large if cifar else small", "large", BATTERY),
+    ("evaluation/batteries.py", "20 if cifar else 40", "40", BATTERY),
+    ("evaluation/batteries.py", "plan.has_radius(4 / 255) or plan.has_radius(2000 / 255)", "plan.has_radius(2000 / 255)", BATTERY),
+    ("evaluation/batteries.py", "plan.has_radius(0.03)", "False", BATTERY),
+    ("evaluation/batteries.py", "plan.has_radius(0.5)", "False", BATTERY),
+    ("evaluation/batteries.py", "1 / 255 if plan.has_radius(4 / 255) else threat.eps / 8", "threat.eps / 8", BATTERY),
+    ("evaluation/batteries.py", "25 / 255 if plan.has_radius(80 / 255) else threat.eps * 25 / 128", "25 / 255", BATTERY),
+    ("evaluation/batteries.py", '"LinfBasicIterativeAttack", rel_stepsize=1 / 6', '"LinfBasicIterativeAttack", rel_stepsize=1 / 5', BATTERY),
+    ("threats/radii.py", "1e-3 * wanted", "1e-5 * wanted", BATTERY),
+    ("threats/radii.py", "len(radii) == len(published) and all(", "all(", PUBLISHED),
+    ("threats/radii.py", "return own + [radius for", "return own + [0.0 for", PUBLISHED),
+    ("recipes/table.py", "self.spreads.get(name, ())", "()", PUBLISHED),
     # strategies
     ("strategies/standard.py", "cross_entropy(model(x), y)", "cross_entropy(model(x), y).detach() + 0 * model(x).sum()", LOOP),
     ("strategies/adversarial.py", 'model(craft(attack, 0, model, x, y, step))', 'model(x)', STRATEGY),

@@ -11,6 +11,7 @@ from typing import Any
 from mrt import checks
 from mrt.evaluation.battery import Battery, Entry, Foreign, Host, check_battery
 from mrt.protocols import Threat
+from mrt.threats.radii import radii_of, same_radii
 
 ENTRY = ("threat", "runs", "distances", "column")  # fields of an Entry; no attack of a host has settings of these names
 
@@ -27,6 +28,10 @@ class Plan:
         """`count` times the budget, but at least `least` where the count itself is: the smallest budget leaves every
         attack something to run."""
         return max(round(count * self.budget), min(least, count))
+
+    def has_radius(self, published: float) -> bool:
+        """Whether the threat has that radius of a paper's, at which its rows are shown beside a report."""
+        return same_radii(radii_of(self.threat), [published])
 
     def stride(self, steps: int, size: float) -> dict[str, Any]:
         """The settings `steps` and `step_size`: fewer steps are longer ones, so that the walk reaches as far; but none

@@ -13,6 +13,7 @@ import pytest
 import mrt
 from mrt.evaluation.batteries import NAMES
 from mrt.evaluation.battery import name_entries
+from mrt.protocols import Ball
 from tests.support import UNION, digits, digits_net
 
 ALL, NORMS = (*UNION, mrt.RotationTranslation(30, 3)), ("linf", "l2", "l1")
@@ -134,6 +135,45 @@ def test_the_settings_are_the_papers(name: str) -> None:
     assert {label: held[label] for label in SETTINGS[name]} == SETTINGS[name]
 
 
+# Steps, their length and restarts of an attack of ours, at the radii of the papers' other data sets, and at some of no
+# paper's.
+LENGTHS: dict[tuple[str, Ball, str], tuple[int, float | None, int]] = {
+    ("tramer-boneh", mrt.Linf(4 / 255), "pgd-100"): (100, None, 20),
+    ("tramer-boneh", mrt.L1(2000 / 255), "slide"): (100, 2.0, 20),
+    ("tramer-boneh", mrt.L1(7.843), "slide"): (100, 2.0, 20),
+    ("tramer-boneh", mrt.L1(2000 / 255), "slide-1000"): (1000, 2.0, 1),
+    ("tramer-boneh", mrt.L1(12.0), "slide"): (100, 0.6, 40),
+    ("msd", mrt.Linf(0.03), "pgd"): (50, 0.003, 10),
+    ("msd", mrt.L2(0.5), "pgd"): (100, 0.05, 10),
+    ("msd", mrt.L1(12.0), "pgd"): (100, 1.0, 10),
+    ("msd", mrt.Linf(0.06), "pgd"): (100, 0.002, 10),
+    ("mng-ac", mrt.Linf(8 / 255), "pgd"): (50, 1 / 255, 1),
+    ("mng-ac", mrt.Linf(4 / 255), "pgd"): (50, 1 / 255, 1),
+    ("mng-ac", mrt.L2(128 / 255), "pgd"): (50, 25 / 255, 1),
+    ("mng-ac", mrt.L2(80 / 255), "pgd"): (50, 25 / 255, 1),
+    ("mng-ac", mrt.L1(2000 / 255), "slide"): (100, 1.0, 1),
+    ("mng-ac", mrt.L2(1.28), "pgd"): (50, 0.25, 1),
+}
+
+
+@pytest.mark.parametrize(("name", "ball", "attack"), LENGTHS)
+def test_steps_are_as_long_as_the_paper_has_them_at_its_radii(name: str, ball: Ball, attack: str) -> None:
+    (held,) = (e.attack for e in NAMES[name]((ball,)) if e.name == attack and not isinstance(e.attack, mrt.Foreign))
+    steps, size, restarts = LENGTHS[name, ball, attack]
+    assert isinstance(held, (mrt.PGD, mrt.SLIDE))
+    assert (held.steps, held.restarts) == (steps, restarts)
+    assert held.step_size == (None if size is None else pytest.approx(size, rel=1e-3))
+
+
+def test_tramer_and_boneh_search_affine_sets_as_their_members() -> None:
+    affine = mrt.Affine((mrt.RotationTranslation(30, 3), mrt.Linf(0.3)))
+    *parts, whole = NAMES["tramer-boneh"]((affine,))
+    members = NAMES["tramer-boneh"](affine.threats)
+    assert [(e.name, e.attack) for e in parts] == [(f"part-{e.name}", e.attack) for e in members]
+    assert all(e.counts_for == affine for e in parts)
+    assert whole.attack == mrt.AffineAttack(affine, steps=100, restarts=10, loss="margin")
+
+
 def told(attack: Any) -> str:
     """A foreign attack's name and settings; of ours what is not the default."""
     if isinstance(attack, mrt.Foreign):
@@ -156,6 +196,10 @@ def test_msds_grids_reach_the_radius_in_twenty_steps() -> None:
     assert isinstance(attack, mrt.Foreign)
     grid = cast(Any, dict(attack.settings)["epsilons"])
     assert len(grid) == 20 and grid[-1] == pytest.approx(0.2) and grid[0] == pytest.approx(0.01)
+    for label in ("foolbox.bim-linf", "foolbox.bim-l2"):  # 0.05 of 0.3
+        attack = battery[label].attack
+        assert isinstance(attack, mrt.Foreign)
+        assert dict(attack.settings)["rel_stepsize"] == pytest.approx(0.05 / 0.3)
 
 
 @pytest.mark.parametrize("name", NAMES)
