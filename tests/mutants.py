@@ -28,7 +28,12 @@ METRICS, BATTERY, REPORT = (
     "evaluation/test_battery.py",
     "evaluation/report/test_report.py",
 )
-COMPARE, PUBLISHED = "evaluation/report/test_compare.py", "test_published.py"
+COMPARE, METHODS, ALIKE, PUBLISHED = (
+    "evaluation/report/test_compare.py",
+    "evaluation/report/test_methods.py",
+    "cli/test_methods.py",
+    "test_published.py",
+)
 TRAPS, RESUME, PEERS = "adapters/test_traps.py", "evaluation/test_resume.py", "evaluation/test_peers.py"
 
 STRATEGY, LOOP, RUNS, TUNE = (
@@ -130,6 +135,18 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/clean_pass.py", "right <= guessed + 2 * (guessed * (1 - 1 / classes)) ** 0.5", "right <= 0", DOUBTS),
     ("recipes/published.py", 'found.append("data")', "pass", REPORT),
     ("recipes/published.py", 'info.get("budget", 1) != 1', "False", REPORT),
+    # several runs of one method
+    ("evaluation/report/metrics.py", "figures.std(correction=1)", "figures.std(correction=0)", METRICS),
+    ("evaluation/report/methods.py", "report.check_comparable(other)", "report.union", METHODS),
+    ("evaluation/report/tables.py", "if all(key in each for each in figures)]", "if any(key in each for each in figures)]", METHODS),
+    ("evaluation/report/tables.py", "for _, one in a for _, other in b]", "for (_, one), (_, other) in zip(a, b)]", METHODS),
+    ("evaluation/report/tables.py", "len(reports) > FEW", "len(reports) >= FEW", METHODS),
+    ("cli/methods.py", 'not in (*FREE, "seed")', 'not in (*FREE, "seed", "optimizer")', ALIKE),
+    ("cli/methods.py", "if len(set(homes)) < 2:", "if False:", ALIKE),
+    ("cli/methods.py", 'if len({config["seed"] for config in configs}) == len(configs):', "if True:", ALIKE),
+    ("cli/methods.py", "return None if '\"live\":' in text else text", "return text", ALIKE),
+    ("cli/methods.py", 'if options.get("holdout") or options.get("tune"):', "if False:", ALIKE),
+    ("cli/demo.py", "level = 0.05 / len(tests)", "level = 0.05", "cli/test_demo.py"),
     ("evaluation/report/charts.py", '{a: d for a, d in by_attack.items() if report.info["attacks"][a]["closest"]}', "by_attack", REPORT),
     ("attacks/apgd.py", "task.threat.scaled(radius)", "task.threat.scaled(1.0)", ALGORITHMS),
     ("attacks/apgd.py", "ball.apply(x, ball.project(best.point - x, x))", "best.point", ALGORITHMS),

@@ -89,7 +89,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 def test_the_picture_shows_the_table() -> None:
     """Beside each way of training the union of the demo's table."""
-    row = r"^(\S.*?)  +(?:\d+\.\d +){4}(\d+\.\d) ±\d+\.\d +\d+\.\d +200$"
+    row = r"^(\S.*?)  +(?:\d+\.\d +){4}(\d+\.\d) \(\d+\.\d–\d+\.\d\) +\d+\.\d +200$"
     rows = re.findall(row, README.read_text("utf-8"), re.MULTILINE)
     picture = (ROOT / "docs" / "demo.svg").read_text("utf-8")
     drawn = re.findall(r'text-anchor="end">(.*?)</text>.*?class="value"[^>]*>(.*?)</text>', picture, re.DOTALL)

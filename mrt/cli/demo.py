@@ -8,9 +8,10 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import combinations
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -131,18 +132,32 @@ class Demo:
         print(
             "Percent of test images still classified correctly. Each column is the worst of AutoAttack's APGD-CE and\n"
             f"APGD-T (9 targets, 100 steps) and, on survivors, Square ({QUERIES} queries) and for l1 Pointwise.\n"
-            "Union: the image withstands all three."
+            f"Union: the image withstands all three. {tables.legend(())}"
         )
-        union = {name: 100 * report.union for name, report in reports}
-        best = max(SINGLE, key=union.__getitem__)
-        gains = ", ".join(f"{name} {union[name] - union[best]:+.1f}" for name in SEVERAL)
-        print(f"Union over the better single norm ({best}, {union[best]:.1f}): {gains} points.")
+        print(describe_tests(dict(reports)))
         seconds = {name: sum(row["seconds"] for row in self.read_metrics(name)) for name in STRATEGIES}
         times = ", ".join(f"{name} {spent:.0f}" for name, spent in seconds.items())
         print(f"Seconds of training: {times}; of everything: {took:.0f}.")
         path = self.out / "index.html"
         write_file(path, lambda file: file.write(page.render(reports).encode()))
         print(f"Tables and pictures: {path}")
+
+
+def describe_tests(reports: Mapping[str, Report]) -> str:
+    """Return what McNemar's paired tests say of the unions: gains over the better single norm, and which of the others
+    differ among themselves. The order of a table is no finding."""
+    best = max(SINGLE, key=lambda name: reports[name].union)
+    over = {name: reports[best].compare(reports[name])["union"] for name in SEVERAL}
+    gains = ", ".join(f"{name} {100 * (t.second - t.first):+.1f} (p = {t.p:.2g})" for name, t in over.items())
+    tests = {(a, b): reports[a].compare(reports[b])["union"] for a, b in combinations(SEVERAL, 2)}
+    # Bonferroni's: were all alike, at most one demo in twenty would tell any two of them apart.
+    level = 0.05 / len(tests)
+    apart = [f"{b} from {a} (p = {test.p:.2g})" for (a, b), test in tests.items() if test.p < level]
+    return (
+        f"Union over the better single norm ({best}, {100 * reports[best].union:.1f}), in points, by paired tests:\n"
+        f"{gains}.\nAmong these {len(SEVERAL)} networks the tests ({len(tests)}, each at p < {level:.2g}) tell apart: "
+        f"{', '.join(apart) or 'none'}."
+    )
 
 
 def run_worker(name: str, demo: Demo, parent: int, errors: Any) -> None:

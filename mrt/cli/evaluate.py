@@ -11,6 +11,7 @@ from typing import Any, Literal
 import tyro
 
 from mrt import checks
+from mrt.cli.methods import find_methods
 from mrt.cli.parsing import SETS, check_data, load_data, parse_threat
 from mrt.evaluation import Report, batteries, evaluate, load_model, read_battery
 from mrt.evaluation.battery import Battery
@@ -103,12 +104,19 @@ class Evaluate:
 
 @dataclass
 class Compare:
-    """Several finished evaluations side by side, with published rows beside them."""
+    """Several finished evaluations side by side, with published rows beside them.
+
+    Runs of one method also get a row of means ± standard deviations. Runs whose config.json, in the folder of the
+    report or the one above, differ in the seed alone are one method.
+    """
 
     folders: tyro.conf.Positional[tuple[Path, ...]]
     published: tuple[str, ...] = ()
     """Tables of papers: see the list that a wrong name prints. Without it, the table of a report's own battery whose
     radii agree."""
+    methods: tuple[str, ...] = ()
+    """Methods whose runs no config.json shows to be alike: msd takes the reports in msd-0, msd_seed1, msd/2, ... and
+    in folders directly below such."""
     out: Path | None = None
     """An HTML page to write."""
 
@@ -122,13 +130,14 @@ class Compare:
         # a/judged and b/judged are both called judged: then the whole path tells them apart.
         titles = [str(f) if titles.count(t) > 1 else t for f, t in zip(self.folders, titles, strict=True)]
         reports = [(title, Report.load(folder)) for title, folder in zip(titles, self.folders, strict=True)]
+        methods, remarks = find_methods(self.folders, reports, self.methods)
         rows = published.lines(self.published, [report for _, report in reports])
         Console(width=None if sys.stdout.isatty() else 160).print(
-            tables.comparison_table([*tables.table_lines(reports), *rows])
+            tables.comparison_table([*tables.table_lines(reports, methods), *rows])
         )
-        for line in tables.paired_lines(reports):
+        for line in (tables.legend(methods), *remarks, *tables.paired_lines(reports, methods)):
             print(line)
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.out.write_text(page.render(reports, rows), "utf-8")
+            self.out.write_text(page.render(reports, rows, methods), "utf-8")
             print(f"page: {self.out}")

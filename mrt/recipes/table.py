@@ -48,6 +48,6 @@ class Table:
             recalled = f" (recalled: {', '.join(self.recalled[name])})" if name in self.recalled else ""
             pairs = zip(self.columns, values, strict=True)
             figures = {column: value for column, value in pairs if value is not None}
-            spread = dict(zip(self.columns, self.spreads.get(name, ()), strict=False))  # hours have none
-            lines.append(Line(f"{self.source}: {name}{recalled}", figures, sizes, spread=spread))
+            sd = dict(zip(self.columns, self.spreads.get(name, ()), strict=False))  # hours have none
+            lines.append(Line(f"{self.source}: {name}{recalled}", figures, sizes, sd=sd))
         return lines

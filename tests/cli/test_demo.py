@@ -10,11 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 import mrt
 from mrt import cli
 from mrt.cli import demo
 from mrt.evaluation import Report
+from tests.evaluation.report.support import made_report
 from tests.support import ROOT, UNION
 
 
@@ -44,10 +46,11 @@ def test_every_network_is_trained_and_judged(
     said = capsys.readouterr().out
     reports = {name: Report.load(mine.folder(name) / "judged") for name in demo.STRATEGIES}
     for name, report in reports.items():
-        (line,) = [row for row in said.splitlines() if row.strip().startswith(name) and "." in row and ":" not in row]
+        (line,) = [row for row in said.splitlines() if row.strip().startswith(name) and row.split()[-1] == "20"]
         shares = [report.clean, *report.threats.values(), report.union, report.average]
-        assert re.sub(r" ±\S+", "", line).split()[-7:] == [*(f"{100 * s:.1f}" for s in shares), "20"]
-        assert " ±" in line
+        low, high = (100 * end for end in report.intervals["union"])
+        assert f"{100 * report.union:.1f} ({low:.1f}–{high:.1f})" in line and "±" not in line
+        assert re.sub(r" \(\S+\)", "", line).split()[-7:] == [*(f"{100 * s:.1f}" for s in shares), "20"]
     best = max(("linf only", "l2 only"), key=lambda n: reports[n].union)
     gain = 100 * (reports["MSD"].union - reports[best].union)
     assert f"({best}, {100 * reports[best].union:.1f})" in said and f"MSD {gain:+.1f}" in said
@@ -55,6 +58,23 @@ def test_every_network_is_trained_and_judged(
     assert all(name in page for name in demo.STRATEGIES) and page.count("data:image/png") > 20
     demo.train_and_judge("MSD", mine)  # nothing is trained twice
     assert before == (mine.folder("MSD") / "checkpoint.pt").stat().st_mtime_ns
+
+
+def test_the_tests_words_follow_from_the_masks() -> None:
+    """MAX, SAT and MNG-AC differ by chance, and MSD holds ten images more than one of them."""
+    holds = {"natural": 0, "linf only": 10, "l2 only": 5, "MAX": 25, "SAT": 30, "MNG-AC": 31, "MSD": 35}
+    reports = {}
+    for name, count in holds.items():
+        reports[name] = made_report(0)
+        for label in reports[name].masks:
+            reports[name].masks[label] = reports[name].correct = torch.arange(40) < count
+    said = demo.describe_tests(reports)
+    assert "(linf only, 25.0)" in said and "MAX +37.5 (p = 6.1e-05)" in said and "MSD +62.5 (p = 6e-08)" in said
+    # Of m images that one network alone holds p is 2 / 2**m: 0.0625 for 5, 0.03 for 6, and 0.002 for 10.
+    assert said.endswith("(6, each at p < 0.0083) tell apart: MSD from MAX (p = 0.002).")
+    for label in reports["MSD"].masks:
+        reports["MSD"].masks[label] = reports["MSD"].correct = torch.arange(40) < 30
+    assert demo.describe_tests(reports).endswith("tell apart: none.")
 
 
 def test_what_goes_wrong_is_told_at_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,13 @@ def mean_interval(values: Tensor) -> tuple[float, float]:
     return interval(mean, n)
 
 
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
+    """The mean of at least two runs' figures, and their sample standard deviation."""
+    # It divides by one less than there are runs, which vary less around their own mean than around the true one.
+    figures = torch.tensor(values, dtype=torch.float64)
+    return float(figures.mean()), float(figures.std(correction=1))
+
+
 @dataclass(frozen=True)
 class Rho:
     """The mean distance of successful perturbations (PGN, Eq. 6), an image that is misclassified as it stands counting

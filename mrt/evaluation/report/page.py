@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mrt.evaluation.report import charts, tables
+from mrt.evaluation.report.methods import Method
 from mrt.evaluation.report.results import Results, Samples
 from mrt.evaluation.report.tables import Line
 
@@ -54,8 +55,7 @@ details { margin-top: 2rem; } pre { overflow-x: auto; font-size: .8rem; color: v
 <tr><th></th>{% for name in many.columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for name, cells, kind in many.rows %}<tr class="{{ kind }}"><td>{{ name }}</td>
 {% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}</table></div>
-<p>±: how far the union's 95% interval reaches to its longer side; of published figures, the standard deviation over
-runs.</p>
+<p>{{ many.legend }}</p>
 {% for line in many.tests %}<p>{{ line }}</p>{% endfor %}{% endif %}
 {% for part in parts %}
 {% if many %}<h2>{{ part.title }}</h2>{% endif %}
@@ -80,17 +80,21 @@ runs.</p>
 """
 
 
-def render(reports: Sequence[tuple[str, Results]], published: Sequence[Line] = ()) -> str:
-    """The page of these reports, by title, as HTML; `published` rows stand below theirs in the table that compares."""
+def render(
+    reports: Sequence[tuple[str, Results]], published: Sequence[Line] = (), methods: Sequence[Method] = ()
+) -> str:
+    """The page of these reports, by title, as HTML; in the table that compares, the mean of each method's runs stands
+    below them and `published` rows at the end."""
     from jinja2 import Environment
 
     comparison = None
     if len(reports) > 1 or published:
-        lines = tables.table_lines(reports)
+        lines = tables.table_lines(reports, methods)
         names = tables.columns([*lines, *published])
-        rows = [(line.title, tables.cells(line, names), "") for line in lines]
+        rows = [(line.title, tables.cells(line, names), "sum" if line.sd else "") for line in lines]
         rows += [(line.title, tables.cells(line, names), "published") for line in published]
-        comparison = {"columns": names, "rows": rows, "tests": tables.paired_lines(reports)}
+        comparison = {"columns": names, "rows": rows, "legend": tables.legend(methods)}
+        comparison["tests"] = tables.paired_lines(reports, methods)
     warnings = []
     for title, report in reports:
         warnings += [f"{title}: {w}" if len(reports) > 1 else w for w in report.warnings]

@@ -148,15 +148,20 @@ class Results:
             raise ValueError(f"no attack on {threat} has distances")
         return metrics.curve(metrics.smallest([self.distances[a] for a in in_its_norm]), torch.as_tensor(radii))
 
-    def compare(self, other: Results) -> dict[str, Difference]:
-        """This report beside another one, say of another model: paired tests of clean, each threat and the union.
-        ValueError unless both judged the same examples under the same threats by the same attacks."""
+    def check_comparable(self, other: Results) -> None:
+        """ValueError, which says in what they differ, unless both judged the same examples under the same threats by
+        the same attacks."""
         if self.n != other.n:
             raise ValueError(f"reports of {self.n} and of {other.n} examples do not compare")
         for key, what in (("data", "examples"), ("threats", "threats"), ("battery", "attacks")):
             if self.info[key] != other.info[key]:
                 shown = f": {self.info[key]} and {other.info[key]}" if key == "threats" else ""
                 raise ValueError(f"the reports do not compare, since they differ in their {what}{shown}")
+
+    def compare(self, other: Results) -> dict[str, Difference]:
+        """This report beside another one, say of another model: paired tests of clean, each threat and the union.
+        ValueError unless they are comparable."""
+        self.check_comparable(other)
         pairs = {"clean": (self.correct, other.correct)}
         pairs |= {name: (mask, other.stands[name]) for name, mask in self.stands.items()}
         pairs["union"] = (self.robust, other.robust)

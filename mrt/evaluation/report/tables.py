@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from mrt.evaluation.report import metrics
+from mrt.evaluation.report.methods import Method, Runs, group
 from mrt.evaluation.report.optimal import optimal
 from mrt.evaluation.report.results import Results
 from mrt.fast import Fast
@@ -17,20 +19,23 @@ if TYPE_CHECKING:
 
 PLAIN = repr(Fast())  # what a report says of attacks that ran the model as it is
 BEST = "no one model: each column's best"
+FEW = 6  # reports of which every two are tested; of more, the runs of a method share a line
 LAST = ("union", "average", "min", "n")  # columns behind those of the threats
 
 
 @dataclass(frozen=True)
 class Line:
     """One row to compare: percentages by column, and the size of each threat, so that sizes are not mixed up. `more`:
-    figures that get a column only where another row lists them among its values: attacks, mean distances. `spread`: how
-    far a 95% interval reaches to its longer side; of published figures, the standard deviation over runs."""
+    figures that get a column only where another row lists them among its values: attacks, mean distances. `interval`:
+    the ends of a 95% interval over the images. `sd`: the standard deviation over the runs that a figure is the mean
+    of."""
 
     title: str
     values: Mapping[str, float]
     radii: Mapping[str, tuple[float, ...]]
     more: Mapping[str, float] = field(default_factory=dict)
-    spread: Mapping[str, float] = field(default_factory=dict)
+    interval: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    sd: Mapping[str, float] = field(default_factory=dict)
 
 
 def report_table(report: Results) -> Table:
@@ -103,8 +108,8 @@ def comparison_table(lines: Sequence[Line]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("", overflow="fold", min_width=16)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)  # so that the demo's fits 80 columns
+    table.add_column("", overflow="fold", min_width=min(16, max(len(line.title) for line in lines)))
     names = columns(lines)
     for name in names:
         table.add_column(name, justify="right")
@@ -113,23 +118,13 @@ def comparison_table(lines: Sequence[Line]) -> Table:
     return table
 
 
-def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
-    """A row for each report; where several share examples and threats, one more of the best in each column, which no
-    one model reaches."""
+def table_lines(reports: Runs, methods: Sequence[Method] = ()) -> list[Line]:
+    """A row for each report, those of a method together and their mean below them; where several share examples and
+    threats, one more of the best in each column, which no one model reaches."""
     lines = []
-    for name, report in reports:
-        shares = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
-        extra: dict[str, float] = {}
-        if not report.info["cascade"]:  # else a later attack's figures are those of what earlier ones left
-            shares["min"] = report.minimum
-            extra |= {attack: 100 * share for attack, share in report.attacks.items()}
-        for label, rho in report.rhos.items():
-            paper_name = label.removeprefix("foolbox.")  # as the published rows name it
-            extra |= {f"mean {paper_name}": rho.mean, f"median {paper_name}": rho.median}
-        radii = {column: tuple(r) for column, r in report.info["radii"].items()}
-        low, high = report.intervals["union"]  # the figure that is compared; in all columns it would be too wide
-        spread = {"union": 100 * max(high - report.union, report.union - low)}
-        lines.append(Line(name, _percentages(shares) | {"n": report.n}, radii, extra, spread))
+    for name, runs in group(reports, methods):
+        rows = [_report_line(*run) for run in runs]
+        lines += rows if len(rows) == 1 else [*rows, _mean_line(name, rows)]
     if len(reports) > 1 and _share_examples_and_threats([report for _, report in reports]):
         best = optimal([report for _, report in reports])
         shares = {**best.threats, "union": best.union, "average": best.average}
@@ -137,14 +132,60 @@ def table_lines(reports: Sequence[tuple[str, Results]]) -> list[Line]:
     return lines
 
 
-def paired_lines(reports: Sequence[tuple[str, Results]]) -> list[str]:
-    """For each two reports that compare, a line on how their unions differ: McNemar's exact test."""
+def _report_line(name: str, report: Results) -> Line:
+    """The row of one report."""
+    shares = {"clean": report.clean, **report.threats, "union": report.union, "average": report.average}
+    extra: dict[str, float] = {}
+    if not report.info["cascade"]:  # else a later attack's figures are those of what earlier ones left
+        shares["min"] = report.minimum
+        extra |= {attack: 100 * share for attack, share in report.attacks.items()}
+    for label, rho in report.rhos.items():
+        paper_name = label.removeprefix("foolbox.")  # as the published rows name it
+        extra |= {f"mean {paper_name}": rho.mean, f"median {paper_name}": rho.median}
+    radii = {column: tuple(r) for column, r in report.info["radii"].items()}
+    low, high = report.intervals["union"]  # the figure that is compared; in all columns it would be too wide
+    interval = {"union": (100 * low, 100 * high)}
+    return Line(name, _percentages(shares) | {"n": report.n}, radii, extra, interval)
+
+
+def _mean_line(name: str, rows: Sequence[Line]) -> Line:
+    """The row of a method: of each figure that all its runs have, the mean and the standard deviation."""
+
+    def over_runs(figures: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+        shared = [key for key in figures[0] if all(key in each for each in figures)]
+        return {key: metrics.mean_and_sd([each[key] for each in figures]) for key in shared}
+
+    values, more = over_runs([row.values for row in rows]), over_runs([row.more for row in rows])
+    sd = {key: spread for key, (_, spread) in {**more, **values}.items() if key != "n"}
+    means, more_means = ({key: mean for key, (mean, _) in found.items()} for found in (values, more))
+    return Line(f"{name}, mean ± sd of {len(rows)} runs", means, rows[0].radii, more_means, sd=sd)
+
+
+def legend(methods: Sequence[Method]) -> str:
+    """What stands beside the figures of these rows: over what they would vary."""
+    text = "In brackets: the 95% interval of the union of one model, over the images."
+    if methods:
+        text += "\n±: the sample standard deviation over the runs (seeds) of a method, the spread over trainings."
+    return text
+
+
+def paired_lines(reports: Runs, methods: Sequence[Method] = ()) -> list[str]:
+    """For each two reports that compare, a line on how their unions differ: McNemar's exact test. Of more than FEW
+    reports the runs of a method are not tested against each other, and those of two methods share a line."""
     lines = []
-    for (first, a), (second, b) in combinations(reports, 2):
+    for (first, a), (second, b) in combinations(group(reports, methods if len(reports) > FEW else ()), 2):
         try:
-            lines.append(f"union of {second} beside {first}: {a.compare(b)['union']}")
+            tests = [one.compare(other)["union"] for _, one in a for _, other in b]
         except ValueError as error:
             lines.append(f"{second} beside {first}: {error}")
+            continue
+        found = str(tests[0])
+        if len(tests) > 1:
+            points = 100 * sum(test.second_only - test.first_only for test in tests) / (len(tests) * tests[0].n)
+            low, high = min(test.p for test in tests), max(test.p for test in tests)
+            between = f"{len(tests)} tests of a run of each: p from {low:.2g} to {high:.2g}"
+            found = f"{points:+.1f} points in the mean ({between}, n = {tests[0].n})"
+        lines.append(f"union of {second} beside {first}: {found}")
     return lines
 
 
@@ -176,9 +217,14 @@ def with_radius(line: Line, name: str) -> str:
 
 def cells(line: Line, names: Sequence[str]) -> list[str]:
     """The row's entries in those columns."""
-    figures = {with_radius(line, name): value for name, value in {**line.more, **line.values}.items()}
-    spread = {with_radius(line, name): f" ±{value:.1f}" for name, value in line.spread.items()}
-    return [f"{figures[n]:.{_digits(n)}f}{spread.get(n, '')}" if n in figures else "" for n in names]
+    texts = {}
+    for name, value in {**line.more, **line.values}.items():
+        column = with_radius(line, name)
+        digits = _digits(column)
+        spread = f" ±{line.sd[name]:.{digits}f}" if name in line.sd else ""
+        low_high = " ({:.1f}–{:.1f})".format(*line.interval[name]) if name in line.interval else ""
+        texts[column] = f"{value:.{digits}f}{spread}{low_high}"
+    return [texts.get(name, "") for name in names]
 
 
 def _digits(column: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -120,6 +121,15 @@ def test_the_averages_interval_is_wilsons_for_its_spread() -> None:
         assert metrics.mean_interval(share) == pytest.approx(metrics.interval(float(share.mean()), len(share)))
     spread_less = metrics.mean_interval(torch.full((30,), 0.5))
     assert spread_less[0] < 0.5 < spread_less[1]
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=9))
+def test_the_spread_over_runs_is_the_sample_standard_deviation(values: list[float]) -> None:
+    mean, sd = metrics.mean_and_sd(values)
+    assert mean == pytest.approx(statistics.mean(values), abs=1e-9)
+    assert sd == pytest.approx(statistics.stdev(values), abs=1e-9)
+    squares = sum((value - sum(values) / len(values)) ** 2 for value in values)
+    assert sd == pytest.approx(math.sqrt(squares / (len(values) - 1)), abs=1e-9)
 
 
 def test_rhos_interval_is_the_normal_one() -> None:
