@@ -15,8 +15,10 @@ from mrt.attacks import (
     OneAtRandom,
     RTGrid,
     RTWorstOf,
+    Smallest,
     WorstOf,
 )
+from mrt.crafting.expectation import EOT
 from mrt.evaluation import (
     Entry,
     Foreign,
@@ -64,11 +66,11 @@ from mrt.training import (
 )
 
 __all__ = [
-    "ANT", "APGD", "EAT", "FGM", "FGSM", "L0", "L1", "L2", "L2LDA", "MIM", "MNGAC", "MSD", "PGD", "PGN", "SAT",
-    "SGD", "SLIDE", "TRADES", "Adam", "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf", "Average",
-    "CWLinf", "Constant", "Cosine", "Drops", "Entry", "Fast", "Foreign", "GeneratorAttack", "GreedyL0", "Linf",
-    "MSDTraining", "OneAtRandom", "Piecewise", "RTGrid", "RTWorstOf", "Report", "RotationTranslation", "Run",
-    "Standard", "Triangular", "Tuned", "Validation", "Worst", "WorstOf", "batteries", "data", "evaluate", "fit",
-    "fit_generator", "generators", "load_model", "models", "optimal", "ratios", "read_battery", "save_model",
-    "tune", "write_battery",
+    "ANT", "APGD", "EAT", "EOT", "FGM", "FGSM", "L0", "L1", "L2", "L2LDA", "MIM", "MNGAC", "MSD", "PGD", "PGN",
+    "SAT", "SGD", "SLIDE", "TRADES", "Adam", "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf",
+    "Average", "CWLinf", "Constant", "Cosine", "Drops", "Entry", "Fast", "Foreign", "GeneratorAttack",
+    "GreedyL0", "Linf", "MSDTraining", "OneAtRandom", "Piecewise", "RTGrid", "RTWorstOf", "Report",
+    "RotationTranslation", "Run", "Smallest", "Standard", "Triangular", "Tuned", "Validation", "Worst",
+    "WorstOf", "batteries", "data", "evaluate", "fit", "fit_generator", "generators", "load_model", "models",
+    "optimal", "ratios", "read_battery", "save_model", "tune", "write_battery",
 ]  # fmt: skip

@@ -10,9 +10,10 @@ from mrt.attacks.mim import MIM
 from mrt.attacks.msd import MSD
 from mrt.attacks.pgd import PGD
 from mrt.attacks.slide import SLIDE
+from mrt.attacks.smallest import Smallest
 from mrt.attacks.spatial import RTGrid, RTWorstOf
 
 __all__ = [
     "APGD", "FGM", "FGSM", "MIM", "MSD", "PGD", "SLIDE", "AffineAttack", "CWLinf", "GreedyL0", "OneAtRandom",
-    "RTGrid", "RTWorstOf", "WorstOf",
+    "RTGrid", "RTWorstOf", "Smallest", "WorstOf",
 ]  # fmt: skip

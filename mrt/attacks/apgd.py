@@ -39,8 +39,8 @@ FIRST_CHECK, CHECK_SHRINKS, LEAST_CHECK = 0.22, 0.03, 0.06
 RISES = 0.75  # rho: a period in which at most this share of the steps raised the loss is an oscillation
 L1_PERIOD = 0.04  # of all steps: how often the sparsity of the best point is looked at
 L1_TIGHTER, L1_STALLED, L1_LEAST_STEP = 1.5, 0.95, 0.1
-L1_RADII = (3.0, 2.0, 1.0)  # of the balls that a walk in l1 runs through, over eps
-LEAST_STEPS = 10  # below which a walk in l1 has no time for more than one
+SHRINKING = (3.0, 2.0, 1.0)  # radii of the balls that a walk in l1 runs through, over eps
+LEAST_STEPS = 10  # below which a walk has no time for more than one ball
 WIDE_STAGES = 0.9  # the share of a stage of equal length that each but the last has: 30% of the steps where it is three
 
 
@@ -70,7 +70,7 @@ class APGD(Iterative):
         if radii is None:
             if not isinstance(self.threat, L1):
                 return
-            radii = L1_RADII if self.steps >= LEAST_STEPS else (1.0,)
+            radii = SHRINKING if self.steps >= LEAST_STEPS else (1.0,)
         radii = tuple(checks.number("radii", r, open_low=True) for r in checks.several("radii", radii, "numbers"))
         object.__setattr__(self, "radii", radii)
         falling = list(radii) == sorted(set(radii), reverse=True)

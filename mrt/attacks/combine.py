@@ -9,7 +9,7 @@ from torch import Tensor
 from mrt.crafting.best import Best
 from mrt.crafting.losses import ce
 from mrt.crafting.task import open_task
-from mrt.protocols import Attack, Model, Rng
+from mrt.protocols import Attack, Model, Rng, Threat
 from mrt.threats import AnyOf, noise
 
 
@@ -24,8 +24,8 @@ class WorstOf:
         _need_attacks(self)
 
     @property
-    def threat(self) -> AnyOf:
-        return AnyOf(tuple(a.threat for a in self.attacks))
+    def threat(self) -> Threat:
+        return _threat_of(self.attacks)
 
     def __call__(
         self,
@@ -56,8 +56,8 @@ class OneAtRandom:
         _need_attacks(self)
 
     @property
-    def threat(self) -> AnyOf:
-        return AnyOf(tuple(a.threat for a in self.attacks))
+    def threat(self) -> Threat:
+        return _threat_of(self.attacks)
 
     def __call__(
         self,
@@ -86,6 +86,13 @@ class OneAtRandom:
                         start=part.start,
                     )
             return x_adv
+
+
+def _threat_of(attacks: tuple[Attack, ...]) -> Threat:
+    """The threat that all attacks search, or the union of theirs, each once."""
+    threats = (a.threat for a in attacks)
+    members = tuple(dict.fromkeys(m for t in threats for m in (t.threats if isinstance(t, AnyOf) else (t,))))
+    return members[0] if len(members) == 1 else AnyOf(members)
 
 
 def _need_attacks(combined: WorstOf | OneAtRandom) -> None:

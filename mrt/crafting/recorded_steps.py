@@ -93,7 +93,7 @@ def _recording(
     # statistics over the batch what fills it up would count, so that there every size has its own.
     size = rows if task.attacked.bn == "batch" else (rows - 1).bit_length()
     form = (size, task.x.shape[1:], task.x.stride(), task.x.device, task.goal.target is None, task.goal.any_wrong)
-    key = (settings, keep is None, task.threat, task.goal.loss, best.policy, form)
+    key = (settings, task.threat, task.goal.loss, best.policy, form)
     recording: Recording | Refused | None = copy.recordings.get(key)
     if isinstance(recording, Refused) and recording.calls_left:
         recording.calls_left -= 1

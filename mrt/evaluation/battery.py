@@ -44,7 +44,8 @@ class Entry:
     """One attack of a battery. It runs `runs` times, on what it has not broken yet.
 
     `distances`: it sees every correctly classified example in every run, and the smallest distance counts. `column` is
-    the threat it counts for, its own unless said: an l0 search may count for l1, as in MSD's paper.
+    the threat it counts for, its own unless said: an l0 search may count for l1, as in MSD's paper. `draws`: it follows
+    the mean over so many draws of a model whose answers are random (`mrt.EOT`); what counts in the end is one draw.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Entry:
     runs: int = 1
     distances: bool = field(default=False, kw_only=True)
     column: Threat | None = field(default=None, kw_only=True)
+    draws: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         # "/" separates the parts of an array's name in a saved report, as in sample/NAME/x_adv.
@@ -67,6 +69,7 @@ class Entry:
         if isinstance(self.attack, Attack) and self.attack.threat != self.threat:
             raise ValueError(f"{self.name!r} attacks {self.attack.threat!r} and cannot be judged in {self.threat!r}")
         checks.count("runs", self.runs)
+        checks.count("draws", self.draws)
         checks.flag("distances", self.distances)
 
     @property
@@ -134,7 +137,8 @@ def name_entries(battery: Battery) -> list[tuple[str, str]]:
     pairs = []
     for entry in battery:
         prefix = PREFIX[entry.attack.host] if isinstance(entry.attack, Foreign) else ""
-        pairs.append((f"{prefix}{entry.name}-{names[entry.threat]}", names[entry.counts_for]))
+        suffix = f"-{names[entry.threat]}".replace("-any", "-union")  # "union" itself is the row of all threats
+        pairs.append((f"{prefix}{entry.name}{suffix}", names[entry.counts_for]))
     labels = [label for label, _ in pairs]
     for label in labels:
         if labels.count(label) > 1:

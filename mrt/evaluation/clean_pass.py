@@ -24,12 +24,13 @@ LEAST = 3  # examples: fewer may be chance
 @dataclass(frozen=True, eq=False)
 class CleanPass:
     """What the model does on the clean images: its predictions, which are right, how many classes it has, whether a
-    gradient connects its output to its input, and what to warn of."""
+    gradient connects its output to its input, whether its answers are random, and what to warn of."""
 
     predicted: Tensor
     correct: Tensor
     classes: int
     connected: bool
+    random: bool
     warnings: list[str]
 
 
@@ -54,9 +55,8 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
     half = max(len(x) // 2, 1)
     # The same images in the same batch first: only where they get the same answers does another answer in a smaller
     # batch come from the batch mates.
-    if _differ(exact_logits(model, x), logits[: len(x)]):
-        remarks.append("the model's outputs are random: one attack run sees one draw, and no mean over draws is taken")
-    elif _differ(exact_logits(model, x[:half]), logits[:half]):
+    random = _differ(exact_logits(model, x), logits[: len(x)])
+    if not random and _differ(exact_logits(model, x[:half]), logits[:half]):
         remarks.append("the model's outputs depend on batch mates: a BatchNorm in train mode that cannot be reached?")
     # Within two standard deviations of what guesses get right.
     right, guessed = int(correct.sum()), len(y) / classes
@@ -72,7 +72,7 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
     # Each row of a softmax is nonnegative and sums to 1; logits do neither, but by chance.
     if (logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-4).all():
         remarks.append("the outputs look like probabilities: attacks on logits are weaker on a softmax; return logits")
-    return CleanPass(logits.argmax(1).cpu(), correct.cpu(), classes, connected, remarks)
+    return CleanPass(logits.argmax(1).cpu(), correct.cpu(), classes, connected, random, remarks)
 
 
 def _differ(logits: Tensor, before: Tensor) -> bool:

@@ -42,7 +42,8 @@ def evaluate(
     `battery` is a name, with `threats` and a `budget` that scales its steps, or a tuple of Entry(...). Attacks see what
     the model classifies correctly; with `cascade` only what the earlier attacks on the same threat left standing.
     `pool` (training images) gives walks from a misclassified point their start. Attacks of ours that were not told
-    themselves run as `fast` says. Every returned image is checked and classified again by the model as it is, in
+    themselves run as `fast` says. Where the model's answers are random, "quick" and "standard" average over draws of
+    them. Every returned image is checked and classified again by the model as it is, in
     float32 (TF32 off), in eval mode.
 
     With `out`, results are written as they are obtained: the same call goes on after a kill, and returns the report of
@@ -69,7 +70,9 @@ def evaluate(
         # sets of examples.
         clean_pass = team.gather(pass_clean_images(f, images, batch_size))[0]
         # Once more, with the model's own number of classes, which decides what targeted attacks a named battery has.
-        entries = _choose_battery(battery, threats, budget, fast, clean_pass.classes)
+        entries = _choose_battery(battery, threats, budget, fast, clean_pass.classes, clean_pass.random)
+        if clean_pass.random:
+            remarks.append(reliability.describe_draws(entries))
         evaluation = Evaluation(
             model=f,
             data=images,
@@ -107,11 +110,17 @@ def _run_or_read(evaluation: Evaluation, remarks: list[str], name: str | None, b
 
 
 def _choose_battery(
-    battery: str | Battery, threats: Sequence[Threat] | None, budget: float, fast: Fast, classes: int = 10
+    battery: str | Battery,
+    threats: Sequence[Threat] | None,
+    budget: float,
+    fast: Fast,
+    classes: int = 10,
+    random: bool = False,
 ) -> Battery:
-    """The battery that was asked for, by name or as entries, its attacks run as `fast` says."""
+    """The battery that was asked for, by name or as entries, its attacks run as `fast` says. `random`: the model's
+    answers are."""
     if isinstance(battery, str):
-        return with_fast(batteries.named(battery, threats, classes, budget), fast)
+        return with_fast(batteries.named(battery, threats, classes, budget, random), fast)
     if threats is not None or budget != 1:
         raise ValueError("threats= and budget= belong to a battery given by name; an Entry(...) holds its own")
     return with_fast(check_battery(battery), fast)

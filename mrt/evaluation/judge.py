@@ -9,24 +9,29 @@ import torch
 from torch import Tensor, nn
 
 from mrt import checks
+from mrt.attacks.smallest import Smallest
+from mrt.crafting.expectation import EOT
 from mrt.crafting.gradient import crafting
 from mrt.crafting.losses import ce
 from mrt.evaluation.exact import exact
 from mrt.hosts.hosted import Attempt, Hosted
 from mrt.hosts.hosted_motions import HostedSpatial
 from mrt.protocols import Attack, Model, Spatial, Threat
+from mrt.threats.gauge import bound, has_distance
+from mrt.threats.gauge import distance as measure
 from mrt.threats.projections import per_example
 from mrt.threats.radii import in_box
 
 
 class CountedModel(nn.Module):
-    """The user's model, for attacks: counts the images that pass through it and the gradients asked for. Where the
-    model gives no gradient at all it gives zero ones, so that every attack at least runs. `watch` is told of every
-    pass, for a sign of life."""
+    """The user's model, for attacks: counts the images that pass through it and the gradients asked for, of EOT's mean
+    every draw. Where the model gives no gradient at all it gives zero ones, so that every attack at least runs. `watch`
+    is told of every pass, for a sign of life."""
 
     def __init__(self, model: Model, connected: bool = True, watch: Callable[[int], None] | None = None) -> None:
         super().__init__()
         self.model, self.connected, self.watch = model, connected, watch
+        self.draws = model.samples if isinstance(model, EOT) else 1
         self.forwards = self.backwards = 0
         # A new module is in train mode; this one does nothing there, and should not look as if the model were.
         self.training = getattr(model, "training", False)
@@ -38,9 +43,7 @@ class CountedModel(nn.Module):
         """`f`, another way to run the same model (a fast attack's copy), with its passes counted here."""
 
         def counted(x: Tensor) -> Tensor:
-            self.forwards += len(x)
-            if self.watch is not None:
-                self.watch(len(x))
+            self._count_forwards(len(x))
             if not x.requires_grad:
                 return f(x)
             # The hook stands on a view of this pass's own: on x itself it would fire for every later pass of x as well.
@@ -59,13 +62,16 @@ class CountedModel(nn.Module):
 
     def count(self, forwards: int, backwards: int) -> None:
         """Add passes that were made unseen, in a replayed CUDA graph: so many images in, so many gradients back."""
-        self.forwards += forwards
-        self.backwards += backwards
+        self._count_forwards(forwards)
+        self.backwards += backwards * self.draws
+
+    def _count_forwards(self, images: int) -> None:
+        self.forwards += images * self.draws
         if self.watch is not None:
-            self.watch(forwards)
+            self.watch(images * self.draws)
 
     def _count_backwards(self, grad: Tensor) -> None:
-        self.backwards += len(grad)
+        self.backwards += len(grad) * self.draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +103,11 @@ def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, del
     wrong = ~is_right(logits, y) & number & boxed
     inside = threat.contains(x, safe, delta) & number & boxed
     distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
-    if hasattr(threat, "distance"):
-        far = threat.distance(x, safe).double()
+    if has_distance(threat):
+        far = measure(threat, x, safe).double()
         # `contains` forgives rounding beyond the radius, so a curve of distances must forgive it, too: else accuracy at
         # the threat's own radius would be another number than the threat's column.
-        far = torch.where(inside, far.clamp(max=bound_of(threat)), far)
+        far = torch.where(inside, far.clamp(max=bound(threat)), far)
         # Not only inside: a search for the closest point may end beyond the radius, and its distance is the result.
         distance = torch.where(wrong, far, distance)
     # Infinite logits make a loss of NaN, which would never count as larger than another.
@@ -122,6 +128,9 @@ def run_attack(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor
     if isinstance(attack, Hosted):
         return attack.attempt(model, x, y, rng=seeds), None
     none_failed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    # A call of ours returns what lies in the threat, and the closest point may lie beyond.
+    if isinstance(attack, Smallest):
+        return Attempt(attack.closest(model, x, y, rng=seeds), none_failed), None
     # No image shows by itself which motion made it, so the motion is asked for and the image made here.
     if isinstance(attack, (Spatial, HostedSpatial)):
         delta = attack.search(model, x, y, rng=seeds)
@@ -134,11 +143,6 @@ def exact_logits(model: Model, x: Tensor) -> Tensor:
     """Logits in float32, from arithmetic in float32, whatever autocast the caller is in."""
     with torch.no_grad(), exact(), torch.autocast(x.device.type, enabled=False):
         return checks.logits(model(x), x)
-
-
-def bound_of(threat: Threat) -> float:
-    """The largest distance within the threat: a ball's radius, l0's number of entries, infinity for any other."""
-    return float(getattr(threat, "eps", getattr(threat, "count", torch.inf)))
 
 
 def is_right(logits: Tensor, y: Tensor) -> Tensor:

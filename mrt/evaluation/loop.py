@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from mrt.crafting.expectation import EOT
 from mrt.data.images import Data, Images, as_images
 from mrt.evaluation.battery import Battery, Entry, name_entries
 from mrt.evaluation.clean_pass import CleanPass
@@ -24,6 +25,7 @@ from mrt.processes import Processes
 from mrt.protocols import Attack, Model
 from mrt.records import fingerprint, identity, versions
 from mrt.threats import noise
+from mrt.threats.gauge import has_distance
 from mrt.threats.radii import radii_of
 
 PICTURES = 4  # broken examples of each attack that the report shows
@@ -103,7 +105,7 @@ class Evaluation:
             self._keep_worst(outcome)
         report.columns[label] = column
         report.masks[label], report.ran[label] = attacked & ~broken, attacked.clone()
-        if hasattr(entry.threat, "distance"):  # motions have none
+        if has_distance(entry.threat):  # motions have none
             # An image that is misclassified as it stands needs no change: it counts as 0 in PGN's rho (Eq. 6).
             report.distances[label] = torch.where(self.correct, distance, 0.0)
         report.samples[label] = self._pictures(outcomes)
@@ -143,7 +145,8 @@ class Evaluation:
         minimal = seeks_closest(self.attacks[number])
         x, y = self.data.float(index), self.data.y[index.to(self.data.device)]
         tally = Tally(x)
-        counted = CountedModel(self.model, self.clean_pass.connected, self.bar.passed)
+        model = EOT(self.model, entry.draws) if entry.draws > 1 else self.model
+        counted = CountedModel(model, self.clean_pass.connected, self.bar.passed)
         for run in range(entry.runs):
             # Later runs see what the earlier ones left, but for distances, where a later one may come closer.
             at = torch.arange(len(x), device=x.device) if entry.distances else (~tally.broken).nonzero().squeeze(1)

@@ -18,10 +18,11 @@ ENTRY = ("threat", "runs", "distances", "column")  # fields of an Entry; no atta
 
 class Plan:
     """The entries for one threat while `fill`, a function of the battery's, lists them, for a model with that many
-    classes. `scale` makes every count of steps, restarts and queries follow the budget."""
+    classes, of whose answers attacks of ours see the mean of `draws`. `scale` makes every count of steps, restarts and
+    queries follow the budget."""
 
-    def __init__(self, fill: Fill, threat: Threat, classes: int, budget: float) -> None:
-        self.fill, self.threat, self.classes, self.budget = fill, threat, classes, budget
+    def __init__(self, fill: Fill, threat: Threat, classes: int, budget: float, draws: int) -> None:
+        self.fill, self.threat, self.classes, self.budget, self.draws = fill, threat, classes, budget, draws
         self.entries: list[Entry] = []
 
     def scale(self, count: int, least: int = 1) -> int:
@@ -42,13 +43,13 @@ class Plan:
 
     def add(self, name: str, attack: Any, **fields: Any) -> None:
         """List an attack of ours; `fields` are those of its Entry."""
-        self.entries.append(Entry(name, attack, attack.threat, **fields))
+        self.entries.append(Entry(name, attack, attack.threat, draws=self.draws, **fields))
 
     def add_parts(self) -> None:
         """List what the battery has for each member of a mixture, which alone may have the whole budget: what breaks a
         member has broken the mixture."""
         for member in getattr(self.threat, "threats", ()):
-            alone = Plan(self.fill, member, self.classes, self.budget)
+            alone = Plan(self.fill, member, self.classes, self.budget, self.draws)
             self.fill(alone)
             self.entries += [replace(e, name=f"part-{e.name}", column=self.threat) for e in alone.entries]
 
@@ -65,13 +66,13 @@ Fill = Callable[[Plan], None]
 """Lists a battery's attacks for the threat of a plan."""
 
 
-def make_battery(fill: Fill, threats: Sequence[Threat], classes: int, budget: float) -> Battery:
+def make_battery(fill: Fill, threats: Sequence[Threat], classes: int, budget: float, draws: int = 1) -> Battery:
     """The battery of what `fill` lists for each threat."""
     checks.count("classes", classes, low=2)
     checks.number("budget", budget, open_low=True)
     entries: list[Entry] = []
     for threat in checks.several("threats", threats, "threats such as Linf(0.3)"):
-        plan = Plan(fill, threat, classes, budget)
+        plan = Plan(fill, threat, classes, budget, draws)
         fill(plan)
         if not plan.entries:
             raise ValueError(f"no named battery has an attack for {threat!r}; write the Entry(...) yourself")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mrt.attacks.apgd import APGD
+from mrt.evaluation.batteries import DRAWS
 from mrt.evaluation.battery import Battery, Entry, Foreign
 from mrt.evaluation.clean_pass import LEAST, SHARE
 from mrt.evaluation.judge import judge, run_attack
@@ -34,6 +35,16 @@ def name_early_doubts(battery: Battery) -> list[str]:
             if why:
                 return [*said, why]  # once is enough: it is the same package for every ball
     return said
+
+
+def describe_draws(battery: Battery) -> str:
+    """What attacks of the battery see of a model whose answers are random."""
+    single = [e for e in battery if e.draws == 1 and ("version", "rand") not in getattr(e.attack, "settings", ())]
+    if not single:
+        mean = f"the mean over {DRAWS} draws"
+        return f"the model's outputs are random: attacks follow {mean}, and one draw of each result counts"
+    names = f"{len(single)} of {len(battery)} attacks see" if len(battery) > 1 else "the attack sees"
+    return f"the model's outputs are random, and {names} one draw of them: Entry(..., draws={DRAWS}) follows their mean"
 
 
 def _is_ours(attack: object) -> bool:
@@ -64,6 +75,8 @@ def find_doubts(report: Report, run: Evaluation) -> list[str]:
         if work["failed"]:
             lost = f"{work['failed']:.0f} of {int(report.ran[label].sum())} examples, which count as standing"
             remarks.append(f"{label} failed on {lost}: {work['why']}")
+    if run.clean_pass.random:
+        return remarks  # a search of many queries would be lucky with one draw, and show no mask
     # Each process looks for itself, and what the first finds holds for all.
     return remarks + run.team.gather(_find_masking(report, run))[0]
 

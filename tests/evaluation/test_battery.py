@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 import mrt
-from mrt.evaluation.batteries import NAMES
+from mrt.evaluation.batteries import NAMES, named
 from mrt.evaluation.battery import name_entries
 from mrt.protocols import Ball
 from tests.support import UNION, digits, digits_net
@@ -23,7 +23,8 @@ ALL, NORMS = (*UNION, mrt.RotationTranslation(30, 3)), ("linf", "l2", "l1")
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_a_named_battery_survives_a_file(name: str, classes: int, tmp_path: Path) -> None:
     battery = NAMES[name](ALL, classes=classes)
-    assert {entry.counts_for for entry in battery} == set(ALL)
+    union = {mrt.AnyOf(UNION)} if name == "smallest" else set()
+    assert {entry.counts_for for entry in battery} == {*ALL, *union}
     mrt.write_battery(battery, tmp_path / "battery.json")
     assert mrt.read_battery(tmp_path / "battery.json") == battery
 
@@ -121,7 +122,8 @@ SETTINGS = {
     "quick": {
         "apgd-ce-linf": "APGD(threat=Linf(eps=0.3))",
         "apgd-ce-l1": "APGD(threat=L1(eps=10.0), restarts=5, radii=(3.0, 2.0, 1.0))",
-        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9)",
+        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9, radii=(8.0, 4.0, 2.0, 1.0))",
+        "apgd-ce-l2": "APGD(threat=L2(eps=2.0))",
     },
     "standard": {"aa.square-linf": "square queries=5000", "aa.apgd-t-l1": "apgd-t"},
 }  # fmt: skip
@@ -230,7 +232,7 @@ def test_fewer_steps_go_as_far(name: str) -> None:
             size, steps = (getattr(entry.attack, field, None) for field in ("step_size", "steps"))
             if isinstance(size, float) and isinstance(steps, int):
                 walks.setdefault(label, []).append(size * steps)
-    assert walks or name in ("quick", "standard")
+    assert walks or name in ("quick", "standard", "smallest")
     for label, (full, short, long) in walks.items():
         assert short == pytest.approx(full) and long == pytest.approx(3 * full), label
 
@@ -241,6 +243,38 @@ def test_no_step_gets_longer_than_the_ball_is_wide() -> None:
             for entry in NAMES[name](UNION, budget=budget):
                 size = getattr(entry.attack, "step_size", None)
                 assert size is None or size <= 2 * entry.threat.eps * (1 + 1e-9)  # type: ignore[attr-defined]
+
+
+def test_the_closest_points_of_each_ball_and_of_their_union() -> None:
+    battery = NAMES["smallest"]((*UNION, mrt.RotationTranslation()))
+    assert [label for label, _ in name_entries(battery)] == [
+        "smallest-linf", "smallest-l2", "smallest-l1", "grid-rt", "smallest-union",
+    ]  # fmt: skip
+    assert [column for _, column in name_entries(battery)] == ["linf", "l2", "l1", "rt", "any"]
+    for entry in battery:
+        if not isinstance(entry.attack, mrt.Smallest):
+            continue
+        assert entry.distances and entry.attack.probes == 10
+        search = cast(Any, entry.attack.attack)
+        steps = sum(a.steps * max(getattr(a, "targets", 0), 1) for a in search.attacks)
+        assert steps == (160 if entry.threat.name == "any" else 100)
+        assert all(a.radii == (8, 4, 2, 1) for a in search.attacks if a.threat in UNION[1:])
+    assert mrt.MSD(UNION, steps=40, best="broken") in search.attacks and search.threat == mrt.AnyOf(UNION)
+    assert [e.threat.name for e in NAMES["smallest"](UNION[:1])] == ["linf"]  # one ball has no union
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_random_models_have_a_form_of_their_own(classes: int) -> None:
+    """As AutoAttack's version for them: on cross-entropy and on the DLR loss, over 20 draws."""
+    quick = named("quick", ALL, classes, random=True)
+    losses = {e.name: e.attack.loss for e in quick if isinstance(e.attack, mrt.APGD)}
+    assert losses == {"apgd-ce": "ce", "apgd-dlr": "margin" if classes == 2 else "dlr"}
+    assert {e.draws for e in quick} == {20} and len(quick) == 7
+    standard = [e for e in named("standard", UNION, classes, random=True)]
+    assert {e.name for e in standard} == ({"apgd-ce", "apgd-dlr"} if classes >= 4 else {"apgd-ce"})
+    settings = [e.attack.settings for e in standard if isinstance(e.attack, mrt.Foreign)]
+    assert settings == [(("version", "rand"),)] * len(standard) and {e.draws for e in standard} == {1}
+    assert named("msd", UNION, classes, random=True) == named("msd", UNION, classes)  # a paper's is as published
 
 
 def test_the_same_threat_twice_is_no_battery() -> None:

@@ -68,7 +68,7 @@ def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, 
             searched = {a: d for a, d in by_attack.items() if report.info["attacks"][a]["closest"]}
             # What an attack at a fixed radius has found bounds the worst of all from that radius on.
             worst = metrics.smallest(list(by_attack.values())) if searched else None
-            sizes = [float(radius) for radius in report.info["radii"].get(threat, [])]
+            sizes = _sizes(report, threat)
             if len(reports) > 1:
                 found.append((titles[i], worst, _dots(sizes, report.threats[threat])))
                 continue
@@ -79,9 +79,19 @@ def curves(reports: Sequence[Results], titles: Sequence[str] = ()) -> dict[str, 
             if len(by_attack) > 1:
                 found.append((WORST, worst, _dots(sizes, report.threats[threat])))
         if found:
-            all_sizes = {r for report in reports for r in report.info["radii"].get(threat, [])}
-            charts[threat] = _draw_accuracies(threat, found, sorted(all_sizes))
+            all_sizes = {size for report in reports for size in _sizes(report, threat)}
+            label = f"{threat} distance"
+            if any(report.in_radii(threat) for report in reports):
+                label = "distance, in radii of the nearest ball"
+            charts[threat] = _draw_accuracies(label, found, sorted(all_sizes))
     return charts
+
+
+def _sizes(report: Results, threat: str) -> list[float]:
+    """The threat's radii, on the axis of its distances."""
+    if report.in_radii(threat):
+        return [1.0]
+    return [float(radius) for radius in report.info["radii"].get(threat, [])]
 
 
 def _dots(sizes: list[float], left: float) -> Points:
@@ -89,7 +99,7 @@ def _dots(sizes: list[float], left: float) -> Points:
     return [(size, 100 * left, None) for size in sizes]
 
 
-def _draw_accuracies(threat: str, found: list[tuple[str, Tensor | None, Points]], sizes: list[float]) -> str:
+def _draw_accuracies(label: str, found: list[tuple[str, Tensor | None, Points]], sizes: list[float]) -> str:
     """The share of examples that no distance up to a radius breaks, a curve each where distances were searched, else a
     dot; the threats' own radii dotted."""
     finite = torch.cat([torch.zeros(0), *(d[d.isfinite()] for _, d, _ in found if d is not None)])
@@ -104,8 +114,8 @@ def _draw_accuracies(threat: str, found: list[tuple[str, Tensor | None, Points]]
             continue
         shares = 100 * metrics.curve(distances, radii)
         series.append((name, [(r, a, None) for r, a in zip(radii.tolist(), shares.tolist(), strict=True)]))
-    axes = Axis(f"{threat} distance", 0, top), Axis("still correct, %", 0, 100)
-    return _draw(f"accuracy against {threat} distance", axes, series, dotted=sizes)
+    axes = Axis(label, 0, top), Axis("still correct, %", 0, 100)
+    return _draw(f"accuracy against {label}", axes, series, dotted=sizes)
 
 
 def lines(title: str, x: str, y: str, series: Mapping[str, Points], *, markers: bool = True) -> str:

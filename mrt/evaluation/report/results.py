@@ -148,6 +148,10 @@ class Results:
             raise ValueError(f"no attack on {threat} has distances")
         return metrics.curve(metrics.smallest([self.distances[a] for a in in_its_norm]), torch.as_tensor(radii))
 
+    def in_radii(self, threat: str) -> bool:
+        """Whether the threat is a union, whose distances are multiples of its radii."""
+        return str(self.info["threats"].get(threat, "")).startswith("AnyOf(")
+
     def check_comparable(self, other: Results) -> None:
         """ValueError, which says in what they differ, unless both judged the same examples under the same threats by
         the same attacks."""

@@ -92,7 +92,8 @@ def rho_lines(report: Results) -> list[str]:
     lines = []
     for label, rho in report.rhos.items():
         interval = f" ({rho.low:.4g} to {rho.high:.4g})" if rho.n > 1 else ""
-        distances = f"mean distance {rho.mean:.4g}{interval}, median {rho.median:.4g}, n {rho.n}"
+        unit = " in radii of the nearest ball" if report.in_radii(report.columns[label]) else ""
+        distances = f"mean distance{unit} {rho.mean:.4g}{interval}, median {rho.median:.4g}, n {rho.n}"
         lines.append(f"{label}: {distances}, none found on {100 * rho.failed:.1f}%")
     return lines
 
