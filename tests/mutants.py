@@ -57,6 +57,8 @@ TRANSFER, LOSS_PATH, TRADEOFF = (
     "evaluation/analysis/test_tradeoff.py",
 )
 BATCHES = "data/test_batches.py"
+SMALLEST, SEARCHED = "attacks/test_smallest.py", "evaluation/test_smallest.py"
+AVERAGED, DRAWN = "crafting/test_expectation.py", "evaluation/test_random_models.py"
 RANGED, STREAM = "hosts/test_pixel_range.py", "data/test_stream.py"
 FOOLBOX, ART_ATTACKS = "adapters/test_foolbox_attacks.py", "adapters/test_art_attacks.py"
 ART_TRAINERS = "adapters/test_art_trainers.py"
@@ -561,6 +563,36 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/battery.py", 'usable if f.name == "fast" and old == Fast() else', 'usable if f.name == "fast" else', SPED),
     ("evaluation/battery.py", "replace(fast, reuse=False) if getattr", "fast if getattr", SPED),
     ("evaluation/loop.py", '            "fast": repr(self.fast),\n', "", SPED),
+    # the closest point, and random models
+    ("attacks/smallest.py", "self.reach), (low + high) / 2)", "self.reach), (low + 3 * high) / 4)", SMALLEST),
+    ("attacks/smallest.py", "torch.where(reached, low[rows], factor[rows])", "low[rows]", SMALLEST),
+    ("attacks/smallest.py", "if probe else part.seeds", "if True else part.seeds", SMALLEST),
+    ("attacks/smallest.py", "within[rows] = found", "pass", SMALLEST),
+    ("attacks/smallest.py", "points = _shorten(part.at(won), found[won])", "points = found[won]", SMALLEST),
+    ("attacks/smallest.py", "better = closer < high[rows[won]]", "better = closer < torch.inf", SMALLEST),
+    ("attacks/smallest.py", "(2 * factor).clamp(max=self.reach)", "factor", SMALLEST),
+    ("attacks/smallest.py", "high[task.goal.reached(task.f(task.x))] = 0", "pass", SMALLEST),
+    ("attacks/smallest.py", "torch.where(reached, low, middle), torch.where(reached, middle, high)", "torch.where(reached, middle, low), torch.where(reached, high, middle)", SMALLEST),
+    ("attacks/smallest.py", "if (gauge(self.threat, part.x, found) > factor[rows] * (1 + ROUNDING)).any():", "if False:", SMALLEST),
+    ("attacks/smallest.py", "v.scaled(factor) if isinstance(v, Threat)", "v if isinstance(v, Threat)", SMALLEST),
+    ("attacks/smallest.py", 'if getattr(attack, "step_size", None) is not None:', "if False:", SMALLEST),
+    ("attacks/combine.py", "return members[0] if len(members) == 1 else AnyOf(members)", "return AnyOf(members)", BATTERY),
+    ("threats/gauge.py", "return 1.0", "return 2.0", SEARCHED),
+    ("threats/gauge.py", "gauge(threat, x, x_adv) if isinstance(threat, AnyOf) else threat.distance(x, x_adv)", "gauge(threat, x, x_adv)", SEARCHED),
+    ("evaluation/judge.py", "Attempt(attack.closest(model, x, y, rng=seeds), none_failed)", "Attempt(attack(model, x, y, rng=seeds), none_failed)", SEARCHED),
+    ("evaluation/battery.py", '.replace("-any", "-union")', "", SEARCHED),
+    ("evaluation/report/tables.py", '" in radii of the nearest ball" if report.in_radii(report.columns[label]) else ""', '""', SEARCHED),
+    ("evaluation/batteries.py", "WIDE = (8.0, 4.0, 2.0, 1.0)", "WIDE = (4.0, 2.0, 1.0)", BATTERY),
+    ("evaluation/batteries.py", "isinstance(ball, (L2, L1)) and steps", "isinstance(ball, L1) and steps", BATTERY),
+    ("evaluation/batteries.py", "and steps >= LEAST_STEPS else None", "else None", BATTERY),
+    ("crafting/expectation.py", "torch.stack([f(x) for _ in range(self.samples)]).mean(0)", "f(x)", AVERAGED),
+    ("crafting/expectation.py", "[f(x) for _ in range(self.samples)]", "[f(x)] * self.samples", AVERAGED),
+    ("evaluation/judge.py", "self.draws = model.samples if isinstance(model, EOT) else 1", "self.draws = 1", DRAWN),
+    ("evaluation/judge.py", "self.backwards += backwards * self.draws", "self.backwards += backwards", DRAWN),
+    ("evaluation/loop.py", "EOT(self.model, entry.draws) if entry.draws > 1 else self.model", "self.model", DRAWN),
+    ("evaluation/reliability.py", "if run.clean_pass.random:", "if False:", DRAWN),
+    ("evaluation/batteries.py", "if random and name in AVERAGING else {}", "if name in AVERAGING else {}", DRAWN),
+    ("evaluation/plan.py", "attack.threat, draws=self.draws, **fields", "attack.threat, **fields", BATTERY),
 )  # fmt: skip
 
 
