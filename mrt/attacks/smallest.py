@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mrt import checks
+from mrt.attacks.combine import OneAtRandom
 from mrt.crafting.losses import margin
 from mrt.crafting.task import Task, open_task
 from mrt.protocols import Attack, Model, Rng, Threat
@@ -28,7 +29,6 @@ from mrt.threats.projections import per_example
 from mrt.threats.radii import perturb
 
 HALVINGS = 10  # of the line from x to a point that was found: to a thousandth of its length
-ROUNDING = 1e-4  # by how much a point may be further out than its radius, relative to it
 WIDE = 1e-3  # a bracket narrower than this share of its end is not searched any further
 
 
@@ -39,7 +39,8 @@ class Smallest:
     Any attack of ours will do whose threat is a ball or a union of balls, whose radii grow together, and whose steps
     follow the radius (step_size=None). `probes` radii are tried for each image, at most `reach` times the threat's own:
     the attack's passes as many times, and ten passes forward with each. The first radius is the threat's own, with the
-    noise that the attack alone would have; so Smallest breaks what it breaks.
+    noise that the attack alone would have; so Smallest breaks what it breaks, unless the model's answers are random:
+    then a point is believed that one draw called fooled.
 
     `closest` returns the closest point, wherever it lies within reach, and x where there is none: `evaluate` takes
     distances, their median and the accuracy at every radius from there. A call returns what lies in the threat.
@@ -113,7 +114,7 @@ class Smallest:
                 attack = with_radii(self.attack, factor[rows].to(x.dtype))
                 options = {"target": part.goal.target, "rng": seeds, "start": part.start if probe == 0 else None}
                 found = attack(model, part.x, part.goal.y, **options)
-                if (gauge(self.threat, part.x, found) > factor[rows] * (1 + ROUNDING)).any():
+                if not attack.threat.contains(part.x, found).all():
                     raise ValueError(f"Smallest needs an attack that keeps to its threat's radius; got {self.attack!r}")
                 if probe == 0:
                     within[rows] = found
@@ -122,10 +123,10 @@ class Smallest:
                 won = reached.nonzero().squeeze(1)
                 if len(won):
                     points = _shorten(part.at(won), found[won])
-                    closer = gauge(self.threat, part.x[won], points)
-                    better = closer < high[rows[won]]
-                    closest[rows[won][better]], high[rows[won][better]] = points[better], closer[better]
+                    # Each lies within a radius below `high`, and so is closer than the one before.
+                    closest[rows[won]], high[rows[won]] = points, gauge(self.threat, part.x[won], points)
                 low[rows] = torch.where(reached, low[rows], factor[rows])
+                low[low >= high] = 0  # a radius failed, and a larger one led to a point within it
                 # 3. The middle of what is left; further out where nothing was found yet.
                 factor = torch.where(high.isinf(), (2 * factor).clamp(max=self.reach), (low + high) / 2)
             inside = self.threat.contains(task.x, closest) & high.isfinite()
@@ -149,8 +150,9 @@ def with_radii(attack: Any, factor: Tensor) -> Any:
     """The attack with its threat's radii times `factor`, one number for each example (N,): a view, as `scaled` makes
     one of a threat. Attacks within it, as WorstOf has them, are scaled, too."""
     names = {f.name for f in fields(attack)} & {"threat", "threats", "attacks"} if is_dataclass(attack) else set()
-    if not names or hasattr(attack, "minimal"):  # which hosts' attacks have, and Smallest itself
-        raise ValueError(f"Smallest can change the radius of attacks of ours only; got {attack!r}")
+    # Hosts' attacks have a `minimal`, and Smallest itself; OneAtRandom gives a member some rows of the batch alone.
+    if not names or hasattr(attack, "minimal") or isinstance(attack, OneAtRandom):
+        raise ValueError(f"Smallest can change the radius of attacks of ours, but OneAtRandom's; got {attack!r}")
     if getattr(attack, "step_size", None) is not None:
         raise ValueError(f"Smallest needs steps that follow the radius, step_size=None; got {attack!r}")
     view: Any = copy.copy(attack)

@@ -35,7 +35,7 @@ class Evaluate:
     threats: tuple[str, ...] = ()
     """For a named battery: linf=8/255 l2=0.5 l1=12 l0=12 rt=30,3 (degrees, pixels)."""
     battery: str = "quick"
-    """quick, standard, tramer-boneh, msd, mng-ac, l2l-da, pgn, or a battery's JSON file."""
+    """quick, standard, smallest, tramer-boneh, msd, mng-ac, l2l-da, pgn, or a battery's JSON file."""
     budget: float = 1.0
     """Scales a named battery's steps, restarts and queries; below 1 for a first look."""
     out: Path | None = None
@@ -132,10 +132,9 @@ class Compare:
         reports = [(title, Report.load(folder)) for title, folder in zip(titles, self.folders, strict=True)]
         methods, remarks = find_methods(self.folders, reports, self.methods)
         rows = published.lines(self.published, [report for _, report in reports])
-        Console(width=None if sys.stdout.isatty() else 160).print(
-            tables.comparison_table([*tables.table_lines(reports, methods), *rows])
-        )
-        for line in (tables.legend(methods), *remarks, *tables.paired_lines(reports, methods)):
+        lines = [*tables.table_lines(reports, methods), *rows]
+        Console(width=None if sys.stdout.isatty() else 160).print(tables.comparison_table(lines))
+        for line in (tables.legend(lines), *remarks, *tables.paired_lines(reports, methods)):
             print(line)
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)

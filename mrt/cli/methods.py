@@ -12,7 +12,7 @@ from typing import Any
 from mrt.evaluation.report.methods import Method, Runs
 from mrt.training.folder import CONFIG, FREE
 
-NUMBER = re.compile(r"[-_./]*(seed)?[-_.=]*\d+$")  # what a run's path has behind its method: msd-0, msd/1, msd_seed2
+NUMBER = re.compile(r"[-_/]+(seed)?[-_=]*\d+$")  # what a run's path has behind its method: msd-0, msd/1, msd_seed2
 # What a run with --holdout or --tune draws by its seed or tunes on what was drawn; its command line says all else.
 DRAWN = ("data", "validation", "strategy")
 
@@ -25,9 +25,13 @@ def find_methods(folders: Sequence[Path], reports: Runs, names: Sequence[str]) -
     methods, remarks = list[Method](), list[str]()
     left = [(folder.resolve(), run) for folder, run in zip(folders, reports, strict=True)]
     for name in names:
-        runs = [run for folder, run in left if name in map(_name_before_number, (folder, folder.parent))]
-        methods.append(Method(name, runs))
-        left = [(folder, run) for folder, run in left if run not in runs]
+        named = [(folder, run) for folder, run in left if name in map(_name_before_number, (folder, folder.parent))]
+        # The numbered folder is a training: one that was judged twice is one run.
+        homes = {f if _name_before_number(f) == name else f.parent for f, _ in named}
+        if len(homes) < len(named):
+            raise ValueError(f"no mean of {name}: {len(named)} reports are of {len(homes)} trainings")
+        methods.append(Method(name, [run for _, run in named]))
+        left = [pair for pair in left if pair not in named]
     alike: dict[str, list[tuple[Path, dict[str, Any], tuple[str, Any]]]] = {}
     for folder, run in left:
         home, config = _find_training(folder)

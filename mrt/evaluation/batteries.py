@@ -34,6 +34,7 @@ from mrt.evaluation.battery import Battery
 from mrt.evaluation.plan import Plan, make_battery
 from mrt.protocols import Ball, Threat
 from mrt.threats import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation
+from mrt.threats.gauge import has_gauge
 
 WIDE = (8.0, 4.0, 2.0, 1.0)  # radii of the balls that aimed walks run through, over eps
 
@@ -55,9 +56,10 @@ def smallest(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0) 
     """The closest point to each image in the norm of each ball, by APGD at ten radii: its distances, their median, and
     the accuracy at every radius. For several balls also in their union, by MSD as well: how many times all radii must
     grow."""
-    entries = make_battery(_smallest, threats, classes, budget)
+    threats = checks.several("threats", threats, "threats such as Linf(0.3)")
     balls = tuple(threat for threat in threats if isinstance(threat, Ball))
-    return entries + (make_battery(_smallest, (AnyOf(balls),), classes, budget) if len(balls) > 1 else ())
+    union = (AnyOf(balls),) if len(balls) > 1 and AnyOf(balls) not in threats else ()
+    return make_battery(_smallest, (*threats, *union), classes, budget)
 
 
 def tramer_boneh(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0) -> Battery:
@@ -137,20 +139,25 @@ def _standard(plan: Plan) -> None:
     plan.add_foreign("autoattack", "square", "square", queries=plan.scale(5000))
 
 
+def _walks(plan: Plan, ball: Ball) -> tuple[APGD, APGD]:
+    """What `smallest` runs at each radius. At equal passes both together come closer than either alone."""
+    steps = plan.scale(40, 10)
+    return APGD(ball, steps=steps, radii=_wide(ball, steps)), _aimed(plan, ball, plan.scale(30, 10), 2)
+
+
 def _smallest(plan: Plan) -> None:
     threat = plan.threat
     if isinstance(threat, (Linf, L2, L1)):
-        # At equal passes both together come closer than either alone.
-        steps = plan.scale(40, 10)
-        search = APGD(threat, steps=steps, radii=_wide(threat, steps))
-        aimed = _aimed(plan, threat, plan.scale(30, 10), 2)
-        plan.add("smallest", Smallest(WorstOf((search, aimed))), distances=True)
+        plan.add("smallest", Smallest(WorstOf(_walks(plan, threat))), distances=True)
     elif isinstance(threat, AnyOf):
-        # The union is as far away as the nearest ball. MSD alone, at equal passes, ended a third further out.
-        balls = tuple(member for member in threat.threats if isinstance(member, Ball))
-        steps = plan.scale(40, 10)
-        walks = [APGD(b, steps=steps, radii=_wide(b, steps)) for b in balls]
-        plan.add("smallest", Smallest(WorstOf((*walks, MSD(balls, steps=steps, best="broken")))), distances=True)
+        if not has_gauge(threat):
+            raise ValueError(f"only a union of balls (Linf, L2, L1) has a closest point; got {threat!r}")
+        # The union is as far away as the nearest ball, so each ball is searched as it is alone. MSD by itself, at equal
+        # passes, ended a third further out.
+        balls: tuple[Ball, ...] = threat.threats  # type: ignore[assignment]
+        walks = [walk for ball in balls for walk in _walks(plan, ball)]
+        msd = MSD(balls, steps=plan.scale(40, 10), best="broken")
+        plan.add("smallest", Smallest(WorstOf((*walks, msd))), distances=True)
     else:
         _quick(plan)  # a motion's radius is none to search by
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mrt import checks
+from mrt.crafting.expectation import EOT
 from mrt.crafting.gradient import crafting
 from mrt.data.images import Data
 from mrt.evaluation import batteries, reliability
@@ -71,7 +72,7 @@ def evaluate(
         clean_pass = team.gather(pass_clean_images(f, images, batch_size))[0]
         # Once more, with the model's own number of classes, which decides what targeted attacks a named battery has.
         entries = _choose_battery(battery, threats, budget, fast, clean_pass.classes, clean_pass.random)
-        if clean_pass.random:
+        if clean_pass.random and not isinstance(f, EOT):
             remarks.append(reliability.describe_draws(entries))
         evaluation = Evaluation(
             model=f,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mrt.attacks.apgd import APGD
+from mrt.attacks.smallest import Smallest
 from mrt.evaluation.batteries import DRAWS
 from mrt.evaluation.battery import Battery, Entry, Foreign
 from mrt.evaluation.clean_pass import LEAST, SHARE
@@ -39,12 +40,16 @@ def name_early_doubts(battery: Battery) -> list[str]:
 
 def describe_draws(battery: Battery) -> str:
     """What attacks of the battery see of a model whose answers are random."""
-    single = [e for e in battery if e.draws == 1 and ("version", "rand") not in getattr(e.attack, "settings", ())]
-    if not single:
-        mean = f"the mean over {DRAWS} draws"
-        return f"the model's outputs are random: attacks follow {mean}, and one draw of each result counts"
-    names = f"{len(single)} of {len(battery)} attacks see" if len(battery) > 1 else "the attack sees"
-    return f"the model's outputs are random, and {names} one draw of them: Entry(..., draws={DRAWS}) follows their mean"
+    # AutoAttack's version for random models averages itself.
+    draws = [DRAWS if ("version", "rand") in getattr(e.attack, "settings", ()) else e.draws for e in battery]
+    text = "the model's outputs are random"
+    if any(isinstance(e.attack, Smallest) for e in battery):
+        text += ", so that a distance is to where one draw was fooled, and says little"
+    if 1 not in draws:
+        means = " or ".join(str(count) for count in sorted(set(draws)))
+        return f"{text}: attacks see the mean over {means} draws, and one draw of each result counts"
+    names = f"{draws.count(1)} of {len(draws)} attacks see" if len(draws) > 1 else "the attack sees"
+    return f"{text}, and {names} one draw of them: Entry(..., draws={DRAWS}) gives an attack their mean"
 
 
 def _is_ours(attack: object) -> bool:

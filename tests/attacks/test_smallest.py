@@ -13,7 +13,7 @@ from mrt.attacks.smallest import HALVINGS, with_radii
 from mrt.crafting.gradient import PassCount
 from mrt.protocols import Attack, Threat
 from mrt.threats.gauge import gauge
-from tests.support import UNION, Linear, best_gain, digits, digits_net, images
+from tests.support import UNION, Linear, best_gain, digits, digits_net, images, torch_seed
 
 LINF, L2, L1 = UNION
 
@@ -71,9 +71,47 @@ def test_it_breaks_what_the_attack_breaks(attack: Any) -> None:
     fooled = net(closest).argmax(1) != y
     assert torch.equal(closest[~fooled], x[~fooled]) and (size[broken] <= 1 + 1e-6).all()
     assert (size[fooled & ~broken] <= smallest.reach).all() and int((fooled & ~broken).sum()) > 5
+    beyond = ~attack.threat.contains(x, closest)
+    assert beyond.any() and torch.equal(inside[beyond], alone[beyond]), "else the attack's own result"
     wrong = net(x).argmax(1) != y
     assert torch.equal(closest[wrong], x[wrong])  # which needs no change at all
     assert float(size[broken & ~wrong].median()) < 0.9  # far inside, not where the attack alone stopped
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-4, 1e-6])
+@pytest.mark.parametrize("ball", [mrt.Linf(8 / 255), mrt.L2(0.5), mrt.L1(3.0)], ids=lambda b: b.name)
+def test_images_next_to_the_boundary(ball: Any, gap: float) -> None:
+    """Their radius is of the size of float32's rounding of a pixel, which every threat forgives."""
+    x = torch.rand(8, 3, 12, 20, generator=torch_seed(0))
+    weight = Linear((3, 12, 20)).weight.detach() * 0.05
+
+    def model(z: Tensor) -> Tensor:  # next to the boundary wherever z is next to the first image
+        score = ((z - x[:1]) * weight).flatten(1).sum(1)
+        return torch.stack([torch.zeros_like(score), score + gap], 1)
+
+    for attack in (mrt.PGD(ball, steps=5), mrt.APGD(ball, steps=10)):
+        found = mrt.Smallest(attack).closest(model, x[:1], torch.ones(1, dtype=torch.int64), rng=torch.arange(1))
+        assert 0 < float(ball.distance(x[:1], found)) < ball.eps / 10
+
+
+def test_a_point_within_a_radius_that_failed() -> None:
+    """The attack fails at its own radius and succeeds at twice that, by a point within its own: the search goes on
+    below."""
+
+    class Odd(mrt.PGD):
+        def __call__(self, model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+            radii.append(float(self.threat.eps[0]))  # type: ignore[index]
+            return x if len(radii) == 1 else (x + min(radii[-1], 0.15)).clamp(0, 1)
+
+    radii: list[float] = []
+    x = torch.full((1, 1, 2, 2), 0.5)
+
+    def model(z: Tensor) -> Tensor:
+        return torch.stack([torch.full((len(z),), 0.6), z.flatten(1).mean(1)], 1)
+
+    closest = mrt.Smallest(Odd(mrt.Linf(0.2)), probes=5).closest(model, x, torch.zeros(1, dtype=torch.int64))
+    assert radii[:2] == pytest.approx([0.2, 0.4]) and len(radii) == 5 and max(radii[2:]) < 0.11
+    assert float((closest - x).max()) == pytest.approx(0.1, abs=1e-3)
 
 
 def test_the_stated_passes() -> None:
@@ -105,6 +143,7 @@ def test_what_has_no_radius_to_search_is_refused() -> None:
         (mrt.PGD(L2, step_size=0.1), "step_size=None"),
         (mrt.WorstOf((mrt.PGD(LINF), mrt.PGD(L2, step_size=0.1))), "step_size=None"),
         (mrt.Smallest(mrt.PGD(L2)), "attacks of ours"),
+        (mrt.OneAtRandom((mrt.PGD(LINF), mrt.PGD(L2))), "but OneAtRandom's"),
         (L2, "an attack such as"),
         (mrt.PGD, "an attack such as"),
     )

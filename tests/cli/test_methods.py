@@ -133,3 +133,9 @@ def test_methods_have_names_of_their_own(tmp_path: Path) -> None:
         ["row 2", "row 3"],
         ["row 4", "row 5"],
     ]
+
+
+def test_one_training_that_was_judged_twice_is_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [save(tmp_path / "msd-0" / name, 0) for name in ("judged", "again")]
+    assert report(*folders, "--methods", "msd") == 2
+    assert "no mean of msd: 2 reports are of 1 trainings" in capsys.readouterr().err

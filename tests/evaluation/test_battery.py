@@ -257,10 +257,14 @@ def test_the_closest_points_of_each_ball_and_of_their_union() -> None:
         assert entry.distances and entry.attack.probes == 10
         search = cast(Any, entry.attack.attack)
         steps = sum(a.steps * max(getattr(a, "targets", 0), 1) for a in search.attacks)
-        assert steps == (160 if entry.threat.name == "any" else 100)
+        assert steps == (340 if entry.threat.name == "any" else 100)
         assert all(a.radii == (8, 4, 2, 1) for a in search.attacks if a.threat in UNION[1:])
     assert mrt.MSD(UNION, steps=40, best="broken") in search.attacks and search.threat == mrt.AnyOf(UNION)
     assert [e.threat.name for e in NAMES["smallest"](UNION[:1])] == ["linf"]  # one ball has no union
+    named_union = NAMES["smallest"]((*UNION, mrt.AnyOf(UNION)))
+    assert [e.threat.name for e in named_union] == ["linf", "l2", "l1", "any"]
+    with pytest.raises(ValueError, match="only a union of balls"):
+        NAMES["smallest"]((mrt.AnyOf((mrt.Linf(0.1), mrt.RotationTranslation())),))
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])

@@ -48,8 +48,8 @@ def test_the_mean_over_draws_breaks_what_autoattacks_rand_breaks(model: Noisy) -
     assert set(theirs.attacks) == {"aa.apgd-ce-linf", "aa.apgd-dlr-linf"}
     assert averaged.union <= theirs.union + 0.02
     assert averaged.union <= single.union - 0.05
-    assert any("follow the mean over 20 draws" in text for text in averaged.warnings)
-    assert any("follow the mean over 20 draws" in text for text in theirs.warnings)
+    assert any("see the mean over 20 draws" in text for text in averaged.warnings)
+    assert any("see the mean over 20 draws" in text for text in theirs.warnings)
     assert any("2 of 2 attacks see one draw" in text and "draws=20" in text for text in single.warnings)
 
 
@@ -69,6 +69,18 @@ def test_a_random_search_vouches_for_nothing_here(model: Noisy) -> None:
     """Many queries find a draw that fools by luck: that would look like a masked gradient, and is not looked for."""
     report = judge(model, (mrt.Entry("pgd", mrt.PGD(BALL, steps=2), BALL),))
     assert not any("masking" in text for text in report.warnings)
+
+
+def test_what_is_said_of_draws(model: Noisy) -> None:
+    """The numbers that the entries have; that closest points mean little; nothing where the model is a mean itself."""
+    pgd = mrt.Entry("pgd", mrt.PGD(BALL, steps=2), BALL, draws=5)
+    (said,) = [text for text in judge(model, (pgd, replace(pgd, name="again", draws=3))).warnings if "random" in text]
+    assert "the mean over 3 or 5 draws" in said
+    search = mrt.Entry("smallest", mrt.Smallest(mrt.PGD(BALL, steps=2), probes=2), BALL, distances=True)
+    (said,) = [text for text in judge(model, (search,)).warnings if "random" in text]
+    assert "a distance is to where one draw was fooled" in said and "the attack sees one draw" in said
+    mean = mrt.EOT(model, 2)
+    assert not any("random" in text for text in mrt.evaluate(mean, digits(20), (pgd,), progress=False).warnings)
 
 
 def test_steady_models_are_judged_as_before() -> None:

@@ -57,6 +57,10 @@ def test_a_unions_distance_is_its_gauge(report: mrt.Report) -> None:
     both = union.isfinite() & single.isfinite() & (single > 0)
     assert int(both.sum()) > 40 and 0.95 < float((union[both] / single[both]).median()) < 1.02
     assert report.columns["smallest-union"] == "any" and report.curve("any", [1.0])[0] <= report.attacks["fixed-union"]
+    broken = report.correct & ~report.masks["fixed-union"]
+    assert (report.distances["fixed-union"][broken] <= 1).all(), "rounding beyond a radius is forgiven"
+    norms = [report.threats[ball.name] for ball in BALLS]
+    assert report.average == pytest.approx(sum(norms) / 3), "a union of the others is no fourth threat"
     sample = report.samples["fixed-union"]
     sizes = gauge(mrt.AnyOf(BALLS), sample.x, sample.x_adv)
     torch.testing.assert_close(report.distances["fixed-union"][sample.index], sizes.clamp(max=1))

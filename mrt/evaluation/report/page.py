@@ -93,7 +93,7 @@ def render(
         names = tables.columns([*lines, *published])
         rows = [(line.title, tables.cells(line, names), "sum" if line.sd else "") for line in lines]
         rows += [(line.title, tables.cells(line, names), "published") for line in published]
-        comparison = {"columns": names, "rows": rows, "legend": tables.legend(methods)}
+        comparison = {"columns": names, "rows": rows, "legend": tables.legend([*lines, *published])}
         comparison["tests"] = tables.paired_lines(reports, methods)
     warnings = []
     for title, report in reports:

@@ -89,8 +89,14 @@ class Results:
     @property
     def average(self) -> float:
         """The mean of the threats' accuracies, which is 1 - R_avg of Tramèr and Boneh (2019). Each threat weighs the
-        same, however many attacks it has."""
-        return sum(self.threats.values()) / len(self.threats)
+        same, however many attacks it has; a union of threats is none beside others."""
+        return float(self._standing_shares().mean())
+
+    def _standing_shares(self) -> Tensor:
+        """(n,): in what share of the threats each example stands."""
+        stands = self.stands
+        single = [mask for name, mask in stands.items() if not self.in_radii(name)]
+        return torch.stack(single or list(stands.values())).double().mean(0)
 
     @property
     def attacks(self) -> dict[str, float]:
@@ -120,8 +126,7 @@ class Results:
         shares = {"clean": self.clean, **self.threats, **self.attacks, "union": self.union}
         intervals = {name: metrics.interval(share, self.n) for name, share in shares.items()}
         # Of an example the average says in what share of the threats it stands, which need not be 0 or 1.
-        shares_standing = torch.stack(list(self.stands.values())).double().mean(0)  # (n,)
-        return intervals | {"average": metrics.mean_interval(shares_standing)}
+        return intervals | {"average": metrics.mean_interval(self._standing_shares())}
 
     def rho(self, attack: str) -> metrics.Rho:
         """Mean and median distance of that attack's successes (PGN, Eq. 6): the paper's ρ_cw for a C&W attack in l2."""

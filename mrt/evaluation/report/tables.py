@@ -162,10 +162,10 @@ def _mean_line(name: str, rows: Sequence[Line]) -> Line:
     return Line(f"{name}, mean ± sd of {len(rows)} runs", means, rows[0].radii, more_means, sd=sd)
 
 
-def legend(methods: Sequence[Method]) -> str:
+def legend(lines: Sequence[Line]) -> str:
     """What stands beside the figures of these rows: over what they would vary."""
     text = "In brackets: the 95% interval of the union of one model, over the images."
-    if methods:
+    if any(line.sd for line in lines):
         text += "\n±: the sample standard deviation over the runs (seeds) of a method, the spread over trainings."
     return text
 
