@@ -578,6 +578,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/evaluate.py", "if clean_pass.random and not isinstance(f, EOT):", "if clean_pass.random:", DRAWN),
     ("evaluation/report/tables.py", "if any(line.sd for line in lines):", "if False:", METHODS),
     ("cli/methods.py", "if len(homes) < len(named):", "if False:", ALIKE),
+    ("evaluation/report/tables.py", 'title = name if budget in (None, 1) else', "title = name if True else", METHODS),
     ("attacks/smallest.py", "(2 * factor).clamp(max=self.reach)", "factor", SMALLEST),
     ("attacks/smallest.py", "high[task.goal.reached(task.f(task.x))] = 0", "pass", SMALLEST),
     ("attacks/smallest.py", "torch.where(reached, low, middle), torch.where(reached, middle, high)", "torch.where(reached, middle, low), torch.where(reached, high, middle)", SMALLEST),

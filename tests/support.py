@@ -119,6 +119,18 @@ class RowWise(nn.Module):
         return torch.stack(rows, 1)
 
 
+class Noisy(nn.Module):
+    """A network behind Gaussian noise on its input, drawn anew at every pass."""
+
+    def __init__(self, net: nn.Module, sd: float) -> None:
+        super().__init__()
+        self.net, self.sd = net, sd
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x + self.sd * torch.randn_like(x))
+        return logits
+
+
 def small_net(shape: tuple[int, ...] = (1, 8, 8), classes: int = 5, seed: int = 0) -> nn.Module:
     """A convolutional network with BatchNorm and dropout, whose running statistics are not the defaults; in train
     mode."""

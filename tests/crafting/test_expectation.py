@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 import mrt
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import ce
-from tests.support import digits, digits_net
-
-
-class Noisy(nn.Module):
-    """A network behind Gaussian noise on its input, drawn anew at every pass."""
-
-    def __init__(self, net: nn.Module, sd: float) -> None:
-        super().__init__()
-        self.net, self.sd = net, sd
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.net(x + self.sd * torch.randn_like(x))
-        return logits
+from tests.support import Noisy, digits, digits_net
 
 
 def test_the_mean_and_its_exact_gradient() -> None:

@@ -11,8 +11,7 @@ from torch.nn.functional import cross_entropy
 
 import mrt
 from mrt.evaluation.judge import CountedModel
-from tests.crafting.test_expectation import Noisy
-from tests.support import digits, digits_net, torch_seed
+from tests.support import Noisy, digits, digits_net, torch_seed
 
 NOISE, BALL = 0.4, mrt.Linf(0.15)
 
@@ -39,18 +38,26 @@ def judge(model: Noisy, battery: str | tuple[mrt.Entry, ...], **options: object)
 
 
 def test_the_mean_over_draws_breaks_what_autoattacks_rand_breaks(model: Noisy) -> None:
-    """`quick` finds the answers random by itself, and leaves no more than AutoAttack's version for random models does;
-    the same attacks on single draws leave more."""
+    """`quick` finds the answers random by itself, and leaves no more than AutoAttack's version for random models."""
     averaged = judge(model, "quick", threats=(BALL,), budget=0.2)
     theirs = judge(model, "standard", threats=(BALL,), budget=0.2)
     single = judge(model, tuple(replace(e, draws=1) for e in mrt.batteries.quick((BALL,), budget=0.2, draws=20)))
     assert set(averaged.attacks) == {"apgd-ce-linf", "apgd-dlr-linf"}
     assert set(theirs.attacks) == {"aa.apgd-ce-linf", "aa.apgd-dlr-linf"}
     assert averaged.union <= theirs.union + 0.02
-    assert averaged.union <= single.union - 0.05
     assert any("see the mean over 20 draws" in text for text in averaged.warnings)
     assert any("see the mean over 20 draws" in text for text in theirs.warnings)
     assert any("2 of 2 attacks see one draw" in text and "draws=20" in text for text in single.warnings)
+
+
+def test_single_draws_lead_less_far(model: Noisy) -> None:
+    """The accuracy left, as the mean over 40 draws of each result."""
+    (x, y), attack, left = digits(120), mrt.APGD(BALL, steps=20), {}
+    for name, seen in (("mean", mrt.EOT(model, 20)), ("single", model)):
+        torch.manual_seed(2)
+        x_adv = attack(seen, x, y, rng=torch.arange(120))
+        left[name] = float(torch.stack([model(x_adv).argmax(1) == y for _ in range(40)]).double().mean())
+    assert left["mean"] < left["single"] - 0.05, left
 
 
 def test_every_draw_is_counted(model: Noisy) -> None:

@@ -146,7 +146,9 @@ def _report_line(name: str, report: Results) -> Line:
     radii = {column: tuple(r) for column, r in report.info["radii"].items()}
     low, high = report.intervals["union"]  # the figure that is compared; in all columns it would be too wide
     interval = {"union": (100 * low, 100 * high)}
-    return Line(name, _percentages(shares) | {"n": report.n}, radii, extra, interval)
+    budget = report.info.get("budget")  # reports of older versions do not say it
+    title = name if budget in (None, 1) else f"{name} (budget {budget:g})"
+    return Line(title, _percentages(shares) | {"n": report.n}, radii, extra, interval)
 
 
 def _mean_line(name: str, rows: Sequence[Line]) -> Line:

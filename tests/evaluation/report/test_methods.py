@@ -43,6 +43,11 @@ def test_the_mean_and_its_spread_stand_below_the_runs() -> None:
     assert f"<td>{title}</td>" in text and tables.legend(lines) in text
 
 
+def test_a_first_look_is_marked_beside_others() -> None:
+    lines = tables.table_lines([("a", made_report(1, budget=0.1)), ("b", made_report(2, budget=1.0)), MSD[0]])
+    assert [line.title for line in lines][:3] == ["a (budget 0.1)", "b", "msd-0"]
+
+
 def test_without_several_runs_there_is_no_spread() -> None:
     with pytest.raises(ValueError, match="two runs or more; msd has 1"):
         Method("msd", MSD[:1])
