@@ -114,6 +114,23 @@ def test_a_point_within_a_radius_that_failed() -> None:
     assert float((closest - x).max()) == pytest.approx(0.1, abs=1e-3)
 
 
+def test_a_direction_that_only_small_radii_show() -> None:
+    """Above 0.1 the attack moves the first pixel, which fools from 0.15 on; below, the second, which does from 0.05."""
+
+    class Turning(mrt.PGD):
+        def __call__(self, model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+            radius = float(self.threat.eps[0])  # type: ignore[index]
+            return x + radius * torch.tensor([1.0, 0.0] if radius > 0.1 else [0.0, 1.0])
+
+    def model(z: Tensor) -> Tensor:
+        first, second = (z.flatten(1) - 0.5).unbind(1)
+        return torch.stack([torch.zeros_like(first), torch.maximum(first - 0.15, second - 0.05)], 1)
+
+    x = torch.full((1, 1, 1, 2), 0.5)
+    closest = mrt.Smallest(Turning(mrt.Linf(0.4))).closest(model, x, torch.zeros(1, dtype=torch.int64))
+    assert (closest - x).flatten().tolist() == pytest.approx([0.0, 0.05], abs=1e-3)
+
+
 def test_the_stated_passes() -> None:
     """At most `probes` times the attack's, with a line of HALVINGS passes and a look at the result after each."""
     net, (x, y) = digits_net(eps=0.1), digits(20)
