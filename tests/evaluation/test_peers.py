@@ -73,15 +73,18 @@ def test_the_standard_columns_are_pyautoattacks(name: str, request: pytest.Fixtu
     norms = {"linf": "Linf", "l2": "L2", "l1": "L1"}
     for entry in battery:
         label = f"aa.{entry.name}-{entry.threat.name}"
-        left = torch.zeros(len(x), dtype=torch.bool)
+        left, images = torch.zeros(len(x), dtype=torch.bool), x.clone()
         for index in batches(report, label):
             seed = host_seed(entry_seeds(entry, index, 0))
             peer = pyautoattack.AutoAttack(net, norm=norms[entry.threat.name], eps=entry.threat.eps, seed=seed)  # type: ignore[attr-defined]
             peer.attacks_to_run, peer.square.n_queries = [entry.name], queries
             with torch.random.fork_rng():
                 x_adv, _ = peer.run_standard_evaluation(x[index], y[index], batch_size=BATCH)
-            left[index] = net(x_adv).argmax(1) == y[index]
+            left[index], images[index] = net(x_adv).argmax(1) == y[index], x_adv
         assert torch.equal(report.masks[label], left), label
+        sample = report.samples[label]
+        # Its very images, so by the same seed; but for the rounding by which some lie outside their ball.
+        torch.testing.assert_close(sample.x_adv, images[sample.index], rtol=0, atol=1e-5)
 
 
 # The last column: does it look for the closest point?
