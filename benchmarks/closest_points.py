@@ -90,13 +90,14 @@ def main() -> None:
             for label, distances in found.distances.items():
                 work = found.info["attacks"][label]
                 row: dict[str, Any] = {"model": name, "norm": norm, "attack": label}
-                row |= {"median": float(distances.quantile(0.5, interpolation="lower"))}
+                median = float(distances.quantile(0.5, interpolation="lower"))
+                row |= {"median": median if median < float("inf") else None}  # JSON has no infinity
                 row |= {"optimality": optimality(distances, best, found.clean)}
                 row |= {key: work[key] / max(int(found.ran[label].sum()), 1) for key in ("forward", "backward")}
                 row |= {"seconds": work["seconds"], "failed": work["failed"]}
                 rows.append(row)
                 passes = f"{row['forward']:.0f}+{row['backward']:.0f} passes"
-                figures = f"median {row['median']:.5g} optimality {100 * row['optimality']:.1f}%"
+                figures = f"median {median:.5g} optimality {100 * row['optimality']:.1f}%"
                 print(f"{name:18} {label:18} {figures} {passes}", flush=True)
                 if args.out:  # each figure as it comes
                     args.out.write_text(json.dumps(report, indent=1) + "\n")
