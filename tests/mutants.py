@@ -575,7 +575,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/batteries.py", "if len(balls) > 1 and AnyOf(balls) not in threats else ()", "if len(balls) > 1 else ()", BATTERY),
     ("evaluation/batteries.py", "if not has_gauge(threat):", "if False:", BATTERY),
     ("evaluation/reliability.py", "if any(isinstance(e.attack, Smallest) for e in battery):", "if False:", DRAWN),
-    ("evaluation/evaluate.py", "if clean_pass.random and not isinstance(f, EOT):", "if clean_pass.random:", DRAWN),
+    ("evaluation/evaluate.py", "random = clean_pass.random and not isinstance(f, EOT)", "random = clean_pass.random", DRAWN),
     ("evaluation/report/tables.py", "if any(line.sd for line in lines):", "if False:", METHODS),
     ("cli/methods.py", "if len(homes) < len(named):", "if False:", ALIKE),
     ("evaluation/report/tables.py", 'title = name if budget in (None, 1) else', "title = name if True else", METHODS),

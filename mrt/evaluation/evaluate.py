@@ -71,8 +71,9 @@ def evaluate(
         # sets of examples.
         clean_pass = team.gather(pass_clean_images(f, images, batch_size))[0]
         # Once more, with the model's own number of classes, which decides what targeted attacks a named battery has.
-        entries = _choose_battery(battery, threats, budget, fast, clean_pass.classes, clean_pass.random)
-        if clean_pass.random and not isinstance(f, EOT):
+        random = clean_pass.random and not isinstance(f, EOT)  # which is a mean over draws already
+        entries = _choose_battery(battery, threats, budget, fast, clean_pass.classes, random)
+        if random:
             remarks.append(reliability.describe_draws(entries))
         evaluation = Evaluation(
             model=f,

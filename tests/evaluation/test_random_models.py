@@ -87,7 +87,8 @@ def test_what_is_said_of_draws(model: Noisy) -> None:
     (said,) = [text for text in judge(model, (search,)).warnings if "random" in text]
     assert "a distance is to where one draw was fooled" in said and "the attack sees one draw" in said
     mean = mrt.EOT(model, 2)
-    assert not any("random" in text for text in mrt.evaluate(mean, digits(20), (pgd,), progress=False).warnings)
+    report = mrt.evaluate(mean, digits(12), "quick", threats=(BALL,), budget=0.02, progress=False)
+    assert not any("random" in text for text in report.warnings) and "apgd-t-linf" in report.attacks
 
 
 def test_steady_models_are_judged_as_before() -> None:
