@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+NAME = re.compile(r"(?![. ])[^/\\\[\]\x00-\x1f\x7f]{1,100}")
 
 
 class NoNumbers(ValueError):
@@ -128,6 +131,17 @@ def same_shape(name: str, value: Tensor, x: Tensor) -> None:
     """Raise ValueError unless `value` has the shape of x."""
     if value.shape != x.shape:
         raise ValueError(f"{name} must have the shape of x, {tuple(x.shape)}; got {tuple(value.shape)}")
+
+
+def name(what: str, value: Any) -> str:
+    """`value`, if it is a name fit for tables and for names of files: no way to another folder, no brackets, in which a
+    table would see commands."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise ValueError(
+            f"{what} must be a text of 1 to 100 characters without / \\ [ ] and line breaks, and with no dot or space "
+            f"in front; got {value!r}"
+        )
+    return value
 
 
 def several(name: str, value: Any, kinds: str) -> tuple[Any, ...]:

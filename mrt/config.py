@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -68,6 +70,10 @@ def import_attribute(path: str) -> Any:
     module, _, name = path.partition(":")
     if not module or not name:
         raise ValueError(f"expected package.module:name; got {path!r}")
+    # Modules of one's own may stand in the working directory. Behind all others: a file there that has a library's name
+    # must not run in its place.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         value = importlib.import_module(module)
     except ModuleNotFoundError as error:

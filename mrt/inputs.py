@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
-from unittest import mock
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ import mrt.models
 from mrt import checks
 from mrt.config import import_attribute
 from mrt.data.images import Data, Images, as_images
+from mrt.files import make_for, read_tensors
 from mrt.protocols import Model
 
 ADAPTERS = {"foolbox": "mrt_foolbox", "art": "mrt_art"}  # by the package that a model's class comes from
@@ -98,20 +97,21 @@ def _clip_rounding(x: Tensor) -> tuple[Tensor, list[str]]:
     return x.clamp(0, 1), [f"inputs outside [0, 1], from {low:g} to {high:g}, were clipped"]
 
 
-def load_model(spec: str, factory: str | None = None, device: str | None = None) -> Model:
+def load_model(spec: str, factory: str | None = None, device: str | None = None, trust: bool = False) -> Model:
     """The model that a command line names, in eval mode.
 
     `package.module:factory` is imported and called (or used, if it is a module already): this runs its code.
-    `robustbench:dataset/threat/name` asks robustbench. `FILE.pt2` is a torch.export program with a dynamic batch. Any
-    other file holds weights, as `mrt.save_model` or `torch.save(model.state_dict())` wrote them; the latter need
-    `factory`, a name such as `mrt.models:MadryCNN` that makes the network. Pickled code in a file is never run.
+    `robustbench:dataset/threat/name` asks robustbench. `FILE.pt2` is a torch.export program with a dynamic batch, whose
+    code runs: only with `trust`. Any other file holds weights, as `mrt.save_model` or `torch.save(model.state_dict())`
+    wrote them, and no code of it is run; the latter need `factory`, a name such as `mrt.models:MadryCNN` that makes the
+    network.
     """
     path, place = Path(spec), find_device(device)
     if spec.startswith("robustbench:"):
         model = _load_robustbench(spec.partition(":")[2])
     elif path.is_file() and path.suffix == ".pt2":
-        return _load_exported(path)
-    elif path.is_file():
+        return _load_exported(path, trust)
+    elif path.exists() and not path.is_dir():
         model = _load_checkpoint(path, factory)
     elif ":" in spec:
         model = call_factory(spec)
@@ -170,11 +170,12 @@ def _load_checkpoint(path: Path, factory: str | None) -> nn.Module:
         # Only names of our own networks: a file must not choose what is called.
         checks.choice(f"the model of {path}", content.get("model"), tuple(mrt.models.__all__))
         make: Callable[..., Any] = getattr(mrt.models, content["model"])
+        settings, weights = content.get("settings"), content.get("weights")
         try:
-            model = make(**content["settings"])
-        except (KeyError, TypeError) as error:
+            model = make_for(make, settings, weights)
+        except ValueError as error:
             raise ValueError(f"{path} does not say how to make its {content['model']}: {error}") from error
-        return load_weights(model, content.get("weights"), str(path))
+        return load_weights(model, weights, str(path))
     if factory is None:
         raise ValueError(f"{path} holds weights alone: name what makes the network, --factory package.module:factory")
     return load_weights(call_factory(factory), content, str(path))
@@ -192,32 +193,16 @@ def load_weights(model: Any, weights: Any, what: str) -> nn.Module:
     return model
 
 
-def read_tensors(path: Path) -> Any:
-    """What torch.save wrote, as far as it is tensors, numbers, strings and containers of these."""
+def _load_exported(path: Path, trust: bool) -> Model:
+    """The program that torch.export saved, as a callable; a ValueError unless its code is trusted."""
+    # Guards are executed, expressions evaluated, and names pasted into source code: torch has no other way to read it.
+    if not trust:
+        raise ValueError(
+            f"{path} is a program, and reading it runs code of whoever wrote it: --trust (trust=True) permits that; "
+            "weights alone (mrt.save_model) need no trust"
+        )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than weights (code, which was not run), or is no checkpoint") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path} cannot be read as a checkpoint: {why}") from error
-
-
-def _load_exported(path: Path) -> Model:
-    """The program that torch.export saved, as a callable."""
-    original = torch.load
-
-    def load_tensors_only(*args: Any, **kwargs: Any) -> Any:
-        return original(*args, **{**kwargs, "weights_only": True})
-
-    def refuse(*args: Any, **kwargs: Any) -> Any:
-        raise pickle.UnpicklingError("an object that is no tensor")
-
-    try:  # torch.export falls back to unpickling whatever the archive holds, which would run code in it
-        with mock.patch.object(torch, "load", load_tensors_only), mock.patch.object(pickle, "loads", refuse):
-            program = torch.export.load(path).module()
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} holds more than a program (code, which was not run)") from error
+        program = torch.export.load(path).module()
     except Exception as error:  # whatever a broken archive makes the reader raise
         raise ValueError(f"{path} cannot be read as a torch.export program: {type(error).__name__}") from error
 

@@ -54,8 +54,10 @@ def fingerprint(*values: object) -> str:
     for value in values:
         if isinstance(value, Tensor):
             sha.update(f"{tuple(value.shape)} {value.dtype}".encode())
-            # As bytes, since numpy has no bfloat16; flattened first, since a scalar cannot be seen as bytes.
-            sha.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            flat = value.detach().cpu().contiguous().flatten()
+            # One number, or none, passes for contiguous whatever its stride.
+            flat = flat if len(flat) > 1 else flat.clone(memory_format=torch.contiguous_format)
+            sha.update(flat.view(torch.uint8).numpy().tobytes())  # as bytes, since numpy has no bfloat16
         else:
             sha.update(repr(value).encode())
     return sha.hexdigest()[:16]

@@ -25,24 +25,25 @@ LAYERS = {
     "protocols": "torch fast",
     "kernels": "torch triton",
     "config": "checks",
+    "files": "torch numpy",
     "processes": "torch",
     "records": "torch",
     "threats": "torch checks protocols kernels",
     "crafting": "torch checks fast protocols kernels threats",
     "attacks": "torch checks fast protocols kernels threats crafting",
     "models": "torch checks protocols",
-    "data": "torch torchvision numpy PIL sklearn checks protocols threats",
-    "inputs": "torch numpy robustbench checks config protocols models data",
-    "generators": "torch rich checks protocols threats crafting attacks data",
+    "data": "torch torchvision numpy PIL sklearn checks files protocols threats",
+    "inputs": "torch numpy robustbench checks files config protocols models data",
+    "generators": "torch rich checks files protocols threats crafting attacks data",
     "strategies": "torch checks fast protocols threats crafting attacks generators",
     "hosts": "torch numpy checks fast protocols threats crafting attacks data inputs",
-    "evaluation": "torch numpy PIL jinja2 rich checks config fast protocols processes records threats crafting attacks "
-    "data inputs hosts",
-    "training": "torch numpy rich checks config processes fast protocols records threats crafting attacks data "
+    "evaluation": "torch numpy PIL jinja2 rich checks files config fast protocols processes records threats crafting "
+    "attacks data inputs hosts",
+    "training": "torch numpy rich checks files config processes fast protocols records threats crafting attacks data "
     "inputs strategies",
     "recipes": "checks protocols threats evaluation",
-    "cli": "torch tyro rich checks config fast protocols records threats attacks data inputs evaluation generators "
-    "models recipes strategies training",
+    "cli": "torch tyro rich checks files config fast protocols records threats attacks data inputs evaluation "
+    "generators models recipes strategies training",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)

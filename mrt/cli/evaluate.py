@@ -24,8 +24,8 @@ class Evaluate:
     """Accuracy of a model under attack: clean, per attack, per threat, and over their union.
 
     The model is one of: package.module:factory (imported and called, which RUNS ITS CODE); a checkpoint of
-    `mrt.save_model`; a state dict, with --factory; a torch.export program FILE.pt2 with a dynamic batch;
-    robustbench:dataset/threat/name.
+    `mrt.save_model`; a state dict, with --factory; with --trust a torch.export program FILE.pt2 with a dynamic batch
+    (which RUNS ITS CODE); robustbench:dataset/threat/name.
     The same command with the same --out goes on after a kill. Under torchrun the processes share the work.
     """
 
@@ -49,8 +49,10 @@ class Evaluate:
     """Training images as starting points for decision-based attacks; 0 starts them from noise."""
     factory: str | None = None
     """What makes the network of a state dict, e.g. mrt.models:MadryCNN. RUNS ITS CODE."""
+    trust: bool = False
+    """FILE.pt2 comes from somebody you trust: reading it RUNS ITS CODE."""
     allow: tuple[str, ...] = ()
-    """Types of your own, module:Class, that a battery file may import."""
+    """Types of your own, module:Class, that a battery file may import, which RUNS THEIR CODE."""
     cascade: bool = True
     """Later attacks on a threat see only what still stands."""
     batch_size: int = 256
@@ -93,7 +95,7 @@ class Evaluate:
         }
         options |= {"threats": threats, "budget": self.budget, "out": self.out}
         # The model comes last: it may take long to load, and everything else may still be a mistyped word.
-        model = load_model(self.model, self.factory, self.device)
+        model = load_model(self.model, self.factory, self.device, self.trust)
         report = evaluate(model, data, battery, pool=pool, **options)
         if os.environ.get("RANK", "0") != "0":  # of several processes the first speaks
             return

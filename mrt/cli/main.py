@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,10 +12,11 @@ import tyro
 from mrt.cli import train_options
 from mrt.cli.demo import Demo
 from mrt.cli.evaluate import Compare, Evaluate
+from mrt.cli.repeat_run import RepeatRun
 
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
-    | Annotated[train_options.RepeatRun, tyro.conf.subcommand("train")]
+    | Annotated[RepeatRun, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Compare, tyro.conf.subcommand("report")]
 )
@@ -24,7 +24,6 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status; what the user got wrong is one line on stderr."""
-    sys.path.insert(0, os.getcwd())  # where package.module:factory may be
     words = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _show_warning
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mrt.evaluation.report.methods import Method, Runs
+from mrt.files import read_json
 from mrt.training.folder import CONFIG, FREE
 
 NUMBER = re.compile(r"[-_/]+(seed)?[-_=]*\d+$")  # what a run's path has behind its method: msd-0, msd/1, msd_seed2
@@ -81,7 +82,7 @@ def _find_training(folder: Path) -> tuple[Path, dict[str, Any] | None]:
     there is none."""
     for home in (folder, folder.parent):
         with suppress(OSError, ValueError):
-            config = json.loads((home / CONFIG).read_text("utf-8"))
+            config = read_json(home / CONFIG, "methods are found without it")
             if isinstance(config, dict) and {"seed", "strategy", "data", "info"} <= set(config):
                 return home, config
     return folder, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -15,6 +14,7 @@ from mrt import checks
 from mrt.attacks.sparsity import Keep
 from mrt.config import import_attribute
 from mrt.data import Images
+from mrt.files import list_arrays
 from mrt.protocols import Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 from mrt.training import Constant, Cosine, Drops, Piecewise, Triangular
@@ -70,8 +70,10 @@ def has_split(name: str, split: str) -> bool:
     """Tell whether the data that a command line names has that split, rather than being all in one."""
     if name in ("digits", *SETS):
         return True
-    # An npz file is a zip archive of arrays; one that holds several splits names them x_train, y_train and so on.
-    return zipfile.is_zipfile(name) and f"x_{split}.npy" in zipfile.ZipFile(name).namelist()
+    if not Path(name).is_file():
+        return False
+    # One that holds several splits names them x_train, y_train and so on.
+    return f"x_{split}" in list_arrays(name, "see mrt.data.npz for what it should hold")
 
 
 # Normalized wraps another network and cannot be made from numbers alone.

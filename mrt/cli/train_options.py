@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, make_dataclass
-from pathlib import Path
+from dataclasses import MISSING, asdict, field, fields, is_dataclass, make_dataclass
 from typing import Annotated, Any, get_type_hints
 
 import tyro
 
 from mrt import checks
 from mrt.cli.choices import ALIASES, ATTACKS, OPTIMIZERS, STRATEGIES, TEXT
-from mrt.cli.train_command import Command, Options, find_strategy, lists_to_tuples
+from mrt.cli.train_command import Command, Options, find_strategy
 from mrt.data import CropFlip
 
 # Help texts by the names of fields. They stand here and not at the fields, since the classes of the library are written
@@ -55,41 +53,6 @@ HELP = TEXT | {
     "pad": "pixels of border that a crop may reach into",
     "mode": "what the border holds",
 }
-
-
-@dataclass
-class RepeatRun:
-    """Train a model that withstands several kinds of perturbation at once. Say `mrt train` for the strategies.
-
-    With --config a run is repeated from its config.json alone.
-    """
-
-    config: Path
-    out: Path
-    """Folder of the new run."""
-    root: Path = Path("data")
-    """Where mnist, cifar10, cifar100 and svhn are."""
-    allow: tuple[str, ...] = ()
-    """Types of your own, module:Class, that the file may import, which RUNS THEIR CODE."""
-    device: str | None = None
-    """cpu or cuda; cuda if there is one."""
-    progress: bool = True
-
-    def run(self) -> None:
-        here: dict[str, Any] = {"out": self.out, "root": self.root, "device": self.device, "progress": self.progress}
-        try:
-            recorded = json.loads(self.config.read_text("utf-8"))["info"]["command"]
-            options = lists_to_tuples(recorded["options"])
-            options["weights"] = None if options["weights"] is None else Path(options["weights"])
-            groups = {name: recorded[name] for name in ("settings", "attack", "optimizer", "crop")}
-            command = Command(recorded["strategy"], options=Options(**options, **here), **groups)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.config} was not written by this version of `mrt train`: {error!r}") from error
-        # A config.json may come from somebody else: what it names is only imported if the user has allowed it.
-        for name in (command.strategy, command.options.model):
-            if ":" in name and name not in self.allow:
-                raise ValueError(f"{self.config} would import code of yours, {name}: repeat it after --allow")
-        command.run()
 
 
 class Overview:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from mrt.checks import choice
-from mrt.data.checks import reading, require_file
-from mrt.data.images import Augment, Images
+from mrt.data.checks import require_file
+from mrt.data.images import Augment, Images, number_classes
+from mrt.files import list_arrays, read_arrays, reading
 
 
 def npz(
@@ -33,24 +34,21 @@ def npz(
         choice("split", split, ("train", "test"))
     suffix = "" if split is None else f"_{split}"
     require_file(path, "np.savez(path, x_train=..., y_train=..., x_test=..., y_test=...) writes one")
-    labels: dict[str, npt.NDArray[np.generic]] = {}
-    with reading(path, "write it again with np.savez, plain arrays only"), path.open("rb") as file:
-        # opened here, because np.load leaves a file open that turns out not to be one of its own
-        arrays = np.load(file, allow_pickle=False)
-        keys = sorted(arrays.files)
-        labels = {key: arrays[key] for key in keys if key in ("y", "y_train", "y_test")}
-        # Only what is asked for: numpy reads an array when it is looked up, and the other split may be large.
-        x = arrays[f"x{suffix}"] if f"x{suffix}" in keys else None
-        pseudo = arrays[f"pseudo{suffix}"] if f"pseudo{suffix}" in keys else None
-    y = labels.get(f"y{suffix}")
+    # Only what is asked for, since the other split may be large; its labels too, which say how many classes there are.
+    remedy = "write it again with np.savez, plain arrays only"
+    arrays = read_arrays(path, remedy, {f"x{suffix}", f"pseudo{suffix}", "y", "y_train", "y_test"})
+    x, y, pseudo = (arrays.get(f"{name}{suffix}") for name in ("x", "y", "pseudo"))
     if x is None or y is None:
-        raise ValueError(f"{path} has no x{suffix} and y{suffix}, only {keys}: name the split, None for x and y")
+        held = sorted(list_arrays(path, remedy))
+        raise ValueError(f"{path} has no x{suffix} and y{suffix}, only {held}: name the split, None for x and y")
     with reading(path, "see mrt.data.npz for what it should hold"):
         if not np.issubdtype(y.dtype, np.integer):
             raise ValueError(f"labels must be integers, got {y.dtype}")
+        if not y.size:
+            raise ValueError("it holds no image")
         # Of every split in the file, so that training and test set have the same classes even if one lacks the last.
-        top = max(int(each.max()) for each in labels.values() if each.size)
-        names = tuple(map(str, range(top + 1))) if classes is None else tuple(classes)
+        top = max(int(each.max(initial=0)) for name, each in arrays.items() if name.startswith("y"))
+        names = number_classes(top) if classes is None else tuple(classes)
         pixels = torch.from_numpy(x if x.dtype == np.uint8 else _to_float32(x))
         mask = None if pseudo is None else torch.from_numpy(pseudo)
         return Images(pixels, torch.from_numpy(y.astype(np.int64)), names, augment, mask)

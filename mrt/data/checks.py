@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -23,14 +21,3 @@ def require_below(name: str, values: Tensor, top: int) -> None:
         low, high = (int(bound) for bound in torch.aminmax(values))
         if low < 0 or high >= top:
             raise ValueError(f"{name} must be in [0, {top}), got {low} to {high}")
-
-
-@contextmanager
-def reading(what: object, remedy: str) -> Iterator[None]:
-    """Turn whatever a parser raises inside into a ValueError that names `what` was read and the `remedy`."""
-    try:
-        yield
-    except MemoryError:  # not the file's fault
-        raise
-    except Exception as error:  # broken files make parsers fail in any way: assertions, short buffers, bad pickles
-        raise ValueError(f"{what} cannot be read ({type(error).__name__}: {error}): {remedy}") from error

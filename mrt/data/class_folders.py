@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrt.data.checks import reading, require_file
+from mrt.data.checks import require_file
 from mrt.data.images import Augment, Images
+from mrt.files import MEMORY, open_regular, reading
 
-# Formats that pillow decodes and data sets come in; other files are left alone.
+# Formats that pillow decodes by itself and data sets come in; other files are left alone, whatever their names say: of
+# an EPS it would ask another program, which runs what is written in it.
+FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp"}
+REMEDY = "replace or remove it"
 ANNOTATIONS = "val_annotations.txt"  # Tiny-ImageNet's, by which its validation set is recognised
 
 
@@ -63,7 +68,9 @@ def _list_class_folders(root: Path) -> list[tuple[Path, str]]:
 def _list_annotations(root: Path) -> list[tuple[Path, str]]:
     """(file, class) of every line "file <tab> class <tab> ..." of val_annotations.txt."""
     listing: list[tuple[Path, str]] = []
-    for number, line in enumerate((root / ANNOTATIONS).read_text().splitlines(), 1):
+    with reading(root / ANNOTATIONS, "unpack the archive again"), open_regular(root / ANNOTATIONS) as file:
+        lines = file.read().decode().splitlines()
+    for number, line in enumerate(lines, 1):
         fields = line.split("\t")
         if len(fields) < 2:
             raise ValueError(f"{root / ANNOTATIONS}, line {number}: expected file <tab> class, got {line!r}")
@@ -80,11 +87,14 @@ def _decode(paths: list[Path], mode: str) -> Tensor:
     from PIL import Image  # only whoever reads files waits for its import
 
     def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        with reading(path, "replace or remove it"), Image.open(path) as image:
+        with reading(path, REMEDY), open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
             array = np.asarray(image.convert(mode))
         return array[None] if mode == "L" else array.transpose(2, 0, 1)
 
     shape = pixels(paths[0]).shape
+    needed = len(paths) * math.prod(shape)
+    if needed > MEMORY:
+        raise ValueError(f"{len(paths)} images of {shape} take {needed:,} bytes, more than {MEMORY:,}: take fewer")
     x = np.empty((len(paths), *shape), dtype=np.uint8)  # written to in place: never twice in memory
 
     def fill(row: int) -> None:

@@ -15,6 +15,7 @@ Augment = Literal["none", "crop-flip"]
 
 # Of the memory that is free on a CUDA device. The rest is for the model, its attack and its graphs.
 DEVICE_SHARE = 0.5
+CLASSES = 100_000  # there are fewer where nobody named them; a higher label is a mistake, such as a pixel or an index
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,8 +117,14 @@ def as_images(data: Data) -> Images:
     if isinstance(data, Images):
         return data
     x, y = data
-    count = int(y.max()) + 1 if y.numel() else 1  # Images wants at least one class, also of no examples
-    return Images(x, y, tuple(str(label) for label in range(count)))
+    return Images(x, y, number_classes(int(y.max()) if y.numel() else 0))  # Images wants a class, also of no examples
+
+
+def number_classes(highest: int) -> tuple[str, ...]:
+    """The names "0", "1", ... of classes up to the highest label."""
+    if highest >= CLASSES:
+        raise ValueError(f"labels must be below {CLASSES:,} where no classes are named; got {highest}")
+    return tuple(map(str, range(highest + 1)))
 
 
 def fits(needed: int, free: int | None) -> bool:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from mrt.checks import choice
-from mrt.data.checks import reading, require_file
+from mrt.data.checks import require_file
 from mrt.data.images import Images
+from mrt.files import reading
 
 Split = Literal["train", "test"]
 DIGITS = tuple("0123456789")
@@ -28,6 +29,7 @@ def mnist(root: Path | str, split: Split, *, download: bool = False) -> Images:
     """
     choice("split", split, ("train", "test"))
     from torchvision.datasets import MNIST
+    from torchvision.datasets.mnist import read_image_file, read_label_file
 
     if download:
         MNIST(root, download=True)  # does nothing where the files are there
@@ -35,11 +37,11 @@ def mnist(root: Path | str, split: Split, *, download: bool = False) -> Images:
     names = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     # Without MD5 sums: torchvision has those of the packed files only.
     _require_intact(raw, [(name, None) for name in names])
-    part = "train" if split == "train" else "t10k"
-    with reading(raw / f"{part}-*-ubyte", "delete them and load with download=True"):
-        stored = MNIST(root, train=split == "train")
-        # (N, 28, 28) -> (N, 1, 28, 28)
-        return Images(stored.data.unsqueeze(1), stored.targets.long(), DIGITS, name=f"mnist {split}")
+    images, labels = (str(raw / name) for name in (names[:2] if split == "train" else names[2:]))
+    with reading(f"{images} or {labels}", "delete them and load with download=True"):
+        # By file and not by MNIST(root), which takes processed/*.pt instead where an old torchvision left them.
+        pixels = read_image_file(images).unsqueeze(1)  # (N, 28, 28) -> (N, 1, 28, 28)
+        return Images(pixels, read_label_file(labels), DIGITS, name=f"mnist {split}")
 
 
 def cifar10(root: Path | str, split: Split, *, download: bool = False) -> Images:

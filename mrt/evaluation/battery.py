@@ -14,6 +14,7 @@ from mrt import checks
 from mrt.config import decode, encode
 from mrt.data.images import Data
 from mrt.fast import Fast
+from mrt.files import read_json
 from mrt.hosts.hosted import Hosted
 from mrt.protocols import Attack, Threat
 from mrt.threats.radii import radii_of
@@ -57,15 +58,14 @@ class Entry:
     draws: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
-        # "/" separates the parts of an array's name in a saved report, as in sample/NAME/x_adv.
-        if not isinstance(self.name, str) or not self.name or "/" in self.name:
-            raise ValueError(f"name must be a non-empty string without '/'; got {self.name!r}")
+        checks.name("name", self.name)
         if not isinstance(self.attack, (Attack, Foreign)):
             raise ValueError(f"attack of {self.name!r} must be an attack or Foreign(...); got {self.attack!r}")
         for threat in (self.threat, self.counts_for):
             # A class has all methods of a threat, so it would pass for one.
             if isinstance(threat, type) or not isinstance(threat, Threat):
                 raise ValueError(f"threat of {self.name!r} must be a threat such as Linf(0.3); got {threat!r}")
+            checks.name(f"the name of {threat!r}", threat.name)  # of a column, and of files
         if isinstance(self.attack, Attack) and self.attack.threat != self.threat:
             raise ValueError(f"{self.name!r} attacks {self.attack.threat!r} and cannot be judged in {self.threat!r}")
         checks.count("runs", self.runs)
@@ -178,10 +178,7 @@ def write_battery(battery: Battery, path: Path | str) -> None:
 
 def read_battery(path: Path | str, allow: tuple[str, ...] = ()) -> Battery:
     """A battery from a file. Types are exports of `mrt`; one of your own, "module:Class", must be named in `allow`."""
-    try:
-        values = json.loads(Path(path).read_text("utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is no battery: it must hold a JSON list of entries ({error})") from error
+    values = read_json(path, "a battery is a JSON list of entries, as mrt.write_battery writes it")
     try:
         return check_battery(decode(values, KNOWN, allow))
     except ValueError as error:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrt.files import read_arrays, read_json
 from mrt.records import write_file
 
 CONFIG, PARTS = "evaluation.json", "parts"
@@ -51,8 +52,8 @@ class Store:
         if begun and not path.is_file():
             raise ValueError(f"{self.folder} holds {begun[0]} of something else; choose another folder")
         if path.is_file():
-            earlier = json.loads(path.read_text("utf-8"))
-            differ = [key for key in config if earlier.get(key) != config[key]]
+            earlier = read_json(path, "choose another folder, or remove it and what else is there")
+            differ = [key for key in config if not isinstance(earlier, dict) or earlier.get(key) != config[key]]
             if differ:
                 raise ValueError(
                     f"{self.folder} holds an evaluation that differs in {', '.join(differ)}; choose another folder"
@@ -62,13 +63,16 @@ class Store:
         return all((self.folder / name).is_file() for name in FILES)
 
     def load(self, unit: str) -> Outcome | None:
-        """The outcome of that unit of work (one attack on one batch), None if it has not been done."""
+        """The outcome of that unit of work (one attack on one batch), None if it has not been done, or its file is
+        damaged."""
         if self.folder is None or not (self.folder / PARTS / f"{unit}.npz").is_file():
             return None
-        with np.load(self.folder / PARTS / f"{unit}.npz", allow_pickle=False) as archive:
-            arrays = {key: torch.from_numpy(archive[key]) for key in archive.files if key != "notes"}
-            counts, why = json.loads(str(archive["notes"]))
-        return Outcome(**arrays, counts=counts, why=why)
+        try:
+            arrays = read_arrays(self.folder / PARTS / f"{unit}.npz", "the work is done again")
+            counts, why = json.loads(str(arrays.pop("notes")))
+            return Outcome(**{key: torch.from_numpy(a) for key, a in arrays.items()}, counts=counts, why=why)
+        except (ValueError, KeyError, TypeError):  # it cannot be read, or holds something else
+            return None
 
     def save(self, unit: str, outcome: Outcome) -> None:
         """Write the outcome of that unit of work, from which `load` reads it."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mrt import checks
+from mrt.files import make_for, read_tensors
 from mrt.generators.advgan import AdvGAN
 from mrt.generators.gap import GAP
 from mrt.generators.generator import Generator
@@ -27,11 +28,14 @@ def save_generator(generator: Generator, file: Any) -> None:
 
 def load_generator(file: Any) -> Generator:
     """Return the generator of a file of `save_generator`, or of generator.pt of `mrt train`, in eval mode."""
-    # weights_only refuses pickled code, which would run on loading: such files are passed around.
-    content = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict) or "mrt_generator" not in content:
+    content = read_tensors(file)
+    if not isinstance(content, dict) or not {"mrt_generator", "settings", "weights"} <= content.keys():
         raise ValueError(f"{file} holds no generator; save_generator writes such files")
-    kind = KINDS[checks.choice("generator", content["mrt_generator"], tuple(KINDS))]
-    generator: Generator = kind(**content["settings"])
-    generator.load_state_dict(content["weights"])
+    kind = KINDS[checks.choice(f"the generator of {file}", content["mrt_generator"], tuple(KINDS))]
+    try:
+        generator = make_for(kind, content["settings"], content["weights"])
+        generator.load_state_dict(content["weights"])
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{file} holds no {kind.__name__} that can be made: {str(error).splitlines()[0]}") from error
+    assert isinstance(generator, Generator)
     return generator.eval()

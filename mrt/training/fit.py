@@ -21,7 +21,7 @@ from mrt.fast import Fast
 from mrt.inputs import device_of, open_data
 from mrt.processes import processes
 from mrt.protocols import Stateful, Strategy
-from mrt.training.folder import RunFolder
+from mrt.training.folder import RunFolder, digest_rows
 from mrt.training.helpers import restore_generators
 from mrt.training.loop import Loop
 from mrt.training.optimizers import SGD, Adam
@@ -138,7 +138,7 @@ def restore(loop: Loop) -> None:
         return
     checkpoint = loop.folder.load()
     if checkpoint is None:
-        loop.folder.cut(0)
+        loop.folder.cut(0, digest_rows([]))
         return
     for name, part in loop.parts.items():
         try:
@@ -148,7 +148,7 @@ def restore(loop: Loop) -> None:
             short = " ".join(str(error).split())[:200]
             raise ValueError(f"{loop.folder.path} holds a checkpoint of another {name}: {short}") from error
     loop.index, loop.rates = checkpoint["step"], checkpoint["rates"]
-    loop.ledger.load_state_dict(checkpoint, loop.folder.cut(checkpoint["rows"]))
+    loop.ledger.load_state_dict(checkpoint, loop.folder.cut(checkpoint["rows"], checkpoint["digest"]))
 
 
 def _fused_as_here(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from mrt.inputs import read_tensors
-from mrt.records import write_file
+from mrt.files import read_json, read_tensors, reading
+from mrt.records import fingerprint, write_file
 
 CONFIG, METRICS, CHECKPOINT, BEST, LOCK = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt", ".lock"
 FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run
+OTHER = "choose another folder"
 
 
 class RunFolder:
@@ -54,7 +55,9 @@ class RunFolder:
         except TypeError as error:
             raise ValueError(f"info must hold numbers, strings, lists and dicts: {error}") from error
         if path.is_file():
-            then = _read_config(path)
+            then = read_json(path, OTHER)
+            if not isinstance(then, dict):
+                raise ValueError(f"{path} is no run's configuration: {OTHER}")
             keys = [key for key in {**config, **then} if key not in FREE]
             changed = [line for key in keys for line in _list_changes(key, then, config)]
             if changed:
@@ -89,16 +92,20 @@ class RunFolder:
         if self.first:
             write_file(self.path / BEST, lambda file: torch.save(weights, file))
 
-    def cut(self, rows: int) -> list[dict[str, float]]:
-        """Return the first `rows` rows of the metrics, which are all that stay in the file."""
+    def cut(self, rows: int, digest: str) -> list[dict[str, float]]:
+        """Return the first `rows` rows of the metrics, which have that digest and are all that stay in the file."""
         # A killed run may have written rows after its last checkpoint; the resumed one writes them again.
         path = self.path / METRICS
-        lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
         if len(lines) < rows:
             raise ValueError(f"{path} has {len(lines)} rows where the checkpoint knows {rows}; it was changed")
+        with reading(path, OTHER):
+            kept: list[dict[str, float]] = [json.loads(line) for line in lines[:rows]]
+        if digest_rows(kept) != digest:
+            raise ValueError(f"{path} has other rows than the checkpoint knows; it was changed: {OTHER}")
         if self.first and len(lines) > rows:
-            write_file(path, lambda file: file.write("".join(lines[:rows]).encode()))
-        return [json.loads(line) for line in lines[:rows]]
+            write_file(path, lambda file: file.write(b"".join(lines[:rows])))
+        return kept
 
     def append(self, row: dict[str, float]) -> None:
         """Add a row to the metrics, on the disk when this returns."""
@@ -126,12 +133,9 @@ def _list_changes(key: str, then: dict[str, Any], config: dict[str, Any], path: 
     return [f"{where} was {was}, is {is_now}"]
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no run's configuration: {error}") from error
-    return config
+def digest_rows(rows: list[dict[str, float]]) -> str:
+    """Return what tells these rows of metrics from any others."""
+    return fingerprint(*map(json.dumps, rows))
 
 
 def _check_checkpoint(path: Path, checkpoint: Any) -> dict[str, Any]:

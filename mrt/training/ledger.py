@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mrt.data.images import Images
 from mrt.processes import Processes
-from mrt.training.folder import RunFolder
+from mrt.training.folder import RunFolder, digest_rows
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
 from mrt.training.validation import judge_held_out
@@ -79,8 +79,8 @@ class Ledger:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint holds of it. The rows are in a file of their own; only their number is."""
-        return {"rows": len(self.rows), "best": self.best, "sums": dict(self.sums)}
+        """What a checkpoint holds of it. The rows are in a file of their own; only their number and digest are."""
+        return {"rows": len(self.rows), "digest": digest_rows(self.rows), "best": self.best, "sums": dict(self.sums)}
 
     def load_state_dict(self, state: dict[str, Any], rows: list[dict[str, float]]) -> None:
         """Go on from there, after those rows."""

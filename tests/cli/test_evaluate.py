@@ -102,7 +102,7 @@ BAD: list[tuple[list[str], str]] = [
     (["evaluate", "{net}"], "needs --threats"),
     (["evaluate", "{net}", "--battery", "quik", "--threats", "l2=1"], "battery must be one of"),
     (["evaluate", "{net}", "--battery", "{misspelt}"], "did you mean BoundaryAttack"),
-    (["evaluate", "{net}", "--battery", "{net}"], "is no battery"),
+    (["evaluate", "{net}", "--battery", "{net}"], "a battery is a JSON list"),
     (["evaluate", "{missing}", "--threats", "l2=1"], "no file"),
     (["evaluate", "{broken}", "--threats", "l2=1"], "cannot be read|no checkpoint"),
     (["evaluate", "nowhere.at.all:net", "--threats", "l2=1"], "No module named"),

@@ -143,10 +143,10 @@ def state(out: Path) -> dict[str, Any]:
 
 
 def same(a: Any, b: Any, where: str = "") -> None:
-    """Equal to the last bit."""
+    """Equal to the last bit, but for the digest of the rows of metrics, which counts their seconds in."""
     if isinstance(a, dict):
         assert list(a) == list(b), where
-        for key in a:
+        for key in set(a) - {"digest"}:
             same(a[key], b[key], f"{where}.{key}")
     elif isinstance(a, (list, tuple)):
         assert len(a) == len(b), where

@@ -8,14 +8,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from mrt.evaluation.report import charts, page, tables
 from mrt.evaluation.report.results import Results, Samples
-from mrt.records import write_file
+from mrt.files import read_arrays, read_json
+from mrt.records import fingerprint, write_file
+
+REMEDY = "evaluate again, into a new folder"
 
 
 @dataclass(eq=False)
@@ -26,11 +28,12 @@ class Report(Results):
         """Write the report into a folder: arrays.npz, curves as SVG, index.html, and last report.json."""
         # In this order, since who finds report.json takes the folder for a finished report's.
         folder = Path(folder)
-        write_file(folder / "arrays.npz", lambda file: np.savez_compressed(file, **self._arrays()))
+        arrays, summary = self._arrays(), self.summary()
+        write_file(folder / "arrays.npz", lambda file: np.savez_compressed(file, **arrays))
         for name, chart in charts.curves([self]).items():
             write_file(folder / f"curve-{name}.svg", lambda file, c=chart: file.write(c.encode()))  # type: ignore[misc]
         write_file(folder / "index.html", lambda file: file.write(page.render([(folder.name, self)]).encode()))
-        text = json.dumps(self.summary(), indent=1, allow_nan=False)
+        text = json.dumps({**summary, "digest": _digest(summary, arrays)}, indent=1, allow_nan=False)
         write_file(folder / "report.json", lambda file: file.write(f"{text}\n".encode()))
 
     @staticmethod
@@ -40,22 +43,19 @@ class Report(Results):
         for name in ("report.json", "arrays.npz"):
             if not (path / name).is_file():
                 raise ValueError(f"{path} holds no finished report: {name} is missing")
-        try:
-            summary = json.loads((path / "report.json").read_text("utf-8"))
-            # Opened here, since numpy leaves a damaged file open that it opened itself. No pickles: they may hold code.
-            with open(path / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {key: torch.from_numpy(archive[key]) for key in archive.files}
-            # All other numbers of the summary follow from the arrays, and are computed again rather than believed.
-            report = Report(arrays["correct"], arrays["worst"], summary["info"], warnings=summary["warnings"])
-            for label in summary["columns"]:
-                report.columns[label] = summary["columns"][label]
-                report.masks[label], report.ran[label] = arrays[f"mask/{label}"], arrays[f"ran/{label}"]
-                if f"distance/{label}" in arrays:
-                    report.distances[label] = arrays[f"distance/{label}"]
-                names = Samples.__dataclass_fields__
-                report.samples[label] = Samples(**{name: arrays[f"sample/{label}/{name}"] for name in names})
-        except (KeyError, OSError, ValueError, TypeError, BadZipFile) as error:
-            raise ValueError(f"{path} holds a damaged report: {error}") from error
+        summary, stored = read_json(path / "report.json", REMEDY), read_arrays(path / "arrays.npz", REMEDY)
+        if not isinstance(summary, dict) or summary.pop("digest", None) != _digest(summary, stored):
+            raise ValueError(f"{path} holds a damaged report, changed since it was written: {REMEDY}")
+        arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
+        # All other numbers of the summary follow from the arrays, and are computed again rather than believed.
+        report = Report(arrays["correct"], arrays["worst"], summary["info"], warnings=summary["warnings"])
+        for label in summary["columns"]:
+            report.columns[label] = summary["columns"][label]
+            report.masks[label], report.ran[label] = arrays[f"mask/{label}"], arrays[f"ran/{label}"]
+            if f"distance/{label}" in arrays:
+                report.distances[label] = arrays[f"distance/{label}"]
+            names = Samples.__dataclass_fields__
+            report.samples[label] = Samples(**{name: arrays[f"sample/{label}/{name}"] for name in names})
         return report
 
     def _arrays(self) -> dict[str, Any]:
@@ -78,3 +78,8 @@ class Report(Results):
         Console(file=text, width=width).print(tables.report_table(self))
         text.writelines(f"{line}\n" for line in tables.rho_lines(self))
         return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)
+
+
+def _digest(summary: dict[str, Any], arrays: dict[str, Any]) -> str:
+    """What tells these results from any others, a flipped bit included."""
+    return fingerprint(json.dumps(summary), *arrays, *(torch.from_numpy(array) for array in arrays.values()))

@@ -1,0 +1,347 @@
+"""mrt/files.py and everything that reads a file: damage ends in one line, changes nothing unseen, and runs nothing."""
+
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import mrt
+from mrt import files
+from mrt.cli import train_command
+from mrt.cli.main import main
+from mrt.cli.repeat_run import RepeatRun
+from mrt.data import class_folders
+from mrt.evaluation.store import Outcome, Store
+from tests.support import ROOT, digits
+
+BALL = mrt.Linf(0.1)
+
+
+def mutate(content: bytes, draw: random.Random) -> bytes:
+    """The content with a bit turned over, its end cut off, or a stretch of it zeroed, repeated or replaced."""
+    held = bytearray(content)
+    at = draw.randrange(len(held))
+    end = min(at + draw.randint(1, 40), len(held))
+    kind = draw.choice(("bit", "bit", "bit", "cut", "zero", "repeat", "noise"))
+    if kind == "bit":
+        held[at] ^= 1 << draw.randrange(8)
+    elif kind == "cut":
+        del held[at:]
+    elif kind == "zero":
+        held[at:end] = bytes(end - at)
+    elif kind == "repeat":
+        held[at:at] = held[at:end]
+    else:
+        held[at:end] = draw.randbytes(end - at)
+    return bytes(held)
+
+
+def mutate_json(content: bytes, draw: random.Random) -> bytes:
+    """Of every two, one is still JSON, and has another value at some place, or lacks it."""
+    if draw.random() < 0.5:
+        return mutate(content, draw)
+    value = json.loads(content)
+    places: list[tuple[Any, Any]] = []
+
+    def walk(inner: Any) -> None:
+        for key in range(len(inner)) if isinstance(inner, list) else list(inner):
+            places.append((inner, key))
+            if isinstance(inner[key], (dict, list)):
+                walk(inner[key])
+
+    walk(value)
+    inner, key = draw.choice(places)
+    if draw.random() < 0.2:
+        del inner[key]
+    else:
+        inner[key] = draw.choice((None, True, -1, 0, 0.5, 10**9, 1e300, "", "x", "[/x]", "../up", [], [1, "a"], {}))
+    return json.dumps(value).encode()
+
+
+def linear() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+
+class Room:
+    """Files of every kind, as we write them, and how each is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.net = linear().eval()
+        self.x, self.y = digits(6)
+        self.data = (self.x, self.y % 3)
+        self.battery = (mrt.Entry("pgd", mrt.PGD(BALL, steps=2), BALL), mrt.Entry("fgm", mrt.FGM(BALL), BALL))
+        self.readers: dict[str, tuple[Path, Callable[[], Any], bool]] = {}  # file, how it is read, may it be edited?
+        mrt.save_model(mrt.models.DigitsCNN(width=2), folder / "model.pt", width=2)
+        torch.save(mrt.models.DigitsCNN().state_dict(), folder / "weights.pt")
+        mrt.generators.save_generator(mrt.generators.MNGNoise((1, 8, 8), 3, width=2), folder / "generator.pt")
+        np.savez(folder / "data.npz", x=(255 * self.x).byte().numpy(), y=self.y.numpy())
+        mrt.write_battery(self.battery, folder / "battery.json")
+        self.report, self.run = folder / "report", folder / "run"
+        mrt.evaluate(self.net, self.data, self.battery, out=self.report, progress=False)
+        self.outcome = Outcome(
+            torch.arange(3), torch.ones(3).bool(), torch.ones(3).double(), torch.arange(2),
+            torch.rand(2, 1, 8, 8), torch.rand(2), {"forward": 3.0}, "nothing",
+        )  # fmt: skip
+        Store(folder).save("part", self.outcome)
+        self.train()
+        command = "train sat --threats linf=0.1 --steps 1 --epochs 1 --images 20 --batch-size 10 --model digits-cnn"
+        assert main([*command.split(), "--no-progress", "--out", str(folder / "typed")]) == 0
+        for name in ("a", "b"):
+            (folder / "images" / name).mkdir(parents=True)
+            Image.fromarray((255 * self.x[0, 0]).byte().numpy()).save(folder / "images" / name / "0.png")
+        self.readers = {
+            "model": (folder / "model.pt", lambda: mrt.load_model(str(folder / "model.pt")), False),
+            "weights": (folder / "weights.pt", self.read_weights, False),
+            "generator": (
+                folder / "generator.pt",
+                lambda: mrt.generators.load_generator(folder / "generator.pt"),
+                False,
+            ),
+            "npz": (folder / "data.npz", lambda: mrt.data.npz(folder / "data.npz"), False),
+            "battery": (folder / "battery.json", lambda: mrt.read_battery(folder / "battery.json"), True),
+            "report.json": (self.report / "report.json", self.read_report, False),
+            "arrays": (self.report / "arrays.npz", self.read_report, False),
+            "part": (folder / "parts/part.npz", lambda: Store(folder).load("part"), False),
+            "checkpoint": (self.run / "checkpoint.pt", self.train, False),
+            "metrics": (self.run / "metrics.jsonl", self.train, False),
+            "best": (self.run / "best.pt", self.train, False),
+            "run's config": (self.run / "config.json", self.train, False),
+            "typed config": (folder / "typed/config.json", self.repeat, True),
+            "image": (folder / "images/b/0.png", lambda: mrt.data.folder(folder / "images", gray=True), True),
+        }
+
+    def read_weights(self) -> Any:
+        return mrt.load_model(str(self.folder / "weights.pt"), "mrt.models:DigitsCNN")
+
+    def read_generator(self) -> Any:
+        return mrt.generators.load_generator(self.folder / "generator.pt")
+
+    def read_report(self) -> list[Any]:
+        report = mrt.Report.load(self.report)
+        return [str(report), report.worst, *report.masks.values(), report.summary()]
+
+    def train(self) -> list[Tensor]:
+        held = mrt.Validation(self.data, (BALL,), steps=1)
+        how: dict[str, Any] = {"epochs": 1, "batch_size": 3, "validation": held, "progress": False, "out": self.run}
+        run = mrt.fit(linear(), mrt.Standard(), self.data, **how)
+        return [*run.model.state_dict().values(), *run.best.state_dict().values(), torch.tensor(run.metrics[0]["loss"])]
+
+    def repeat(self) -> None:
+        shutil.rmtree(self.folder / "again", ignore_errors=True)
+        RepeatRun(self.folder / "typed/config.json", self.folder / "again", progress=False).run()
+
+
+def content(value: Any) -> Any:
+    """What can be compared of whatever a reader returns."""
+    if isinstance(value, nn.Module):
+        return {"": str(value), **value.state_dict()}
+    if isinstance(value, mrt.data.Images):
+        return [value.x, value.y, value.classes]
+    return vars(value) if isinstance(value, Outcome) else value
+
+
+def equal(one: Any, two: Any) -> bool:
+    if isinstance(one, Tensor):
+        return isinstance(two, Tensor) and one.dtype == two.dtype and torch.equal(one, two)
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(equal(one[key], two[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(two) and all(equal(*pair) for pair in zip(one, two, strict=True))
+    return bool(one == two)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    yield Room(tmp_path_factory.mktemp("room"))
+
+
+READERS = (
+    *("model", "weights", "generator", "npz", "battery", "report.json", "arrays", "part", "checkpoint", "metrics"),
+    *("best", "run's config", "typed config", "image"),
+)
+
+
+def read_mutated(room: Room, name: str, count: int, seed: int) -> None:
+    """Each of `count` mutants of the file is refused in one line, or read as if nothing had happened to it."""
+    path, read, edited = room.readers[name]
+    whole, draw = path.read_bytes(), random.Random(f"{name} {seed}")
+    kept = {p: p.read_bytes() for p in room.run.iterdir() if p.is_file()}
+    expected = content(read())
+    try:
+        for number in range(count):
+            change = mutate_json if path.suffix == ".json" else mutate
+            path.write_bytes(change(whole, draw))
+            try:
+                found = content(read())
+            except (ValueError, OSError) as error:
+                told = str(error)
+                assert "\n" not in told and 0 < len(told) < 1000, (number, told)
+                continue
+            finally:
+                for other, before in kept.items():
+                    other.write_bytes(before)
+            assert edited or found is None or equal(expected, found), number
+            assert found is not None or name in ("part", "typed config"), number
+    finally:
+        path.write_bytes(whole)
+
+
+def write_archive(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, held in members.items():
+            archive.writestr(name, held)
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """The head of an array of bytes of that shape, in numpy's format."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def test_an_archive_cannot_ask_for_more_than_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.npz"
+    write_archive(path, {"x.npy": header((10**12, 1, 8, 8)) + bytes(64), "y.npy": header((1,)) + bytes(1)})
+    with pytest.raises(ValueError, match=r"x\.npz cannot be read.*claims to hold"):
+        mrt.data.npz(path)
+    write_archive(path, {"x.npy": header((4,)) + bytes(5)})
+    with pytest.raises(ValueError, match="more than its"):
+        files.read_arrays(path, "")
+    monkeypatch.setattr(files, "SMALL", 10_000)
+    write_archive(path, {"x.npy": header((10**7,)) + bytes(10**7)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="unpack to 10000128"):
+        files.read_arrays(path, "")
+    monkeypatch.setattr(files, "SMALL", 10**8)
+    assert files.read_arrays(path, "")["x"].shape == (10**7,)
+    monkeypatch.setattr(files, "MEMORY", 10**6)
+    with pytest.raises(ValueError, match="unpack to 10000128"):
+        files.read_arrays(path, "")
+
+
+def test_numbers_that_cannot_be_meant_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 1, 8, 8), np.uint8), y=np.array([10**7]))
+    with pytest.raises(ValueError, match="below 100,000"):
+        mrt.data.npz(tmp_path / "x.npz")
+    with pytest.raises(ValueError, match="below 100,000"):
+        mrt.data.as_images((torch.zeros(1, 1, 8, 8), torch.tensor([10**7])))
+    for settings in ({"depth": 6_000_004}, {"widen": 10**9}):
+        torch.save({"mrt": 1, "model": "WideResNet", "settings": settings, "weights": {}}, tmp_path / "x.pt")
+        with pytest.raises(ValueError, match="x.pt does not say how to make its WideResNet"):
+            mrt.load_model(str(tmp_path / "x.pt"))
+
+
+def test_json_is_read_up_to_a_size_and_a_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    for text, why in (("[" * 100_000 + "]" * 100_000, "Recursion"), ("[" * 65 + "]" * 65, "nested more than 64")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"x.json cannot be read.*{why}.*: mend it"):
+            files.read_json(path, "mend it")
+    path.write_text("[" * 63 + '{"a": 1}' + "]" * 63)
+    assert files.read_json(path, "mend it")
+    monkeypatch.setattr(files, "SMALL", 100)
+    with pytest.raises(ValueError, match="more than 100 bytes"):
+        files.read_json(path, "mend it")
+
+
+def test_a_pipe_is_no_file_to_wait_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for read in (files.read_tensors, lambda p: files.read_json(p, ""), lambda p: files.read_arrays(p, "")):
+        with pytest.raises(ValueError, match="pipe cannot be read .*no regular file"):
+            read(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="no regular file"):
+        mrt.load_model(str(tmp_path / "pipe"), "mrt.models:DigitsCNN")
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    os.mkfifo(tmp_path / "images" / "a" / "0.png")
+    with pytest.raises(ValueError, match="no regular file"):
+        mrt.data.folder(tmp_path / "images")
+
+
+def test_an_image_is_decoded_by_pillow_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an EPS, whatever its name says, pillow would have Ghostscript run what is written in it."""
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "a" / "0.png", format="EPS")
+    with pytest.raises(ValueError, match="0.png cannot be read"):
+        mrt.data.folder(tmp_path)
+    Image.new("RGB", (40, 40)).save(tmp_path / "a" / "0.png")
+    assert mrt.data.folder(tmp_path).x.shape == (1, 3, 40, 40)
+    monkeypatch.setattr(class_folders, "MEMORY", 4799)
+    with pytest.raises(ValueError, match="take 4,800 bytes, more than 4,799"):
+        mrt.data.folder(tmp_path)
+
+
+def test_a_record_of_torch_is_compared_with_its_checksum(tmp_path: Path) -> None:
+    path, net = tmp_path / "x.pt", nn.Linear(3, 2)
+    torch.save(net.state_dict(), path)
+    held = path.read_bytes()
+    at = held.index(net.weight.detach().numpy().tobytes())
+    path.write_bytes(held[:at] + bytes([held[at] ^ 1]) + held[at + 1 :])
+    assert torch.load(path, weights_only=True)  # which does not notice
+    with pytest.raises(ValueError, match="x.pt cannot be read.*checksum"):
+        files.read_tensors(path)
+    with path.open("rb") as file, pytest.raises(ValueError, match="x.pt cannot be read.*checksum"):
+        files.read_tensors(file)
+    with zipfile.ZipFile(io.BytesIO(held)) as archive:
+        write_archive(path, {name: archive.read(name) for name in archive.namelist()}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match="compressed"):
+        files.read_tensors(path)
+    torch.save(net.state_dict(), path, _use_new_zipfile_serialization=False)  # as torch 1.5 did
+    assert equal(dict(net.state_dict()), dict(files.read_tensors(path)))
+
+
+@pytest.mark.parametrize("name", ["[/x]", "../../up", "a/b", "", ".hidden", "a\nb", "x" * 101, 3])
+def test_a_threat_or_an_attack_has_a_name_fit_for_tables_and_files(name: Any) -> None:
+    named = type("Named", (mrt.Linf,), {"name": name})(0.1)
+    with pytest.raises(ValueError, match="must be a text of 1 to 100 characters"):
+        mrt.Entry("pgd", mrt.PGD(named), named)
+    with pytest.raises(ValueError, match="must be a text of 1 to 100 characters"):
+        mrt.Entry(name, mrt.PGD(BALL), BALL)
+
+
+def test_a_module_beside_the_command_stands_behind_the_libraries(tmp_path: Path) -> None:
+    """And is found where it is named, as package.module:factory."""
+    for name in ("sklearn", "rich", "zoo"):
+        (tmp_path / f"{name}.py").write_text(f"print('{name} ran')\ndef make(): return print")
+    code = "import sys; from mrt.cli.main import main; sys.path.remove(''); sys.exit(main(sys.argv[1:]))"
+    for words, ran in (("report --help", ""), ("evaluate zoo:make --threats linf=0.1", "zoo ran\n")):
+        command = [sys.executable, "-c", code, *words.split()]
+        path = {"PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}"}
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | path, timeout=900)
+        assert [line for line in done.stdout.splitlines(True) if line.endswith("ran\n")] == ([ran] if ran else [])
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mrt train` stops where the training would begin, which a mutant may let go on for years."""
+    monkeypatch.setattr(train_command, "fit", lambda model, *rest, **how: None)
+    monkeypatch.setattr(train_command, "save_and_report", lambda *rest: None)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize("name", READERS)
+def test_a_mutated_file_is_refused_in_one_line_or_read_as_it_was(room: Room, name: str) -> None:
+    assert set(READERS) == set(room.readers)
+    read_mutated(room, name, 100 if name not in ("checkpoint", "metrics", "best", "run's config") else 30, seed=0)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("untrained")
+@pytest.mark.parametrize("name", READERS)
+def test_two_thousand_mutated_files(room: Room, name: str) -> None:
+    read_mutated(room, name, 2000, seed=1)
