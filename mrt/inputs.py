@@ -20,6 +20,7 @@ from mrt.config import import_attribute
 from mrt.data.images import Data, Images, as_images
 from mrt.files import make_for, read_tensors
 from mrt.protocols import Model
+from mrt.records import write_tensors
 
 ADAPTERS = {"foolbox": "mrt_foolbox", "art": "mrt_art"}  # by the package that a model's class comes from
 ROUNDING = 1e-3  # float images this far outside [0, 1] are a conversion's rounding, and are clipped
@@ -149,7 +150,7 @@ def save_model(model: nn.Module, path: Path | str | BinaryIO, **settings: Any) -
         raise ValueError(f"save_model keeps networks of mrt.models; use torch.save(model.state_dict()) for {name}")
     # Wrong settings are noticed now, and not when the file is read: do they make a network that takes these weights?
     load_weights(getattr(mrt.models, name)(**settings), model.state_dict(), "settings")
-    torch.save({"mrt": 1, "model": name, "settings": settings, "weights": model.state_dict()}, path)
+    write_tensors({"mrt": 1, "model": name, "settings": settings, "weights": model.state_dict()}, path)
 
 
 def read_weights(path: Path) -> Any:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -301,6 +302,35 @@ def test_a_record_of_torch_is_compared_with_its_checksum(tmp_path: Path) -> None
         files.read_tensors(path)
     torch.save(net.state_dict(), path, _use_new_zipfile_serialization=False)  # as torch 1.5 did
     assert equal(dict(net.state_dict()), dict(files.read_tensors(path)))
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing(tmp_path: Path) -> None:
+    """At twenty places within the file."""
+    net, path = mrt.models.DigitsCNN(width=2), tmp_path / "net.pt"
+    mrt.save_model(net, path, width=2)
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for place in range(20):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (place * len(before) // 20, hard))
+        try:
+            with pytest.raises(OSError, match="cannot write there.*net.pt"):
+                mrt.save_model(net, path, width=2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+def test_mnist_is_read_from_its_files_and_not_from_pickles_beside_them(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (tmp_path / "MNIST" / "processed").mkdir()
+    for part in ("train", "t10k"):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(bytes.fromhex("00000803000000020000001c0000001c") + bytes(1568))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(bytes.fromhex("0000080100000002") + b"\1\2")
+    for name in ("training", "test"):
+        torch.save((torch.ones(1, 28, 28).byte(), torch.zeros(1)), tmp_path / "MNIST" / "processed" / f"{name}.pt")
+    for split in ("train", "test"):
+        data = mrt.data.mnist(tmp_path, split)
+        assert data.y.tolist() == [1, 2] and not data.x.any()
 
 
 @pytest.mark.parametrize("name", ["[/x]", "../../up", "a/b", "", ".hidden", "a\nb", "x" * 101, 3])

@@ -33,8 +33,8 @@ LAYERS = {
     "attacks": "torch checks fast protocols kernels threats crafting",
     "models": "torch checks protocols",
     "data": "torch torchvision numpy PIL sklearn checks files protocols threats",
-    "inputs": "torch numpy robustbench checks files config protocols models data",
-    "generators": "torch rich checks files protocols threats crafting attacks data",
+    "inputs": "torch numpy robustbench checks files config protocols records models data",
+    "generators": "torch rich checks files protocols records threats crafting attacks data",
     "strategies": "torch checks fast protocols threats crafting attacks generators",
     "hosts": "torch numpy checks fast protocols threats crafting attacks data inputs",
     "evaluation": "torch numpy PIL jinja2 rich checks files config fast protocols processes records threats crafting "

@@ -19,7 +19,7 @@ from mrt.evaluation import save_model
 from mrt.fast import Fast
 from mrt.generators import save_generator
 from mrt.inputs import find_device, load_weights, read_weights
-from mrt.records import write_file
+from mrt.records import write_tensors
 from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
 from mrt.training.tune import split_off
@@ -234,15 +234,15 @@ def save_and_report(run: Run, options: Options, threats: str) -> None:
     path = run.path / "model.pt"
     _, settings = parsing.make_model(options.model, options.model_settings)
     if ":" in options.model:  # save_model knows mrt's own networks alone: of a user's the weights are written
-        write_file(path, lambda file: torch.save(model.state_dict(), file))
+        write_tensors(model.state_dict(), path)
     else:
-        write_file(path, lambda file: save_model(model, file, **settings))
+        save_model(model, path, **settings)
     factory = f" --factory {options.model}" if ":" in options.model else ""
     print(f"{which} weights: {path}")
     # With noise="plain" MNG-AC's state has a generator that nothing trains.
     if hasattr(run.state, "generator") and getattr(run.state.settings, "noise", "learned") == "learned":
         generator = run.path / "generator.pt"
-        write_file(generator, lambda file: save_generator(run.state.generator, file))
+        save_generator(run.state.generator, generator)
         print(f"the generator, for mrt.generators.load_generator: {generator}")
     tested = parsing.has_split(options.data, "test")
     where = f"--data {options.data if tested else 'IMAGES'} --threats {threats} --out {run.path / 'judged'}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from mrt import checks
 from mrt.files import make_for, read_tensors
 from mrt.generators.advgan import AdvGAN
@@ -14,6 +12,7 @@ from mrt.generators.generator import Generator
 from mrt.generators.l2l_da import L2LGenerator
 from mrt.generators.mng import MNGNoise
 from mrt.generators.pgn import PGNGenerator
+from mrt.records import write_tensors
 
 KINDS: dict[str, type[Generator]] = {k.__name__: k for k in (AdvGAN, GAP, L2LGenerator, MNGNoise, PGNGenerator)}
 
@@ -23,7 +22,7 @@ def save_generator(generator: Generator, file: Any) -> None:
     if not isinstance(generator, Generator):
         raise ValueError(f"generator must be one of mrt.generators; got {generator!r}")
     content = {"mrt_generator": type(generator).__name__, "settings": generator.settings}
-    torch.save({**content, "weights": generator.state_dict()}, file)
+    write_tensors({**content, "weights": generator.state_dict()}, file)
 
 
 def load_generator(file: Any) -> Generator:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mrt.files import read_json, read_tensors, reading
-from mrt.records import fingerprint, write_file
+from mrt.records import fingerprint, write_file, write_tensors
 
 CONFIG, METRICS, CHECKPOINT, BEST, LOCK = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt", ".lock"
 FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run
@@ -80,7 +80,7 @@ class RunFolder:
         """Write a checkpoint in place of the one before."""
         if self.first:
             _need_plain("checkpoint", state)  # now, while it can be mended, and not when the run is to go on
-            write_file(self.path / CHECKPOINT, lambda file: torch.save({"mrt_run": 1, **state}, file))
+            write_tensors({"mrt_run": 1, **state}, self.path / CHECKPOINT)
 
     def best(self) -> dict[str, Any]:
         """Return the best weights so far."""
@@ -90,7 +90,7 @@ class RunFolder:
     def save_best(self, weights: dict[str, Any]) -> None:
         """Write the best weights so far in place of those before."""
         if self.first:
-            write_file(self.path / BEST, lambda file: torch.save(weights, file))
+            write_tensors(weights, self.path / BEST)
 
     def cut(self, rows: int, digest: str) -> list[dict[str, float]]:
         """Return the first `rows` rows of the metrics, which have that digest and are all that stay in the file."""
