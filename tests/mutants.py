@@ -56,7 +56,7 @@ TRANSFER, LOSS_PATH, TRADEOFF = (
     "evaluation/analysis/test_loss_path.py",
     "evaluation/analysis/test_tradeoff.py",
 )
-BATCHES = "data/test_batches.py"
+BATCHES, FILES = "data/test_batches.py", "test_files.py"
 SMALLEST, SEARCHED = "attacks/test_smallest.py", "evaluation/test_smallest.py"
 AVERAGED, DRAWN = "crafting/test_expectation.py", "evaluation/test_random_models.py"
 RANGED, STREAM = "hosts/test_pixel_range.py", "data/test_stream.py"
@@ -227,7 +227,32 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/reliability.py", "stood = torch.stack([report.masks[label] for label in with_gradients]).all(0)", "stood = torch.stack([report.masks[label] for label in with_gradients]).any(0)", DOUBTS),
     ("evaluation/reliability.py", "elif not count and never_given.any():", "elif False:", DOUBTS),
     ("evaluation/reliability.py", 'work[a]["failed"] < report.ran[a].sum()', "True", DOUBTS),
-    ("inputs.py", '**{**kwargs, "weights_only": True}', "**kwargs", "test_inputs.py"),
+    ("inputs.py", "if not trust:", "if False:", "test_inputs.py"),
+    ("files.py", "map_location=\"cpu\", weights_only=True", "map_location=\"cpu\", weights_only=False", "test_inputs.py"),
+    ("files.py", "_compare_checksums(file)\n            return", "return", FILES),
+    ("files.py", "if damaged is not None:", "if False:", FILES),
+    ("files.py", "if any(entry.compress_type != zipfile.ZIP_STORED", "if False and any(entry.compress_type != zipfile.ZIP_STORED", FILES),
+    ("files.py", "if math.prod(shape) * dtype.itemsize > entry.file_size:", "if False:", FILES),
+    ("files.py", "if file.read(1):", "if False:", FILES),
+    ("files.py", "min(MEMORY, max(SMALL, RATIO * stored))", "max(SMALL, RATIO * stored)", FILES),
+    ("files.py", "min(MEMORY, max(SMALL, RATIO * stored))", "MEMORY", FILES),
+    ("files.py", "min(MEMORY, max(SMALL, RATIO * stored))", "min(MEMORY, RATIO * stored)", FILES),
+    ("files.py", "if _depth(content) > DEPTH:", "if False:", FILES),
+    ("files.py", "if len(text) > SMALL:", "if False:", FILES),
+    ("files.py", "if left < 0 or numbers < 0:", "if False:", FILES),
+    ("files.py", "if Path(path).exists() and not Path(path).is_file():", "if False:", FILES),
+    ("records.py", "file.write(content.getbuffer())", "write(file)", FILES),
+    ("checks.py", "if not isinstance(value, str) or not NAME.fullmatch(value):", "if not isinstance(value, str):", FILES),
+    ("config.py", "sys.path.append(os.getcwd())", "sys.path.insert(0, os.getcwd())", FILES),
+    ("config.py", "sys.path.append(os.getcwd())", "pass", FILES),
+    ("data/class_folders.py", ", formats=FORMATS", "", FILES),
+    ("data/class_folders.py", "if needed > MEMORY:", "if False:", FILES),
+    ("data/images.py", "if highest >= CLASSES:", "if False:", FILES),
+    ("evaluation/report/report.py", "fingerprint(json.dumps(summary), *arrays, *(", "fingerprint(*arrays, *(", FILES),
+    ("evaluation/store.py", "        except (ValueError, KeyError, TypeError):", "        except KeyError:", FILES),
+    ("training/folder.py", "if digest_rows(kept) != digest:", "if False:", FILES),
+    ("cli/repeat_run.py", "if \":\" in name and name not in self.allow:", "if False:", TRAIN),
+    ("cli/repeat_run.py", "if not _is_of_type(value,", "if False and not _is_of_type(value,", FILES),
     ("evaluation/store.py", "if begun and not path.is_file():", "if False:", RESUME),
     ("evaluation/batteries.py", "large if cifar else small", "small", BATTERY),
     ("evaluation/batteries.py", "large if cifar else small", "large", BATTERY),
