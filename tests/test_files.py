@@ -140,6 +140,7 @@ class Room:
         held = mrt.Validation(self.data, (BALL,), steps=1)
         how: dict[str, Any] = {"epochs": 1, "batch_size": 3, "validation": held, "progress": False, "out": self.run}
         run = mrt.fit(linear(), mrt.Standard(), self.data, **how)
+        assert run.best is not None
         return [*run.model.state_dict().values(), *run.best.state_dict().values(), torch.tensor(run.metrics[0]["loss"])]
 
     def repeat(self) -> None:
