@@ -70,7 +70,8 @@ class UndefinedGradients:
 
 def is_undefined(values: Tensor) -> Tensor:
     """bool (N,): is any entry of the row NaN or infinite?"""
-    return ~(torch.linalg.vector_norm(values.detach(), torch.inf, tuple(range(1, values.ndim))) < torch.inf)
+    largest: Tensor = torch.linalg.vector_norm(values.detach(), torch.inf, tuple(range(1, values.ndim)))
+    return ~(largest < torch.inf)
 
 
 @contextmanager

@@ -152,6 +152,9 @@ def test_a_model_that_does_not_fit_is_refused_in_our_words(kind: str) -> None:
     ]
     if not kind.startswith("six"):  # this one asks for all of them each time
         runs.append(lambda: mrt.MSD((BALL, mrt.L2(0.1)), steps=4, fast=mrt.Fast(reuse=True))(make(), X, Y))
+    if kind == "reentrant":  # that it has no gradient would be another thing
+        grid = mrt.RTGrid(grid=(1, 1, 3))
+        runs.append(lambda: mrt.evaluate(make(), (X, Y), (mrt.Entry("g", grid, grid.threat),), progress=False))
     for run in runs:
         with pytest.raises(ValueError, match=message) as caught:
             run()
@@ -173,7 +176,7 @@ def test_a_lack_of_memory_and_an_error_of_the_users_own_pass_as_they_are() -> No
 
 def test_classes_that_go_after_the_clean_images_are_noticed_by_the_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fewer(mrt.PGD):
-        def __call__(self, model: Any, x: Tensor, y: Tensor, **how: Any) -> Tensor:  # type: ignore[override]
+        def __call__(self, model: Any, x: Tensor, y: Tensor, **how: Any) -> Tensor:
             narrow.append(int(Y.max()))
             return x
 

@@ -80,7 +80,7 @@ def test_a_few_are_not_worth_a_word_and_draws_count_each() -> None:
 def test_it_survives_a_kill_and_the_cascade(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = evaluated(Rooted(ROWS), dark_batch())
     assert len(named(expected)) == 2
-    attack_batch, done = Evaluation._attack_batch, []
+    attack_batch, done = Evaluation._attack_batch, list[Any]()
 
     def killed(run: Evaluation, *unit: Any) -> Any:
         if len(done) == 3:
