@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import re
@@ -19,6 +20,14 @@ NAME = re.compile(r"(?![. ])[^/\\\[\]\x00-\x1f\x7f]{1,100}")
 
 class NoNumbers(ValueError):
     """Raised where a model answers NaN to everything: in training, one that has diverged."""
+
+
+class ModelFailed(ValueError):
+    """Raised in place of what torch raises inside a model, which it says in its parentheses or after its colon."""
+
+
+class NoGradient(ValueError):
+    """Raised where no gradient leads from a model's output to its input."""
 
 
 def number(name: str, value: Any, *, low: float = 0.0, high: float = math.inf, open_low: bool = False) -> float:
@@ -109,8 +118,8 @@ def warn(text: str) -> None:
     line as with warnings.warn."""
     # Up the stack to the first frame that is not ours: `stacklevel` would have to know how deep the call is.
     frame: FrameType | None = sys._getframe(1)
-    home = str(Path(__file__).parent)
-    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(home):
+    inside = (str(Path(__file__).parent), contextlib.__file__)  # which closes our blocks
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame = frame.f_back
     assert frame is not None
     warnings.warn_explicit(text, UserWarning, frame.f_code.co_filename, frame.f_lineno)
@@ -120,6 +129,11 @@ def logits(out: Any, x: Tensor) -> Tensor:
     """The model's answer to x in float32, if it is logits (N, K) with K of at least 2."""
     if not isinstance(out, Tensor) or not out.is_floating_point():
         raise ValueError(f"the model must return a floating-point tensor of logits; got {_describe_type(out)}")
+    if out.layout != torch.strided or out.is_nested or out.device != x.device:
+        raise ValueError(
+            f"the model must return a dense tensor of logits on the images' device, {x.device}; got "
+            f"{'torch.nested' if out.is_nested else out.layout} on {out.device}"
+        )
     if out.ndim != 2 or out.shape[0] != x.shape[0] or out.shape[1] < 2:
         raise ValueError(
             f"the model must return logits of shape ({x.shape[0]}, K) with K of at least 2; got {tuple(out.shape)}"

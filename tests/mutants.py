@@ -58,6 +58,8 @@ TRANSFER, LOSS_PATH, TRADEOFF = (
 )
 BATCHES, FILES = "data/test_batches.py", "test_files.py"
 SMALLEST, SEARCHED = "attacks/test_smallest.py", "evaluation/test_smallest.py"
+UNDEFINED, UNDEFINED_JUDGED = "crafting/test_undefined.py", "evaluation/test_undefined.py"
+ODD = "crafting/test_odd_models.py"
 AVERAGED, DRAWN = "crafting/test_expectation.py", "evaluation/test_random_models.py"
 RANGED, STREAM = "hosts/test_pixel_range.py", "data/test_stream.py"
 FOOLBOX, ART_ATTACKS = "adapters/test_foolbox_attacks.py", "adapters/test_art_attacks.py"
@@ -509,7 +511,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("crafting/model_copy.py", "forward(x.float())", "forward(x)", TWINS),
     ("crafting/model_copy.py", "self.value = weakref.ref(value)", "self.value = lambda: value", TWINS),
     ("crafting/winner_gradient.py", "        if shared or first.ndim", "        if first.ndim", REUSE),
-    ("crafting/winner_gradient.py", 'return finite_or_zero(torch.autograd.grad(first, self.inputs[0], torch.ones_like(first))[0])', 'return torch.autograd.grad(first, self.inputs[0], torch.ones_like(first))[0]', REUSE),
+    ("crafting/winner_gradient.py", 'return finite_or_zero(grad)', 'return grad', REUSE),
     ("crafting/winner_gradient.py", "winner = (rows + 1) % count", "winner = rows % count", REUSE),
     ("attacks/msd.py", '("msd", sizes, self.fast.reuse, self.bn)', '("msd", self.fast.reuse, self.bn)', FASTER),
     ("attacks/pgd.py", '("ascend", size)', '("ascend",)', FASTER),
@@ -538,7 +540,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("crafting/recorded_steps.py", '            copy.warned = True\n', '', FASTER),
     ("crafting/recorded_steps.py", "        _load(self.task.x, task.x)\n", "        pass\n", FASTER),
     ("crafting/recorded_steps.py", "count * len(keeps) * rows // self.size", "count * rows // self.size", JUDGED_THERE),
-    ("crafting/gradient.py", "            self.watcher.count(forward, backward)\n", "            pass\n", JUDGED_THERE),
+    ("crafting/gradient.py", "            self.watcher.count(forward, backward, undefined)\n", "            pass\n", JUDGED_THERE),
     ("crafting/gradient.py", "        attacked.call = passes.around(self.bare)\n", "        attacked.call = passes.around(self.call)\n", JUDGED_THERE),
     # graphs
     ("crafting/cuda_graphs.py", "    gc.disable()\n", "", GRAPHS),
@@ -620,8 +622,38 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/batteries.py", "and steps >= LEAST_STEPS else None", "else None", BATTERY),
     ("crafting/expectation.py", "torch.stack([f(x) for _ in range(self.samples)]).mean(0)", "f(x)", AVERAGED),
     ("crafting/expectation.py", "[f(x) for _ in range(self.samples)]", "[f(x)] * self.samples", AVERAGED),
+    # gradients that are no numbers, models that write into their input or do not fit
+    ("crafting/undefined.py", "(is_undefined(grad) & ~is_undefined(x)).sum()", "is_undefined(grad).sum()", UNDEFINED),
+    ("crafting/undefined.py", "(is_undefined(grad) & ~is_undefined(x)).sum()", "len(grad)", UNDEFINED),
+    ("crafting/undefined.py", "self.count <= SHARE * self.total", "self.count <= 0", UNDEFINED),
+    ("crafting/undefined.py", "if told is None or not told:", "if True:", UNDEFINED),
+    ("crafting/task.py", "            undefined.warn()\n", "            pass\n", UNDEFINED),
+    ("checks.py", "inside = (str(Path(__file__).parent), contextlib.__file__)", "inside = (str(Path(__file__).parent),)", UNDEFINED),
+    ("training/loop.py", ", warn_once():", ":", UNDEFINED),
+    ("evaluation/clean_pass.py", "    if seen.gradients.count > SHARE * len(x):", "    if False:", UNDEFINED_JUDGED),
+    ("evaluation/clean_pass.py", "except checks.NoGradient:", "except ValueError:", ODD),
+    ("evaluation/reliability.py", "if bad > SHARE * asked]", "if bad]", UNDEFINED_JUDGED),
+    ("evaluation/reliability.py", "    remarks += _find_undefined(report)\n", "", UNDEFINED_JUDGED),
+    ("evaluation/judge.py", "return self.gradients.count * self.draws", "return self.gradients.count", UNDEFINED_JUDGED),
+    ("crafting/recorded_steps.py", "                self.undefined.zero_()\n", "                pass\n", JUDGED_THERE),
+    ("crafting/recorded_steps.py", "self.undefined[:rows].sum()", "self.undefined.sum()", JUDGED_THERE),
+    ("crafting/recorded_steps.py", "*aim, watched)", "*aim)", JUDGED_THERE),
+    ("crafting/gradient.py", "            self.undefined += is_undefined(grad)\n", "            pass\n", JUDGED_THERE),
+    ("crafting/gradient.py", "return ask(self.bare, seen.clone())", "return ask(self.bare, seen)", ODD),
+    ("crafting/gradient.py", "return f(x.clone())", "return f(x)", ODD),
+    ("evaluation/judge.py", "logits = f(x.clone())", "logits = f(x)", ODD),
+    ("evaluation/judge.py", "ask_any_number(model, x.clone(), answered)", "ask_any_number(model, x, answered)", ODD),
+    ("training/loop.py", "copy_images(self.model), ", "", ODD),
+    ("crafting/model_failure.py", "        if type(error) not in FAILURES:\n            raise\n        text", "        text", ODD),
+    ("crafting/model_failure.py", "raise checks.ModelFailed(text + _hint_at_dtype(model, str(error))) from error", "raise checks.ModelFailed(text) from error", ODD),
+    ("crafting/model_failure.py", 'raise checks.ModelFailed(f"the model\'s gradient cannot', 'raise RuntimeError(f"the model\'s gradient cannot', ODD),
+    ("crafting/checked_model.py", "        if answered in (0, len(z)):", "        if True:", ODD),
+    ("crafting/checked_model.py", "if self.classes and logits.shape[1] != self.classes:", "if False:", ODD),
+    ("evaluation/clean_pass.py", "if before is not None and logits.shape[1] != before.shape[1]:", "if False:", ODD),
+    ("evaluation/judge.py", "    if int(y.max()) >= logits.shape[1]:", "    if False:", ODD),
+    ("checks.py", "out.layout != torch.strided or ", "", ODD),
     ("evaluation/judge.py", "self.draws = model.samples if isinstance(model, EOT) else 1", "self.draws = 1", DRAWN),
-    ("evaluation/judge.py", "self.backwards += backwards * self.draws", "self.backwards += backwards", DRAWN),
+    ("evaluation/judge.py", "return self.gradients.total * self.draws", "return self.gradients.total", DRAWN),
     ("evaluation/loop.py", "EOT(self.model, entry.draws)) if entry.draws > 1 else self.model", "self.model)", DRAWN),
     ("evaluation/reliability.py", "if run.clean_pass.random:", "if False:", DRAWN),
     ("evaluation/batteries.py", "if random and name in AVERAGING else {}", "if name in AVERAGING else {}", DRAWN),

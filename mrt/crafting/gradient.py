@@ -14,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mrt import checks
 from mrt.crafting.model_copy import ModelCopy, copy_of
+from mrt.crafting.model_failure import ask, differentiate
+from mrt.crafting.undefined import UndefinedGradients, is_undefined
 from mrt.fast import Fast
 from mrt.protocols import Model
 from mrt.threats.projections import no_sync
@@ -65,62 +67,74 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
 
 class AttackedModel:
     """The model as attacks call it, in the precision that they ask for: itself, or where `fast` asks for more than
-    torch.compile on a CPU, the copy of it that fast attacks run (`model_copy`)."""
+    torch.compile on a CPU, the copy of it that fast attacks run (`model_copy`). It is given a copy of the images, since
+    it may write into them. `undefined`, where there is one, looks at the gradients that come back."""
 
     def __init__(self, model: Model, fast: Fast, bn: BatchNormMode) -> None:
         self.precision, self.bare, self.bn = fast.precision, model, bn
         self.model_copy: ModelCopy | None = None
+        self.undefined: UndefinedGradients | None = None
         # The evaluator counts passes by a module around the user's model. The copy is made of the model inside, and
         # `around` puts the same watch on the copy.
         self.watcher: Any = model if hasattr(model, "around") else None
         inner: Any = getattr(model, "model", None) if self.watcher is not None else model
-        self.call = model
+        self.call: Model | None = self.watcher  # what copies images and looks at gradients by itself
         if isinstance(inner, nn.Module) and fast != Fast() and (fast != Fast(compile=fast.compile) or _on_gpu(inner)):
             self.model_copy = copy_of(inner, bn, fast)
             self.bare = self.model_copy.call
-            self.call = self.bare if self.watcher is None else self.watcher.around(self.bare)
+            self.call = None if self.watcher is None else self.watcher.around(self.bare)
 
     def __call__(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            return self.call(x)
+            if self.call is not None:
+                return ask(self.call, x)
+            seen = x if self.undefined is None else self.undefined.watch(x)
+            return ask(self.bare, seen.clone())
+
+    def look_at_gradients(self) -> UndefinedGradients | None:
+        """From now on; None where a watcher does so."""
+        self.undefined = UndefinedGradients() if self.watcher is None else None
+        return self.undefined
 
     @property
     def replayable(self) -> bool:
         """May a recorded step repeat what it does, unseen? A watcher must then take the count of passes afterwards."""
         return self.watcher is None or bool(self.watcher.takes_counts)
 
-    def count_replay(self, forward: int, backward: int) -> None:
-        """Tell the watcher how many images passed, and how many gradients came back, in a replay."""
+    def count_replay(self, forward: int, backward: int, undefined: Tensor | int) -> None:
+        """Tell the watcher how many images passed, how many gradients came back, and how many of these were undefined
+        in places, in a replay."""
         if self.watcher is not None:
-            self.watcher.count(forward, backward)
+            self.watcher.count(forward, backward, undefined)
 
     def for_recording(self, passes: PassCount) -> AttackedModel:
         """The same model, counted by `passes`, with no way back to its copy or to a watcher: a recording is kept by the
         copy, and a circle of the two would wait for the garbage collector."""
         attacked = copy.copy(self)
-        attacked.model_copy = attacked.watcher = None
+        attacked.model_copy = attacked.watcher = attacked.undefined = None
         attacked.call = passes.around(self.bare)
         return attacked
 
 
 class PassCount:
-    """How many images pass through a model, and how many gradients come back, until it is stopped."""
+    """How many images pass through a model, and how many gradients come back, until it is stopped. `undefined`, int64
+    (N,) at an address of its own, goes on counting how many gradients of each image are NaN or infinite in places: a
+    replay does so unseen."""
 
-    def __init__(self) -> None:
+    def __init__(self, undefined: Tensor | None = None) -> None:
         self.forward = self.backward = 0
-        self.on = True
+        self.on, self.undefined = True, undefined
 
     def around(self, f: Model) -> Model:
-        """The model f, with its passes counted."""
+        """The model f, on copies of its input, which it may write into, and with its passes counted."""
 
         def counted(x: Tensor) -> Tensor:
-            if not self.on:
-                return f(x)
-            self.forward += len(x)
-            if x.requires_grad:
+            if self.on:
+                self.forward += len(x)
+            if x.requires_grad and (self.on or self.undefined is not None):
                 x = x.view_as(x)  # a hook on the caller's own tensor would stay there
                 x.register_hook(self._came_back)
-            return f(x)
+            return f(x.clone())
 
         return counted
 
@@ -130,7 +144,10 @@ class PassCount:
         return self.forward, self.backward
 
     def _came_back(self, grad: Tensor) -> None:
-        self.backward += len(grad)
+        if self.on:
+            self.backward += len(grad)
+        if self.undefined is not None:
+            self.undefined += is_undefined(grad)
 
 
 def _on_gpu(model: nn.Module) -> bool:
@@ -145,9 +162,9 @@ def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -
         point = x_adv.detach().requires_grad_()
         logits = f(point)
         loss = objective(logits)
-        grad = torch.autograd.grad(loss.sum(), point, allow_unused=True)[0] if loss.requires_grad else None
+        grad = differentiate(loss.sum(), point) if loss.requires_grad else None
     if grad is None:
-        raise ValueError(
+        raise checks.NoGradient(
             "the model's output does not depend differentiably on its input, so it has no gradient to follow"
         )
     return finite_or_zero(grad), logits.detach(), loss.detach()

@@ -92,7 +92,10 @@ def _recording(
     # Sizes up to the same power of two share a recording, so that at least half of it is filled; with BatchNorm's
     # statistics over the batch what fills it up would count, so that there every size has its own.
     size = rows if task.attacked.bn == "batch" else (rows - 1).bit_length()
-    form = (size, task.x.shape[1:], task.x.stride(), task.x.device, task.goal.target is None, task.goal.any_wrong)
+    # One that counts undefined gradients is the evaluator's alone: training would pay for it at every step.
+    watched = task.attacked.watcher is not None
+    aim = (task.goal.target is None, task.goal.any_wrong)
+    form = (size, task.x.shape[1:], task.x.stride(), task.x.device, *aim, watched)
     key = (settings, task.threat, task.goal.loss, best.policy, form)
     recording: Recording | Refused | None = copy.recordings.get(key)
     if isinstance(recording, Refused) and recording.calls_left:
@@ -123,7 +126,7 @@ def _record(
     lack of memory or of a stream may pass and is tried again; every other reason is for good."""
     try:
         return Recording(step_for, task, state, best, keep, size)
-    except RuntimeError as error:
+    except (RuntimeError, checks.ModelFailed) as error:
         short = isinstance(error, (torch.cuda.OutOfMemoryError, cuda_graphs.NoStream))
         if not copy.warned:
             copy.warned = True
@@ -156,7 +159,9 @@ class Recording:
         target = None if goal.target is None else _fill_up(goal.target, size)
         # Nothing here leads back to the copy that holds this, nor from the step to this recording: both would wait for
         # the garbage collector, which could then destroy a graph at any moment.
-        passes = PassCount()
+        watched = task.attacked is not None and task.attacked.watcher is not None
+        self.undefined = torch.zeros(size, dtype=torch.int64, device=task.x.device) if watched else None
+        passes = PassCount(self.undefined)
         goal, x = replace(goal, y=_fill_up(goal.y, size), target=target), _fill_up(task.x, size)
         self.task = replace(task, f=task.f.for_recording(passes), attacked=None, x=x, goal=goal)
         self.state = tuple(_fill_up(t, size) for t in state)
@@ -179,6 +184,8 @@ class Recording:
                 _load(self.task.goal.target, task.goal.target)
             for place, values in zip((*self.state, *self.best.state), (*state, *best.state), strict=True):
                 _load(place, values)
+            if self.undefined is not None:
+                self.undefined.zero_()
             for keep in keeps:
                 if self.keep is not None and keep is not None:
                     _load(self.keep, keep)
@@ -186,8 +193,10 @@ class Recording:
             rows = len(task.x)
             best.state = tuple(t[:rows].clone() for t in self.best.state)  # type: ignore[assignment]
             reached = tuple(t[:rows].clone() for t in self.state)
+            undefined = 0 if self.undefined is None else self.undefined[:rows].sum()
         if task.attacked is not None:
-            task.attacked.count_replay(*(count * len(keeps) * rows // self.size for count in self.passes))
+            forward, backward = (count * len(keeps) * rows // self.size for count in self.passes)
+            task.attacked.count_replay(forward, backward, undefined)
         return reached
 
 

@@ -108,7 +108,11 @@ def open_task(
         x, y = x.detach().contiguous(memory_format=kernels.memory_format(x)).clone(), y.clone()
         target, start = (None if t is None else t.detach().clone() for t in (target, start))
         seeds, goal = noise.seeds(rng, x).clone(), Goal(loss, y, target)
+        # Training, which vouches, is not made to wait for a GPU: there nobody looks.
+        undefined = None if watched else attacked.look_at_gradients()
         f = CheckedModel(attacked, x, highest)
         yield Task(f, threat, x, goal, seeds, start, fast=fast, attacked=attacked)
         if not watched:
-            f.raise_if_no_numbers()
+            f.raise_if_no_numbers(undefined)
+        if undefined is not None:
+            undefined.warn()

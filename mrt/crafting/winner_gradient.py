@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mrt import kernels
+from mrt import checks, kernels
 from mrt.crafting.gradient import finite_or_zero, input_grad
+from mrt.crafting.model_failure import differentiate
 from mrt.crafting.task import Task
 from mrt.protocols import Model
 from mrt.threats.projections import no_sync
@@ -44,10 +45,11 @@ class ForwardPasses:
     def grad(self, winner: Tensor) -> Tensor:
         """Row n is the gradient of the objective at points[winner[n], n]."""
         first = self.losses[0]
-        if not first.requires_grad:
-            raise ValueError("the model's output does not depend differentiably on its input")
         self.saved.choose(winner)
-        return finite_or_zero(torch.autograd.grad(first, self.inputs[0], torch.ones_like(first))[0])
+        grad = differentiate(first, self.inputs[0], torch.ones_like(first)) if first.requires_grad else None
+        if grad is None:
+            raise checks.NoGradient("the model's output does not depend differentiably on its input")
+        return finite_or_zero(grad)
 
 
 class _SavedTensors:

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mrt import checks
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import ce
+from mrt.crafting.undefined import CURE
 from mrt.data.images import Images
 from mrt.evaluation.exact import exact
-from mrt.evaluation.judge import exact_logits, is_right
+from mrt.evaluation.judge import CountedModel, exact_logits, is_right
 from mrt.protocols import Model
 
 FLAT = 1e-30  # a gradient below this is lost in rounding wherever it is used
@@ -38,12 +40,9 @@ class CleanPass:
 def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
     """What the model answers to the clean images, with remarks on what is odd about it. Every image passes once; the
     first batch passes again, with a gradient, as it is, and by half."""
-    try:
-        outputs = [exact_logits(model, data.float(index)) for index in torch.arange(len(data)).split(batch_size)]
-    except (RuntimeError, TypeError, IndexError) as error:
-        # What torch raises for images of a wrong shape: the first line says what of the model did not fit.
-        why = str(error).strip().splitlines()[0]
-        raise ValueError(f"the model fails on images of shape {tuple(data.x.shape[1:])}: {why}") from error
+    outputs: list[Tensor] = []
+    for index in torch.arange(len(data)).split(batch_size):
+        outputs.append(_ask(model, data.float(index), outputs[0] if outputs else None))
     logits, y = torch.cat(outputs), data.y  # (n, K), (n,)
     classes = logits.shape[1]
     if int(y.max()) >= classes:
@@ -55,8 +54,8 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
     half = max(len(x) // 2, 1)
     # The same images in the same batch first: only where they get the same answers does another answer in a smaller
     # batch come from the batch mates.
-    random = _differ(exact_logits(model, x), logits[: len(x)])
-    if not random and _differ(exact_logits(model, x[:half]), logits[:half]):
+    random = _differ(_ask(model, x, outputs[0]), logits[: len(x)])
+    if not random and _differ(_ask(model, x[:half], outputs[0]), logits[:half]):
         remarks.append("the model's outputs depend on batch mates: a BatchNorm in train mode that cannot be reached?")
     # Within two standard deviations of what guesses get right.
     right, guessed = int(correct.sum()), len(y) / classes
@@ -75,6 +74,16 @@ def pass_clean_images(model: Model, data: Images, batch_size: int) -> CleanPass:
     return CleanPass(logits.argmax(1).cpu(), correct.cpu(), classes, connected, random, remarks)
 
 
+def _ask(model: Model, x: Tensor, before: Tensor | None) -> Tensor:
+    """The model's logits for x; a ValueError where they have not as many classes as those `before`, for the first
+    batch, or where the model takes batches of that size alone."""
+    logits = exact_logits(model, x, 0 if before is None else len(before))
+    if before is not None and logits.shape[1] != before.shape[1]:
+        counts = f"{before.shape[1]} and then {logits.shape[1]}"
+        raise ValueError(f"the model must always answer with equally many classes; got {counts}")
+    return logits
+
+
 def _differ(logits: Tensor, before: Tensor) -> bool:
     """Whether two answers to the same images differ by more than rounding."""
     # Kernels round differently in batches of different sizes; 1e-3 of the largest logit is far beyond that.
@@ -88,10 +97,14 @@ def _look_at_gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tu
     if not correct.any():
         return [], True
     x, y = x[correct], y[correct]
+    seen = CountedModel(model)
     try:
-        grad, _, _ = input_grad(model, x, lambda logits: ce(logits.float(), y))
-    except ValueError:  # the output does not depend differentiably on the input: the model itself did run before
+        grad, _, _ = input_grad(seen, x, lambda logits: ce(logits.float(), y))
+    except checks.NoGradient:
         return ["gradient masking: the model has no gradient, so gradient-based attacks show nothing"], False
+    if seen.gradients.count > SHARE * len(x):
+        text = "gradient masking: the gradient of the cross-entropy is NaN or infinite in places on"
+        return [f"{text} {seen.gradients.count} of {len(x)} images, where attacks stand still: {CURE}"], True
     flat = int((grad.flatten(1).abs().amax(1) <= FLAT).sum())
     if flat < LEAST and flat < len(x) or flat <= SHARE * len(x):
         return [], True

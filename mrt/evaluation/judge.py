@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from mrt import checks
 from mrt.attacks.smallest import Smallest
+from mrt.crafting.checked_model import ask_any_number
 from mrt.crafting.expectation import EOT
 from mrt.crafting.gradient import crafting
 from mrt.crafting.losses import ce
+from mrt.crafting.undefined import UndefinedGradients
 from mrt.evaluation.exact import exact
 from mrt.hosts.hosted import Attempt, Hosted
 from mrt.hosts.hosted_motions import HostedSpatial
@@ -25,14 +27,16 @@ from mrt.threats.radii import in_box
 
 class CountedModel(nn.Module):
     """The user's model, for attacks: counts the images that pass through it and the gradients asked for, of EOT's mean
-    every draw. Where the model gives no gradient at all it gives zero ones, so that every attack at least runs. `watch`
-    is told of every pass, for a sign of life."""
+    every draw, and looks at these. The model gets copies of the images, since it may write into them. Where it gives no
+    gradient at all there are zero ones, so that every attack at least runs. `watch` is told of every pass, for a sign
+    of life."""
 
     def __init__(self, model: Model, connected: bool = True, watch: Callable[[int], None] | None = None) -> None:
         super().__init__()
         self.model, self.connected, self.watch = model, connected, watch
         self.draws = model.samples if isinstance(model, EOT) else 1
-        self.forwards = self.backwards = 0
+        self.forwards = 0
+        self.gradients = UndefinedGradients()
         # A new module is in train mode; this one does nothing there, and should not look as if the model were.
         self.training = getattr(model, "training", False)
 
@@ -44,34 +48,39 @@ class CountedModel(nn.Module):
 
         def counted(x: Tensor) -> Tensor:
             self._count_forwards(len(x))
-            if not x.requires_grad:
-                return f(x)
-            # The hook stands on a view of this pass's own: on x itself it would fire for every later pass of x as well.
-            x = x.view_as(x)
-            x.register_hook(self._count_backwards)
-            logits = f(x)
+            x = self.gradients.watch(x)
+            logits = f(x.clone())
             # The added zero gives autograd a way from the logits to the input, and changes no logit.
-            return logits if self.connected else logits + 0 * x.flatten(1).sum(1, keepdim=True)
+            lost = x.requires_grad and not self.connected
+            return logits + 0 * x.flatten(1).sum(1, keepdim=True) if lost else logits
 
         return counted
+
+    @property
+    def backwards(self) -> int:
+        """The gradients asked for, one for each image and draw."""
+        return self.gradients.total * self.draws
+
+    @property
+    def undefined(self) -> int:
+        """How many of these were NaN or infinite in places."""
+        return self.gradients.count * self.draws
 
     @property
     def takes_counts(self) -> bool:
         """May passes be made unseen, and told afterwards? Not where this has to help out with gradients."""
         return self.connected
 
-    def count(self, forwards: int, backwards: int) -> None:
-        """Add passes that were made unseen, in a replayed CUDA graph: so many images in, so many gradients back."""
+    def count(self, forwards: int, backwards: int, undefined: Tensor | int = 0) -> None:
+        """Add passes that were made unseen, in a replayed CUDA graph: so many images in, so many gradients back, and of
+        these so many undefined in places."""
         self._count_forwards(forwards)
-        self.backwards += backwards * self.draws
+        self.gradients.add(backwards, undefined)
 
     def _count_forwards(self, images: int) -> None:
         self.forwards += images * self.draws
         if self.watch is not None:
             self.watch(images * self.draws)
-
-    def _count_backwards(self, grad: Tensor) -> None:
-        self.backwards += len(grad) * self.draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +109,8 @@ def judge(model: Model, threat: Threat, x: Tensor, y: Tensor, x_adv: Tensor, del
     safe = torch.where(per_example(number & boxed, x), x_adv, x)
     with crafting(model):  # an attack may have put it into another mode
         logits = exact_logits(model, safe)
+    if int(y.max()) >= logits.shape[1]:  # it had as many when the clean images passed
+        raise ValueError(f"the model answers with {logits.shape[1]} classes, and labels go up to {int(y.max())}")
     wrong = ~is_right(logits, y) & number & boxed
     inside = threat.contains(x, safe, delta) & number & boxed
     distance = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
@@ -139,10 +150,11 @@ def run_attack(attack: Attack, model: Model, x: Tensor, y: Tensor, seeds: Tensor
     return Attempt(attack(model, x, y, rng=seeds), none_failed), None
 
 
-def exact_logits(model: Model, x: Tensor) -> Tensor:
-    """Logits in float32, from arithmetic in float32, whatever autocast the caller is in."""
+def exact_logits(model: Model, x: Tensor, answered: int = 0) -> Tensor:
+    """Logits in float32, from arithmetic in float32, whatever autocast the caller is in. `answered`: how many images
+    the model was given before, if any."""
     with torch.no_grad(), exact(), torch.autocast(x.device.type, enabled=False):
-        return checks.logits(model(x), x)
+        return checks.logits(ask_any_number(model, x.clone(), answered), x)  # a copy, which it may write into
 
 
 def is_right(logits: Tensor, y: Tensor) -> Tensor:

@@ -164,6 +164,7 @@ class Evaluation:
             "failed": int((tally.failed & ~tally.broken).sum()),
             "forward": counted.forwards,
             "backward": counted.backwards,
+            "undefined": counted.undefined,
         }
         kept = self._worth_keeping(index, tally)
         return Outcome(
@@ -227,7 +228,7 @@ def seeks_closest(attack: Attack) -> bool:
 def sum_work(outcomes: list[Outcome]) -> dict[str, object]:
     """Work and faults of an attack over all its batches."""
     sums: dict[str, object] = {}
-    for name in ("forward", "backward", "seconds", "failed", *FAULTS):
+    for name in ("forward", "backward", "undefined", "seconds", "failed", *FAULTS):
         sums[name] = sum(o.counts[name] for o in outcomes)
     sums["why"] = next((o.why for o in outcomes if o.why), "")
     return sums

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mrt.attacks.apgd import APGD
 from mrt.attacks.smallest import Smallest
+from mrt.crafting.undefined import CURE
 from mrt.evaluation.batteries import DRAWS
 from mrt.evaluation.battery import Battery, Entry, Foreign
 from mrt.evaluation.clean_pass import LEAST, SHARE
-from mrt.evaluation.judge import judge, run_attack
+from mrt.evaluation.judge import CountedModel, judge, run_attack
 from mrt.evaluation.loop import Evaluation
 from mrt.evaluation.report import Report
 from mrt.threats import L1, L2, Linf, noise
@@ -80,10 +81,19 @@ def find_doubts(report: Report, run: Evaluation) -> list[str]:
         if work["failed"]:
             lost = f"{work['failed']:.0f} of {int(report.ran[label].sum())} examples, which count as standing"
             remarks.append(f"{label} failed on {lost}: {work['why']}")
+    remarks += _find_undefined(report)
     if run.clean_pass.random:
         return remarks  # a search of many queries would be lucky with one draw, and show no mask
     # Each process looks for itself, and what the first finds holds for all.
     return remarks + run.team.gather(_find_masking(report, run))[0]
+
+
+def _find_undefined(report: Report) -> list[str]:
+    """A remark on attacks of whose gradients more than SHARE were NaN or infinite in places, if there are any."""
+    work = {label: (w["undefined"], w["backward"]) for label, w in report.info["attacks"].items()}
+    counts = [f"{bad:.0f} of {asked:.0f} in {a}" for a, (bad, asked) in work.items() if bad > SHARE * asked]
+    text = "gradient masking: gradients were NaN or infinite in places, where attacks stand still"
+    return [f"{text} ({', '.join(counts)}): {CURE}"] if counts else []
 
 
 def _find_masking(report: Report, run: Evaluation) -> list[str]:
@@ -137,7 +147,8 @@ def _count_broken(run: Evaluation, entry: Entry, mask: Tensor) -> int:
     if not len(index):
         return 0
     x, y = run.data.float(index), run.data.y[index.to(run.data.device)]
-    attempt, _ = run_attack(entry.build(None), run.model, x, y, noise.seeds_of_index(index, run.seed).to(x.device))
+    seen = CountedModel(run.model, run.clean_pass.connected)
+    attempt, _ = run_attack(entry.build(None), seen, x, y, noise.seeds_of_index(index, run.seed).to(x.device))
     return int(judge(run.model, entry.threat, x, y, attempt.found, None).broken.sum())
 
 

@@ -119,3 +119,18 @@ def count_passes(model: nn.Module, sums: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def copy_images(model: nn.Module) -> Iterator[None]:
+    """Inside, the model in train mode is given copies: it may write into them, and a strategy shows images again."""
+
+    # In eval mode it is an attack that asks, with a copy of its own.
+    def copied(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return tuple(v.clone() if isinstance(v, Tensor) else v for v in inputs) if module.training else None
+
+    handle = getattr(model, "_orig_mod", model).register_forward_pre_hook(copied)
+    try:
+        yield
+    finally:
+        handle.remove()

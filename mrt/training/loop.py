@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from mrt import checks
+from mrt.crafting.undefined import warn_once
 from mrt.data import Batch, Stream
 from mrt.data.images import Images
 from mrt.processes import Processes
@@ -23,7 +24,7 @@ from mrt.protocols import Stateful, Step
 from mrt.training.distributed import Together
 from mrt.training.feed import Feed
 from mrt.training.folder import RunFolder
-from mrt.training.helpers import LateNumbers, count_passes, seed_everything, update_average
+from mrt.training.helpers import LateNumbers, copy_images, count_passes, seed_everything, update_average
 from mrt.training.ledger import Ledger, weights_are_finite
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
@@ -59,7 +60,7 @@ class Loop:
     def run(self, bar: Progress, board: Board) -> None:
         """Make every update that is left, with a row of metrics after each epoch and a checkpoint from time to time."""
         settings, ledger = self.settings, self.ledger
-        with count_passes(self.model, ledger.sums):
+        with count_passes(self.model, ledger.sums), copy_images(self.model), warn_once():
             while self.index < settings.total:
                 began = time.perf_counter()
                 self.update()

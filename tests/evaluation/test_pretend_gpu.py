@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 import mrt
+from mrt.crafting.model_copy import copies_of
 from mrt.evaluation import reliability as doubts
 from mrt.kernels import cpu
+from tests.crafting.support import ROWS, Rooted, dark_batch
 from tests.pretend import pretending
 from tests.support import digits_net
 
@@ -48,6 +51,29 @@ def test_an_evaluation_there_reports_what_it_reports_here(monkeypatch: pytest.Mo
     assert there.worst.device.type == "cpu"
 
 
+COUNTS = ("forward", "backward", "undefined")
+
+
+@pytest.mark.filterwarnings("ignore:gradient masking")
+def test_undefined_gradients_in_a_replay_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the images that there are, and not of those that fill a recording up; of this run, and not of the one before.
+    What trains or is called without an evaluator is recorded without that count."""
+    monkeypatch.setattr(doubts, "_find_masking", lambda *_: [])
+    attack, (x, y), counted = mrt.PGD(mrt.Linf(0.05), steps=4, random_start=False), dark_batch(13, 13), []
+    for fast in (mrt.Fast(), mrt.Fast(graph=True)):
+        with pretending() as gpu:
+            net = Rooted(copy.deepcopy(ROWS)).to("cuda")
+            battery = tuple(mrt.Entry(name, attack, attack.threat) for name in ("one", "two"))
+            how: dict[str, Any] = {"device": "cuda", "batch_size": 8, "progress": False, "cascade": False}
+            report = mrt.evaluate(net, (x, y), battery, fast=fast, **how)
+            assert (gpu.counts.replays > 0) == fast.graph
+            replace(attack, fast=fast)(net, x[:5].to("cuda"), y[:5].to("cuda"))
+            recordings = [r for made in copies_of(net) for r in made.recordings.values()]
+            assert [r.undefined is not None for r in recordings] == ([True, False] if fast.graph else [])
+        counted.append([tuple(map(told.get, COUNTS)) for told in report.info["attacks"].values()])
+    assert counted[0] == counted[1] == [(65, 52, 52)] * 2
+
+
 @pytest.mark.filterwarnings("ignore:gradient masking was not looked for")  # without AutoAttack
 def test_passes_that_a_replay_makes_unseen_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubts, "_find_masking", lambda *_: [])
@@ -59,7 +85,7 @@ def test_passes_that_a_replay_makes_unseen_are_counted(monkeypatch: pytest.Monke
             net = copy.deepcopy(digits_net()).to("cuda")
             report = mrt.evaluate(net, data, battery, device="cuda", fast=fast, batch_size=8, progress=False)
             assert (gpu.counts.replays > 0) == fast.graph
-        work.append({label: (told["forward"], told["backward"]) for label, told in report.info["attacks"].items()})
+        work.append({label: tuple(map(told.get, COUNTS)) for label, told in report.info["attacks"].items()})
         assert report.info["fast"] == repr(fast)
     assert work[0].keys() == work[1].keys()
     for label, plain in work[0].items():  # a recording's one more step is the evaluator's to know of, not to count
