@@ -43,6 +43,7 @@ STRATEGY, LOOP, RUNS, TUNE = (
     "training/test_tune.py",
 )
 SHARED, TRAIN = "training/test_processes.py", "cli/test_train.py"
+CACHED = "kernels/test_library_cache.py"
 INTERPRETED, NATIVE, FASTER = "kernels/in_interpreter.py", "kernels/test_cpu.py", "crafting/test_recorded_steps.py"
 TWINS, REUSE = "crafting/test_model_copy.py", "crafting/test_winner_gradient.py"
 ONTO, MAKERS, BOXES, LEARNED = (
@@ -448,6 +449,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ("kernels/rows.cpp", "unit[i] = free[i] / high", "unit[i] = free[i]", NATIVE),
     ("kernels/rows.cpp", "rows * t / team, rows * (t + 1) / team", "rows * t / team, rows * t / team", NATIVE),
     ("kernels/ops.py", "x.is_contiguous(memory_format=torch.channels_last)", "False", NATIVE),
+    ("kernels/library_cache.py", "return private and written ==", "return private or written ==", CACHED),
+    ("kernels/library_cache.py", "_is_private(path) and _is_private(_checksum_path(path))", "True", CACHED),
+    ("kernels/library_cache.py", "if not _is_private(folder):", "if False:", CACHED),
+    ("kernels/library_cache.py", "status.st_uid in (os.geteuid(), 0) and not", "not", CACHED),
+    ("kernels/library_cache.py", "os.killpg(compiler.pid, signal.SIGKILL)", "compiler.kill()", CACHED),
+    ("kernels/library_cache.py", "os.fsync(written.fileno())", "pass", CACHED),
+    ("kernels/library_cache.py", "file.chmod(0o600)", "file.chmod(0o620)", CACHED),
+    ("kernels/library_cache.py", "shutil.rmtree(left, ignore_errors=True)", "pass", CACHED),
     ("threats/fused.py", "radii([b.eps for b in balls]), sizes(size)", "radii([b.eps for b in balls]), sizes(size[:1] * len(size))", FASTER),
     ("crafting/model_copy.py", "        low -= first\n", "", TWINS),
     ("crafting/model_copy.py", "    copies[key].refresh()\n", "", TWINS),
