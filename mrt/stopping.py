@@ -29,12 +29,17 @@ class NotedSignals:
 
     def __init__(self) -> None:
         self.number, self.process = 0, os.getpid()
+        self.terminals = [file for file in (1, 2) if os.isatty(file)]
 
     def note(self, number: int, frame: FrameType | None) -> None:
         """Be the handler of that signal."""
         if os.getpid() != self.process:  # a fork, of data for instance, which keeps nothing: it ends as it always did
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        for file in self.terminals:
+            if not os.isatty(file):  # it was closed: to write there would be an error before all is kept
+                with open(os.devnull, "w") as nobody:
+                    os.dup2(nobody.fileno(), file)
         self.number = number
 
     def stop_if_asked(self) -> None:

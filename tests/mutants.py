@@ -359,6 +359,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("locks.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", RUNS),
     # signals, lost processes
     ("stopping.py", "signal.signal(number, signal.SIG_DFL)\n            os.kill(os.getpid(), number)", "pass", STOPPING),
+    ("stopping.py", "os.dup2(nobody.fileno(), file)", "pass", STOPPING),
     ("stopping.py", "alone and not _has_handler(number)", "alone", STOPPING),
     ("stopping.py", "kept is not None and alone and", "alone and", STOPPING),
     ("stopping.py", "                signal.signal(number, signal.SIG_DFL)\n        noted", "                pass\n        noted", STOPPING),

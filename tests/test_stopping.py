@@ -85,6 +85,23 @@ def test_where_nothing_is_kept_or_in_a_thread_signals_do_what_they_do() -> None:
     assert found == [[signal.SIG_DFL] * 3] * 2
 
 
+def test_a_closed_terminal_is_not_written_to() -> None:
+    """As when a connection breaks off: what is said then goes to nobody, and the run is kept."""
+    code = """if True:
+        import os, pty, signal, sys
+        from mrt.stopping import noting_signals
+        outside, inside = pty.openpty()
+        os.dup2(inside, 2)
+        os.close(inside)
+        with noting_signals(lambda: "", True):
+            os.close(outside)
+            signal.raise_signal(signal.SIGHUP)
+            print("a line of a progress bar", file=sys.stderr, flush=True)
+            print("kept")"""
+    program = apart.Program(code)
+    assert program.wait() == 129 and program.output == "kept\n"
+
+
 @pytest.mark.parametrize(("how", "says"), [(kept, "something is kept"), (None, "nothing was kept: give --out")])
 def test_a_keyboard_interrupt_says_what_was_kept(how: Any, says: str) -> None:
     with pytest.raises(KeyboardInterrupt, match=says), noting_signals(how, speaks=True):

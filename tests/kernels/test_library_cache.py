@@ -151,10 +151,18 @@ def spoil(path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_checksum_stands_before_the_library_and_both_are_on_the_disk(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = []
-    flush, move = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (events.append(os.readlink(f"/proc/self/fd/{fd}")), flush(fd)))
-    monkeypatch.setattr(Path, "replace", lambda path, to: (events.append(f"{path} moved"), move(path, to)))
+    events, flush, move = list[str](), os.fsync, Path.replace
+
+    def note_flush(file: int) -> None:
+        events.append(os.readlink(f"/proc/self/fd/{file}"))
+        flush(file)
+
+    def note_move(path: Path, to: Path) -> Path:
+        events.append(f"{path} moved")
+        return move(path, to)
+
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(Path, "replace", note_move)
     cache.load()
     names = [event.rpartition("/")[2] for event in events]
     assert names == ["tiny.so", "tiny.so.sha256", "tiny.so.sha256 moved", "tiny.so moved"]
