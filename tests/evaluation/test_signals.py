@@ -61,9 +61,18 @@ def test_a_signal_loses_no_batch(number: int, tmp_path: Path, capfd: pytest.Capt
     assert torch.equal(report.worst, whole.worst)
 
 
-def test_a_signal_in_the_last_batch_of_an_attack_does_not_wait_for_the_next(tmp_path: Path) -> None:
-    """Nor, with several processes, for the others."""
+def test_a_signal_in_the_last_batch_of_an_attack_does_not_wait_for_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may take an hour to come to where they are waited for."""
+    gather = Processes.gather
+
+    def wait(team: Processes, value: Any) -> Any:
+        assert not isinstance(value, list), "it waits"
+        return gather(team, value)
+
     last = Watched(during=lambda batch: signal.raise_signal(signal.SIGTERM) if batch == 5 else None)
+    monkeypatch.setattr(Processes, "gather", wait)
     with pytest.raises(Stopped):
         evaluated(tmp_path, last)
     assert len(list((tmp_path / "parts").iterdir())) == len(last.seen) == 6
