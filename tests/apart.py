@@ -111,6 +111,18 @@ def script(path: Path) -> str:
     return f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')"
 
 
+def team(code: str, folder: Path, *arguments: object) -> list[Program]:
+    """Two programs of one code, joined as processes of one group, as torchrun would have; each finds its `rank`."""
+    join = f"""if True:
+        import os, sys, torch.distributed as dist
+        rank = int(sys.argv.pop())
+        os.environ["RANK"] = str(rank)
+        store = {str(Path(tempfile.mkdtemp(dir=folder)) / "store")!r}
+        dist.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+    """
+    return [Program(f"{join}\n{code}", *arguments, rank) for rank in range(2)]
+
+
 @lru_cache
 def _folder() -> str:
     """Of what the programs say."""

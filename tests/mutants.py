@@ -43,6 +43,9 @@ STRATEGY, LOOP, RUNS, TUNE = (
     "training/test_tune.py",
 )
 SHARED, TRAIN = "training/test_processes.py", "cli/test_train.py"
+CACHED = "kernels/test_library_cache.py"
+STOPPING, LOST = "test_stopping.py", "test_processes.py"
+TRAIN_STOPPED, JUDGE_STOPPED = "training/test_signals.py", "evaluation/test_signals.py"
 INTERPRETED, NATIVE, FASTER = "kernels/in_interpreter.py", "kernels/test_cpu.py", "crafting/test_recorded_steps.py"
 TWINS, REUSE = "crafting/test_model_copy.py", "crafting/test_winner_gradient.py"
 ONTO, MAKERS, BOXES, LEARNED = (
@@ -380,7 +383,28 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/loop.py", '"ema": self.ema, ', '', RUNS),
     ("training/loop.py", '"schedule": self.scheduler}', '}', RUNS),
     ("training/ledger.py", "self.rows, self.best = rows, state[\"best\"]", "self.rows, self.best = rows, -1.0", RUNS),
-    ("training/folder.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", RUNS),
+    ("locks.py", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", RUNS),
+    # signals, lost processes
+    ("stopping.py", "signal.signal(number, signal.SIG_DFL)\n            os.kill(os.getpid(), number)", "pass", STOPPING),
+    ("stopping.py", "os.dup2(nobody.fileno(), file)", "pass", STOPPING),
+    ("stopping.py", "alone and not _has_handler(number)", "alone", STOPPING),
+    ("stopping.py", "kept is not None and alone and", "alone and", STOPPING),
+    ("stopping.py", "                signal.signal(number, signal.SIG_DFL)\n        noted", "                pass\n        noted", STOPPING),
+    ("stopping.py", "        noted.stop_if_asked()\n    except", "    except", STOPPING),
+    ("stopping.py", "super().__init__(128 + number)", "super().__init__(number)", STOPPING),
+    ("training/loop.py", "(ended or signal > 0 or", "(ended or", TRAIN_STOPPED),
+    ("training/loop.py", "self.team.largest(signals.number)", "signals.number", TRAIN_STOPPED),
+    ("training/loop.py", "                    raise Stopped(signal)", "                    pass", TRAIN_STOPPED),
+    ("evaluation/loop.py", "            self.signals.stop_if_asked()\n            if j %", "            if j %", JUDGE_STOPPED),
+    ("evaluation/loop.py", "        self.signals.stop_if_asked()\n        try", "        try", JUDGE_STOPPED),
+    ("evaluation/loop.py", "            self.signals.stop_if_asked()\n            raise", "            raise", JUDGE_STOPPED),
+    ("evaluation/evaluate.py", "store.lock(team.first)", "store.lock(False)", JUDGE_STOPPED),
+    ("evaluation/store.py", "not first or self.is_finished:", "not first:", JUDGE_STOPPED),
+    ("evaluation/evaluate.py", "store.close()  # a kill after", "pass  # a kill after", JUDGE_STOPPED),
+    ("cli/main.py", "return 128 + stopped.number", "return 1", TRAIN_STOPPED),
+    ("processes.py", 'with naming_lost_processes():\n            dist.all_gather', 'if True:\n            dist.all_gather', LOST),
+    ("processes.py", 'SILENT = ("imed out", "imeout")', 'SILENT = ("no such",)', LOST),
+    ("training/distributed.py", "with naming_lost_processes():", "if True:", LOST),
     ("training/folder.py", "if self.first and len(lines) > rows:", "if False:", RUNS),
     ("training/distributed.py", "return total / self.team.count", "return total", SHARED),
     ("training/distributed.py", "for b in (m.running_mean, m.running_var) if b is not None]", "for b in (m.running_mean, m.running_var) if b is None]", SHARED),
@@ -475,6 +499,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ("kernels/rows.cpp", "unit[i] = free[i] / high", "unit[i] = free[i]", NATIVE),
     ("kernels/rows.cpp", "rows * t / team, rows * (t + 1) / team", "rows * t / team, rows * t / team", NATIVE),
     ("kernels/ops.py", "x.is_contiguous(memory_format=torch.channels_last)", "False", NATIVE),
+    ("kernels/library_cache.py", "return private and written ==", "return private or written ==", CACHED),
+    ("kernels/library_cache.py", "_is_private(path) and _is_private(_checksum_path(path))", "True", CACHED),
+    ("kernels/library_cache.py", "if not _is_private(folder):", "if False:", CACHED),
+    ("kernels/library_cache.py", "status.st_uid in (os.geteuid(), 0) and not", "not", CACHED),
+    ("kernels/library_cache.py", "os.killpg(compiler.pid, signal.SIGKILL)", "compiler.kill()", CACHED),
+    ("kernels/library_cache.py", "os.fsync(written.fileno())", "pass", CACHED),
+    ("kernels/library_cache.py", "file.chmod(0o600)", "file.chmod(0o620)", CACHED),
+    ("kernels/library_cache.py", "shutil.rmtree(left, ignore_errors=True)", "pass", CACHED),
     ("threats/fused.py", "radii([b.eps for b in balls]), sizes(size)", "radii([b.eps for b in balls]), sizes(size[:1] * len(size))", FASTER),
     ("crafting/model_copy.py", "        low -= first\n", "", TWINS),
     ("crafting/model_copy.py", "    copies[key].refresh()\n", "", TWINS),

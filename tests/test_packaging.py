@@ -27,6 +27,8 @@ LAYERS = {
     "config": "checks",
     "files": "torch numpy",
     "processes": "torch",
+    "locks": "",
+    "stopping": "",
     "records": "torch",
     "threats": "torch checks protocols kernels",
     "crafting": "torch checks fast protocols kernels threats",
@@ -37,12 +39,12 @@ LAYERS = {
     "generators": "torch rich checks files protocols records threats crafting attacks data",
     "strategies": "torch checks fast protocols threats crafting attacks generators",
     "hosts": "torch numpy checks fast protocols threats crafting attacks data inputs",
-    "evaluation": "torch numpy PIL jinja2 rich checks files config fast protocols processes records threats crafting "
-    "attacks data inputs hosts",
-    "training": "torch numpy rich checks files config processes fast protocols records threats crafting attacks data "
-    "inputs strategies",
+    "evaluation": "torch numpy PIL jinja2 rich checks config fast files locks protocols processes records stopping "
+    "threats crafting attacks data inputs hosts",
+    "training": "torch numpy rich checks config processes fast files locks protocols records stopping threats crafting "
+    "attacks data inputs strategies",
     "recipes": "checks protocols threats evaluation",
-    "cli": "torch tyro rich checks files config fast protocols records threats attacks data inputs evaluation "
+    "cli": "torch tyro rich checks config fast files protocols records stopping threats attacks data inputs evaluation "
     "generators models recipes strategies training",
 }
 # Everything may be imported by mrt/__init__.py.

@@ -107,9 +107,13 @@ class Demo:
                             say(f"{name}: trained and judged after {time.time() - began:.0f} s")
                     if bars is not None:
                         bars.look([*waiting, *running])
+            except KeyboardInterrupt as interrupt:
+                interrupt.args = (f"the same command goes on from what {self.out} holds",)
+                raise
             finally:  # when one fails, or the user has had enough, the others stop as well
+                # At a signal that it could note each would finish its update, and tell of it.
                 for process in running.values():
-                    process.terminate()
+                    process.kill()
         self.print_results(time.time() - began)
 
     def folder(self, name: str) -> Path:

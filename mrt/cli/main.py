@@ -13,6 +13,7 @@ from mrt.cli import train_options
 from mrt.cli.demo import Demo
 from mrt.cli.evaluate import Compare, Evaluate
 from mrt.cli.repeat_run import RepeatRun
+from mrt.stopping import Stopped
 
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
@@ -33,9 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command is None:
             command = tyro.cli(Command, prog="mrt", args=words)
         command.run()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here if it has --out", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:  # which says what was kept, if it came while something could be
+        if os.environ.get("RANK", "0") == "0":  # of several processes the first speaks
+            print("; ".join(["interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130  # as shells report a command that SIGINT has ended
+    except Stopped as stopped:  # which has said so
+        return 128 + stopped.number
     # What mrt raises for bad input, for files that are missing, and for a training that diverged; anything else is a
     # bug, whose traceback is wanted.
     except (ValueError, OSError, ArithmeticError) as error:

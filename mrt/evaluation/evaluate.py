@@ -20,6 +20,7 @@ from mrt.fast import Fast
 from mrt.inputs import as_model, device_of, open_data
 from mrt.processes import processes
 from mrt.protocols import Model, Threat
+from mrt.stopping import noting_signals
 
 
 def evaluate(
@@ -66,7 +67,14 @@ def evaluate(
     images, clipped = open_data(data)
     images = images.to(device_of(f, device))
     reliability.warn_of(early)  # now and not in hours, while the missing package can still be installed
-    with processes() as team, crafting(f), Progress(progress and team.first) as bar:
+    store = Store(out)
+    with (
+        processes() as team,
+        store.lock(team.first),
+        noting_signals(None if out is None else store.describe_kept, team.first) as signals,
+        crafting(f),
+        Progress(progress and team.first) as bar,
+    ):
         # The first process's answers hold for all of them: were one to round otherwise, they would share out different
         # sets of examples.
         clean_pass = team.gather(pass_clean_images(f, images, batch_size))[0]
@@ -83,12 +91,13 @@ def evaluate(
             pool=pool,
             clean_pass=clean_pass,
             team=team,
-            store=Store(out),
+            store=store,
             cascade=cascade,
             batch_size=batch_size,
             seed=seed,
             bar=bar,
             fast=fast,
+            signals=signals,
         )
         battery_name = battery if isinstance(battery, str) else None
         report = _run_or_read(evaluation, [*early, *remarks, *clipped], battery_name, budget)
@@ -102,6 +111,8 @@ def _run_or_read(evaluation: Evaluation, remarks: list[str], name: str | None, b
     store, team = evaluation.store, evaluation.team
     # What the first process finds in the folder holds for all: the others may look when it has begun to write.
     if team.gather(store.open(evaluation.config(), team.first))[0]:
+        if team.first:
+            store.close()  # a kill after the report was whole may have left results of single batches
         return Report.load(store.folder)
     report = evaluation.run(remarks, name, budget)
     report.warnings += reliability.find_doubts(report, evaluation)

@@ -24,6 +24,7 @@ from mrt.fast import Fast
 from mrt.processes import Processes
 from mrt.protocols import Attack, Model
 from mrt.records import fingerprint, identity, versions
+from mrt.stopping import NotedSignals
 from mrt.threats import noise
 from mrt.threats.gauge import has_distance
 from mrt.threats.radii import radii_of
@@ -49,6 +50,7 @@ class Evaluation:
     seed: int
     bar: Progress
     fast: Fast = field(default=Fast())
+    signals: NotedSignals = field(default_factory=NotedSignals)
 
     def __post_init__(self) -> None:
         n = len(self.data)
@@ -127,6 +129,7 @@ class Evaluation:
         self.bar.attack(self.labels[number][0], number, len(self.battery), len(batches))
         finished = []
         for j, batch in enumerate(batches):
+            self.signals.stop_if_asked()
             if j % self.team.count == self.team.rank:
                 unit = f"{number:03d}-{j:05d}"
                 outcome = self.store.load(unit)  # done before a kill
@@ -135,7 +138,12 @@ class Evaluation:
                     self.store.save(unit, outcome)
                 finished.append((j, outcome))
             self.bar.step()
-        gathered = [pair for pairs in self.team.gather(finished) for pair in pairs]
+        self.signals.stop_if_asked()
+        try:
+            gathered = [pair for pairs in self.team.gather(finished) for pair in pairs]
+        except ConnectionError:  # the others may have been asked to stop, as this process was while it waited for them
+            self.signals.stop_if_asked()
+            raise
         # In the order of the data, whoever did which batch: ties between worst images and the choice of pictures depend
         # on it, and must not on the number of processes.
         return [outcome for _, outcome in sorted(gathered, key=lambda pair: pair[0])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mrt.files import read_arrays, read_json
+from mrt.locks import lock_folder
 from mrt.records import write_file
 
 CONFIG, PARTS = "evaluation.json", "parts"
@@ -60,7 +62,27 @@ class Store:
                 )
         elif first:  # the others wait for the first in `gather`
             write_file(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
-        return all((self.folder / name).is_file() for name in FILES)
+        return self.is_finished
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder holds a whole report."""
+        return self.folder is not None and all((self.folder / name).is_file() for name in FILES)
+
+    def lock(self, first: bool) -> AbstractContextManager[None]:
+        """Hold the folder while inside. ValueError if a live process evaluates here already."""
+        # What is finished is only read: by as many as like to, and where nobody may write.
+        if self.folder is None or not first or self.is_finished:
+            return nullcontext()
+        return lock_folder(self.folder)
+
+    def describe_kept(self) -> str:
+        """Say how much is kept, and how to go on."""
+        if self.is_finished:
+            return f"{self.folder} holds the finished report"
+        assert self.folder is not None
+        batches = len(list((self.folder / PARTS).glob("*.npz")))
+        return f"{self.folder} keeps {batches} attacked batches: the same command goes on from there"
 
     def load(self, unit: str) -> Outcome | None:
         """The outcome of that unit of work (one attack on one batch), None if it has not been done, or its file is

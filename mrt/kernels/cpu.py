@@ -14,12 +14,13 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 import warnings
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from mrt.kernels.library_cache import load_library, run_compiler
 
 SOURCE = Path(__file__).with_name("rows.cpp")
 FLAGS = (
@@ -38,13 +39,12 @@ def library() -> ctypes.CDLL | None:
     try:
         if not compiler:
             raise OSError("there is no c++, g++ or clang++, and CXX names none")
-        built = _build(compiler)
-        try:
-            return ctypes.CDLL(str(built))
-        except OSError:  # what was kept is broken
-            built.unlink()
-            return ctypes.CDLL(str(_build(compiler)))
-    except (OSError, subprocess.CalledProcessError) as error:
+
+        def compile_to(path: Path) -> None:
+            run_compiler([*compiler, *FLAGS, str(SOURCE), "-o", str(path)])
+
+        return load_library(_name_library(compiler), compile_to)
+    except (OSError, subprocess.SubprocessError) as error:
         reason = error.stderr.strip()[-500:] if isinstance(error, subprocess.CalledProcessError) else error
         warnings.warn(
             f"attack steps on the CPU run uncompiled, since they could not be compiled: {reason}",
@@ -54,32 +54,14 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def _build(compiler: list[str]) -> Path:
-    """The library's file, compiled if it is not there yet."""
-    # Its name holds all that it depends on: -march=native makes code that another processor may not run, and a home
-    # folder may be shared among machines.
+def _name_library(compiler: list[str]) -> str:
+    """A file name that holds all that the library depends on: -march=native makes code that another processor may not
+    run, and a home folder may be shared among machines."""
     processor = Path("/proc/cpuinfo").read_bytes() if Path("/proc/cpuinfo").exists() else b""
     features = [line for line in processor.splitlines() if line.startswith((b"flags", b"Features"))][:1]
-    version = subprocess.run([*compiler, "--version"], check=True, capture_output=True).stdout
+    version = run_compiler([*compiler, "--version"]).encode()
     made_from = (SOURCE.read_bytes(), version, " ".join(FLAGS).encode(), *features)
-    name = f"rows-{hashlib.sha256(b'|'.join(made_from)).hexdigest()[:16]}.so"
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mrt-robust"
-        return _build_in(home, name, compiler)
-    except (OSError, RuntimeError):  # there is no home, or nothing can be written there
-        return _build_in(Path(tempfile.mkdtemp()), name, compiler)
-
-
-def _build_in(folder: Path, name: str, compiler: list[str]) -> Path:
-    """The library of that name in the folder; moved there when complete, since others may be building it too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / name).exists():
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            built = Path(aside) / name
-            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(built)]
-            subprocess.run(command, check=True, capture_output=True, text=True)
-            built.replace(folder / name)
-    return folder / name
+    return f"rows-{hashlib.sha256(b'|'.join(made_from)).hexdigest()[:16]}.so"
 
 
 def step_rows(

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mrt.processes import WAIT, Processes
+from mrt.processes import Processes, longest_wait, naming_lost_processes
 
 
 class Together:
@@ -26,14 +26,15 @@ class Together:
         self.group: Any = team.group
         # The team's own group sends tensors of a CPU; only NCCL sends those of a GPU without a detour.
         if team.count > 1 and device.type == "cuda":
-            self.group = dist.new_group(backend="nccl", timeout=WAIT)
+            self.group = dist.new_group(backend="nccl", timeout=longest_wait())
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of the value over processes."""
         if self.team.count == 1:
             return value
         total = value.detach().clone()
-        dist.all_reduce(total, group=self.group)
+        with naming_lost_processes():
+            dist.all_reduce(total, group=self.group)
         return total / self.team.count
 
     def average(self, model: nn.Module, trained: list[Tensor], loss: Tensor) -> Tensor:
@@ -56,6 +57,6 @@ class Together:
     def copy_from_first(self, module: nn.Module) -> None:
         """Every process takes the first one's weights and buffers."""
         if self.team.count > 1:
-            with torch.no_grad():
+            with torch.no_grad(), naming_lost_processes():
                 for tensor in (*module.parameters(), *module.buffers()):
                     dist.broadcast(tensor.data, 0, group=self.group)

@@ -21,6 +21,7 @@ from mrt.fast import Fast
 from mrt.inputs import device_of, open_data
 from mrt.processes import processes
 from mrt.protocols import Stateful, Strategy
+from mrt.stopping import noting_signals
 from mrt.training.folder import RunFolder, digest_rows
 from mrt.training.helpers import restore_generators
 from mrt.training.loop import Loop
@@ -104,7 +105,8 @@ def fit(
     with processes() as team, restore_generators():
         settings = check_settings(model, strategy, images, epochs, iterations, team.count, **asked)
         folder = None if out is None else RunFolder(Path(out), team.first)
-        with nullcontext() if folder is None else folder.lock():
+        lock = nullcontext() if folder is None else folder.lock()
+        with lock, noting_signals(None if folder is None else folder.describe_kept, team.first) as signals:
             before = memory_format(model)
             if channels_last:  # on one CPU thread a step of Madry's CNN takes a sixth less time so (docs/decisions.md)
                 model.to(memory_format=torch.channels_last)
@@ -120,7 +122,7 @@ def fit(
                     Progress(progress and team.first, settings.total, loop.index) as bar,
                     Board(shown, loop.index) as board,
                 ):
-                    loop.run(bar, board)
+                    loop.run(bar, board, signals)
                 team.gather(None)  # wait: the first process may still be writing the best weights
             finally:  # however the run ends, since hosts' attacks stumble over channels last
                 model.eval().to(memory_format=before)

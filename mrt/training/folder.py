@@ -3,20 +3,19 @@ process owns them at a time."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mrt.files import read_json, read_tensors, reading
+from mrt.locks import lock_folder
 from mrt.records import fingerprint, write_file, write_tensors
 
-CONFIG, METRICS, CHECKPOINT, BEST, LOCK = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt", ".lock"
+CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt"
 FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run
 OTHER = "choose another folder"
 
@@ -27,25 +26,16 @@ class RunFolder:
     def __init__(self, path: Path, first: bool) -> None:
         self.path, self.first = path, first
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Hold the folder while inside. ValueError if a live process trains here already."""
-        # A lock of the system's and not the mere presence of a file: a killed process leaves nothing behind.
-        if not self.first:
-            yield
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / LOCK, "a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                owner = lock.read() or "unknown"
-                raise ValueError(f"{self.path} is in use by process {owner}, which is alive") from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-            yield
+        return lock_folder(self.path) if self.first else nullcontext()
+
+    def describe_kept(self) -> str:
+        """Say up to which update the run is kept, and how to go on."""
+        checkpoint = self.load()
+        if checkpoint is None:
+            return f"nothing was kept in {self.path} yet"
+        return f"{self.path} is kept up to update {checkpoint['step']}: the same command goes on from there"
 
     def open(self, config: dict[str, Any]) -> None:
         """Begin a run, or go on with the same one. ValueError if the folder holds anything else."""

@@ -1,7 +1,5 @@
-"""The only training loop. It knows nothing of the strategy that it runs.
-
-Which examples an update sees is in `feed`; what is added up and written down after each epoch is in `ledger`.
-"""
+"""The only training loop. It knows nothing of the strategy that it runs. Which examples an update sees is in `feed`;
+what is added up and written down after each epoch is in `ledger`."""
 
 from __future__ import annotations
 
@@ -21,6 +19,7 @@ from mrt.data import Batch, Stream
 from mrt.data.images import Images
 from mrt.processes import Processes
 from mrt.protocols import Stateful, Step
+from mrt.stopping import NotedSignals, Stopped
 from mrt.training.distributed import Together
 from mrt.training.feed import Feed
 from mrt.training.folder import RunFolder
@@ -57,17 +56,18 @@ class Loop:
             self.strategy = self.strategy.start(model, batch.x, batch.y)
             self.together.copy_from_first(self.strategy)
 
-    def run(self, bar: Progress, board: Board) -> None:
-        """Make every update that is left, with a row of metrics after each epoch and a checkpoint from time to time."""
+    def run(self, bar: Progress, board: Board, signals: NotedSignals) -> None:
+        """Make every update that is left, with rows of metrics and checkpoints; Stopped after one if a signal came."""
         settings, ledger = self.settings, self.ledger
         with count_passes(self.model, ledger.sums), copy_images(self.model), warn_once():
             while self.index < settings.total:
                 began = time.perf_counter()
                 self.update()
                 self.index += 1
+                signal = self.team.largest(signals.number)  # one that left alone would leave the others waiting
                 done = self.index == settings.total
                 ended = done or self.index % settings.per_epoch == 0
-                saved = self.folder is not None and (ended or self.index % settings.checkpoint_every == 0)
+                saved = self.folder is not None and (ended or signal > 0 or self.index % settings.checkpoint_every == 0)
                 # A row or a checkpoint waits for the losses that are still under way on the GPU; other updates do not.
                 self.add_losses(self.late.all() if ended or saved else self.late.arrived())
                 ledger.sums["seconds"] += time.perf_counter() - began
@@ -77,6 +77,8 @@ class Loop:
                 if self.folder is not None and saved:
                     self.check_weights()  # a checkpoint must be something that can be resumed
                     self.folder.save(self.state_dict())
+                if signal:
+                    raise Stopped(signal)
 
     def update(self) -> None:
         """Train on one batch: a step of the optimizer after each of the strategy's losses."""
@@ -100,8 +102,7 @@ class Loop:
         self.late.put(self.index, values)
 
     def set_rate(self) -> None:
-        """Give each group of parameters its learning rate of this update, the one in the middle of its stretch: with
-        (i + 1) / n in place of (i + 1/2) / n the last update of a triangle would have the rate 0."""
+        """Give each group of parameters its learning rate of this update, as `schedules` says."""
         schedule = self.settings.schedule
         if schedule is not None and not isinstance(schedule, LRScheduler):
             factor = float(schedule((self.index + 0.5) / self.settings.total))
@@ -174,8 +175,7 @@ class Loop:
 
     def diverged(self, what: str, index: int | None = None) -> FloatingPointError:
         """The error to raise where update `index` (None: the one at hand) leaves nothing that one could go on from."""
-        index = self.index if index is None else index
-        return self.ledger.diverged(what, index, self.optimizer.param_groups[0]["lr"])
+        return self.ledger.diverged(what, self.index if index is None else index, self.optimizer.param_groups[0]["lr"])
 
     @property
     def parts(self) -> dict[str, Any]:

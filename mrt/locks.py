@@ -1,0 +1,29 @@
+"""One process at a time writes to a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOCK = ".lock"
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[None]:
+    """Hold the folder, made if it is not there, while inside. ValueError if a live process holds it already."""
+    # A lock of the system's and not the mere presence of a file: a killed process leaves nothing behind.
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / LOCK, "a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read() or "unknown"
+            raise ValueError(f"{path} is in use by process {owner}, which is alive") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
