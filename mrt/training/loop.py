@@ -63,9 +63,8 @@ class Loop:
             while self.index < settings.total:
                 began = time.perf_counter()
                 self.update()
-                self.index += 1
+                self.index, done = self.index + 1, self.index + 1 == settings.total
                 signal = self.team.largest(signals.number)  # one that left alone would leave the others waiting
-                done = self.index == settings.total
                 ended = done or self.index % settings.per_epoch == 0
                 saved = self.folder is not None and (ended or signal > 0 or self.index % settings.checkpoint_every == 0)
                 # A row or a checkpoint waits for the losses that are still under way on the GPU; other updates do not.
