@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 ENDS = {"floor": ("-c", str(ROOT / "tests" / "versions" / "floor.txt")), "newest": ()}
 SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "mrt", "adapters")
-NO_CODE = shutil.ignore_patterns("__pycache__", ".*")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*")
 SHELL = (
     "mrt train sat --threats linf=0.2 l2=0.7 l1=2.0 --images 96 --iterations 3 --steps 2 --model-settings width=4 "
     "--augment crop-flip --pad 1 --mode zero --out run",
@@ -53,7 +53,7 @@ def build_wheel(python: str, folder: Path, *pip_args: str) -> Path:
     copy.mkdir()
     for source in (ROOT / name for name in SOURCES):
         if source.is_dir():
-            shutil.copytree(source, copy / source.name, ignore=NO_CODE)
+            shutil.copytree(source, copy / source.name, ignore=LEFT_OUT)
         elif source.is_file():
             shutil.copy(source, copy)
     wheels = folder / "wheel"
@@ -137,7 +137,7 @@ class Trial:
     def run_tests(self) -> None:
         """The command line's tests, in a copy that holds neither mrt nor the adapters: they see the wheel's."""
         for name in ("tests", "examples"):
-            shutil.copytree(ROOT / name, self.elsewhere / name, ignore=NO_CODE)
+            shutil.copytree(ROOT / name, self.elsewhere / name, ignore=LEFT_OUT)
         shutil.copy(ROOT / "setup.cfg", self.elsewhere)
         command = [self.python, "-m", "pytest", "-q", "-n", str(min(os.cpu_count() or 1, 4)), "tests/cli"]
         done = self.run(*command, check=False, stdout=subprocess.PIPE)
