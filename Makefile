@@ -1,9 +1,12 @@
-# The first call of a target makes .venv; later calls install nothing until setup.cfg or pyproject.toml changes.
+# The first call of a target makes .venv; later calls install nothing until setup.cfg, pyproject.toml or the pinned versions
+# change.
 #
 #   PYTHON    the interpreter of .venv                  make test PYTHON=python3.12
 #   PIP_ARGS  more arguments for pip, say CPU wheels    make test PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+#             or a torch of your own                    make test PIP_ARGS="torch==2.11.0 torchvision==0.26.0"
+#   CONSTRAINTS  pinned versions; none: the newest      make test CONSTRAINTS=
 #   NPROC     test processes, the cores up to 4         make test NPROC=1
-#   MATRIX    the versions of test-matrix, else all     make test-matrix MATRIX="3.11 3.12"
+#   MATRIX    the versions of test-matrix, else all     make test-matrix MATRIX="3.11 3.12-floor 3.13-newest"
 #   GPU_ARGS  arguments of gpu-check and gpu-ladder     make gpu-check GPU_ARGS="--compile --out check.json"
 #   OLDER_PYTHON  of test-kernels, python3.12 if it is there    make test-kernels OLDER_PYTHON=python3.12
 #   DATA      the folder of data sets for gpu-pack      make gpu-pack DATA=data
@@ -11,6 +14,8 @@
 
 PYTHON ?= python3
 PIP_ARGS ?=
+# Without torch.txt where PIP_ARGS names a torch, which the file would contradict.
+CONSTRAINTS ?= tests/versions/newest.txt $(if $(filter torch% 'torch%,$(PIP_ARGS)),,tests/versions/torch.txt)
 NPROC ?= $(shell n=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
 MATRIX ?=
 GPU_ARGS ?=
@@ -69,7 +74,7 @@ data-named:
 gpu-ladder: ## on a GPU: checks, figures and trainings, rung by rung, with what gpu-pack packed
 	PYTHONPATH=.:adapters $(PYTHON) -m benchmarks.gpu_ladder $(GPU_ARGS)
 
-test-matrix: ## the wheel in an empty environment of every Python 3.10 to 3.13 at hand (several GB each)
+test-matrix: ## the wheel with every Python 3.10 to 3.13 at hand, and the oldest and newest packages (several GB, one at a time)
 	@$(PYTHON) tests/matrix_smoke.py
 
 lint: $(STAMP) ## ruff
@@ -86,15 +91,16 @@ clean: ## remove .venv, caches and build output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last, so an interrupted installation is taken up again.
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): setup.cfg pyproject.toml $(wildcard tests/versions/*.txt)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "$(PYTHON) is missing or older than Python 3.10; name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "== installing into .venv: once, up to several GB (PIP_ARGS chooses CPU wheels, see Makefile)"
 	@rm -f $@; test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install $(PIP_ARGS) -e '.[test]'
+	$(BIN)/python -m pip install $(addprefix -c ,$(CONSTRAINTS)) $(PIP_ARGS) -e '.[test]'
 	@touch $@
 
-# What a GPU machine holds: torch 2.11 with its Triton 3.6, the numpy of Python 3.12, and neither Foolbox nor ART.
+# What a GPU machine holds: torch 2.11 with its Triton 3.6, the numpy of Python 3.12, and neither Foolbox nor ART. Nothing
+# is pinned beside these: it stands for machines that others have set up.
 $(OLDER)/.stamp:
 	$(OLDER_PYTHON) -m venv --clear $(OLDER)
 	$(OLDER)/bin/python -m pip install $(PIP_ARGS) 'torch==2.11.*' 'torchvision==0.26.*' 'triton==3.6.*' numpy \

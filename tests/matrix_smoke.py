@@ -1,7 +1,11 @@
-"""`make test-matrix`: a wheel of this tree, in an empty environment of every interpreter at hand, runs the README.
+"""`make test-matrix`: a wheel of this tree, in empty environments of every interpreter at hand, with the oldest
+packages that setup.cfg admits (floor) and with those that pip takes today (newest).
 
-Standard library only, because it runs before anything is installed. MATRIX="3.11 3.12" names versions; PIP_ARGS goes
-to pip: PIP_ARGS="torch==2.6.0 torchvision==0.21.0" tries the oldest torch. TMPDIR says where the environments live.
+In each: every module imports, the README's code runs, `mrt` trains, evaluates and reports from the shell, and, once the
+extra `test` is installed as well, tests/cli passes. A table is printed in the form of docs/versions.md.
+
+Standard library only, because it runs before anything is installed. MATRIX="3.11 3.13-floor" names versions, with one
+end or with both; PIP_ARGS goes to pip; TMPDIR says where the environments live, of which there is one at a time.
 """
 
 import os
@@ -12,11 +16,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+ENDS = {"floor": ("-c", str(ROOT / "tests" / "versions" / "floor.txt")), "newest": ()}
 SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "mrt", "adapters")
+LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*")
+SHELL = (
+    "mrt train sat --threats linf=0.2 l2=0.7 l1=2.0 --images 96 --iterations 3 --steps 2 --model-settings width=4 "
+    "--augment crop-flip --pad 1 --mode zero --out run",
+    "mrt train msd --help",
+    "mrt evaluate run/model.pt --threats linf=0.2 l2=0.7 l1=2.0 --images 24 --budget 0.05 --out judged",
+    "mrt report judged --out page.html",
+)
+COLUMNS = ("Python", "packages", "result", "modules", "shell commands", "tests/cli", "seconds", "with")
 
 
 def code_of(page: Path) -> str:
@@ -38,7 +53,7 @@ def build_wheel(python: str, folder: Path, *pip_args: str) -> Path:
     copy.mkdir()
     for source in (ROOT / name for name in SOURCES):
         if source.is_dir():
-            shutil.copytree(source, copy / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / source.name, ignore=LEFT_OUT)
         elif source.is_file():
             shutil.copy(source, copy)
     wheels = folder / "wheel"
@@ -48,7 +63,7 @@ def build_wheel(python: str, folder: Path, *pip_args: str) -> Path:
     return wheel
 
 
-def interpreters() -> dict[str, str]:
+def find_interpreters() -> dict[str, str]:
     """The first working interpreter of each version: on PATH, then among pyenv's."""
     found: dict[str, str] = {}
     for version in VERSIONS:
@@ -61,26 +76,97 @@ def interpreters() -> dict[str, str]:
     return found
 
 
-def try_interpreter(python: str, folder: Path) -> str:
-    """The torch version with which the README and the smoke test ran; CalledProcessError where they did not."""
-    pip_args = shlex.split(os.environ.get("PIP_ARGS", ""))
-    subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
-    env_python = str(folder / "venv" / "bin" / "python")
-    wheel = build_wheel(env_python, folder)
-    subprocess.run([env_python, "-m", "pip", "install", *pip_args, str(wheel)], check=True, cwd=folder)
-    elsewhere = folder / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "readme.py").write_text(readme_code(), "utf-8")
-    shutil.copy(__file__, elsewhere / "smoke.py")
-    subprocess.run([env_python, "-I", "readme.py"], check=True, cwd=elsewhere)
-    smoked = [env_python, "-I", "smoke.py", "--smoke"]
-    return subprocess.run(smoked, check=True, cwd=elsewhere, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+def parse_combinations(words: list[str]) -> list[tuple[str, str]]:
+    """[("3.13", "floor"), ("3.13", "newest")] for 3.13, and one of these for 3.13-floor; ValueError for other words."""
+    pairs = []
+    for word in words:
+        version, _, end = word.partition("-")
+        if version not in VERSIONS or end not in ("", *ENDS):
+            raise ValueError(f"MATRIX names versions, 3.13, 3.13-floor or 3.13-newest for example; got {word!r}")
+        pairs += [(version, name) for name in ENDS if end in ("", name)]
+    return pairs
+
+
+def count_tests(output: str) -> str:
+    """What the last line of pytest's output says: "99 passed, 1 skipped" of "99 passed, 1 skipped in 3.21s"."""
+    return ", ".join(re.findall(r"\d+ [a-z]+(?=,| in)", output.strip().rpartition("\n")[2]))
+
+
+class Trial:
+    """One environment, and what was seen in it so far, by the names of the table's columns."""
+
+    def __init__(self, python: str, end: str, folder: Path) -> None:
+        self.seen: dict[str, str] = {}
+        self.end, self.folder, self.bin = end, folder, folder / "venv" / "bin"
+        self.python = str(self.bin / "python")
+        self.elsewhere = folder / "elsewhere"
+        self.elsewhere.mkdir()
+        subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
+
+    def run(self, *command: str, check: bool = True, **how: object) -> subprocess.CompletedProcess[str]:
+        """The finished command, which saw nothing of this tree; CalledProcessError where it failed."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        environment |= {"OMP_NUM_THREADS": "1", "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}"}
+        return subprocess.run(command, check=check, cwd=self.elsewhere, env=environment, text=True, **how)  # type: ignore[call-overload, no-any-return]
+
+    def install(self, *what: str) -> None:
+        pip_args = shlex.split(os.environ.get("PIP_ARGS", ""))
+        self.run(self.python, "-m", "pip", "install", "-q", *pip_args, *ENDS[self.end], *what)
+
+    def steps(self) -> Iterator[str]:
+        """Do all that there is to do, and before each step say its name."""
+        yield "install"
+        wheel = build_wheel(self.python, self.folder)
+        self.install(str(wheel))
+        yield "smoke"
+        shutil.copy(__file__, self.elsewhere / "smoke.py")
+        smoked = self.run(self.python, "-I", "smoke.py", "--smoke", stdout=subprocess.PIPE).stdout.strip()
+        self.seen["modules"], _, self.seen["with"] = smoked.rpartition("\n")[2].partition(" ")
+        yield "README"
+        (self.elsewhere / "readme.py").write_text(readme_code(), "utf-8")
+        self.run(self.python, "-I", "readme.py")
+        for number, command in enumerate(SHELL, 1):
+            yield command
+            self.run(*shlex.split(command))
+            self.seen["shell commands"] = str(number)
+        yield "install the tests"
+        self.install(f"{wheel}[test]")
+        yield "tests/cli"
+        self.run_tests()
+
+    def run_tests(self) -> None:
+        """The command line's tests, in a copy that holds neither mrt nor the adapters: they see the wheel's."""
+        for name in ("tests", "examples"):
+            shutil.copytree(ROOT / name, self.elsewhere / name, ignore=LEFT_OUT)
+        shutil.copy(ROOT / "setup.cfg", self.elsewhere)
+        command = [self.python, "-m", "pytest", "-q", "-n", str(min(os.cpu_count() or 1, 4)), "tests/cli"]
+        done = self.run(*command, check=False, stdout=subprocess.PIPE)
+        print(done.stdout, flush=True)
+        self.seen["tests/cli"] = count_tests(done.stdout)
+        done.check_returncode()
+
+
+def try_combination(python: str, end: str) -> dict[str, str]:
+    """What the table says of one environment: "passed", or at which step it failed, and what was counted until then."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mrt-matrix-", ignore_cleanup_errors=True) as folder:
+        trial, step, result = Trial(python, end, Path(folder)), "", "passed"
+        try:
+            for step in trial.steps():
+                print(f"== {step}", flush=True)
+        except subprocess.CalledProcessError:
+            result = f"failed: {step}"
+    return {**trial.seen, "result": result, "seconds": f"{time.monotonic() - start:.0f}"}
 
 
 def smoke() -> None:
-    """In the new environment: every module imports, every export exists, an attack stays in its threat, hosts load."""
+    """In the new environment: every module imports, every export exists, an attack stays in its threat, hosts load.
+
+    Prints how many modules there were, and the versions of what the wheel asks for.
+    """
     import importlib
     import pkgutil
+    from importlib import metadata
 
     import torch
 
@@ -98,27 +184,22 @@ def smoke() -> None:
     os.environ["GIT_PYTHON_REFRESH"] = "quiet"  # foolbox asks for a git executable
     for host in ("foolbox", "art.attacks.evasion", "pyautoattack"):
         importlib.import_module(host)
-    print(torch.__version__)
+    asked = [re.split(r"[^\w.-]", need)[0] for need in metadata.requires("mrt-robust") or () if "extra" not in need]
+    print(len(names), ", ".join(f"{name} {metadata.version(name)}" for name in asked))
 
 
 def main() -> int:
-    """0 if every interpreter asked for passed, else 1."""
-    found = interpreters()
-    wanted = os.environ.get("MATRIX", "").split() or list(found)
+    """0 if every combination asked for passed, else 1."""
+    found = find_interpreters()
+    wanted = parse_combinations(os.environ.get("MATRIX", "").split() or list(found))
     rows = []
-    for version in wanted:
-        start, torch_version, result = time.monotonic(), "-", "not found"
-        if version in found:
-            print(f"== Python {version}: {found[version]}", flush=True)
-            with tempfile.TemporaryDirectory(prefix="mrt-matrix-", ignore_cleanup_errors=True) as folder:
-                try:
-                    torch_version, result = try_interpreter(found[version], Path(folder)), "passed"
-                except subprocess.CalledProcessError as error:
-                    result = "failed: " + shlex.join(str(part) for part in error.cmd)[-60:]
-        rows.append((version, torch_version, result, f"{time.monotonic() - start:.0f} s"))
-    for row in [("python", "torch", "result", "time"), *rows]:
-        print("{:8} {:14} {:64} {}".format(*row))
-    return 0 if rows and all(row[2] == "passed" for row in rows) else 1
+    for version, end in wanted:
+        print(f"== Python {version}, {end}: {found.get(version, 'not found')}", flush=True)
+        seen = try_combination(found[version], end) if version in found else {"result": "not found"}
+        rows.append({"Python": version, "packages": end, **seen})
+    for cells in [COLUMNS, ["---"] * len(COLUMNS), *([row.get(name, "-") for name in COLUMNS] for row in rows)]:
+        print("|", " | ".join(cells), "|")
+    return 0 if rows and all(row["result"] == "passed" for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -153,6 +153,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ("cli/methods.py", 'if len({config["seed"] for config in configs}) == len(configs):', "if True:", ALIKE),
     ("cli/methods.py", "return None if '\"live\":' in text else text", "return text", ALIKE),
     ("cli/methods.py", 'if options.get("holdout") or options.get("tune"):', "if False:", ALIKE),
+    ("cli/train_options.py", 'get_type_hints(kind, localns={"KW_ONLY": object})', "get_type_hints(kind)", "cli/test_pythons.py"),
+    ("cli/train_options.py", 'Annotated[kind, tyro.conf.arg(help=HELP.get(name, ""))]', 'Annotated.__class_getitem__((kind, tyro.conf.arg(help=HELP.get(name, ""))))', "cli/test_pythons.py"),
     ("cli/demo.py", "level = 0.05 / len(tests)", "level = 0.05", "cli/test_demo.py"),
     ("evaluation/report/charts.py", '{a: d for a, d in by_attack.items() if report.info["attacks"][a]["closest"]}', "by_attack", REPORT),
     ("attacks/apgd.py", "task.threat.scaled(radius)", "task.threat.scaled(1.0)", ALGORITHMS),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import apart
-from tests.matrix_smoke import build_wheel, readme_code
+from tests.matrix_smoke import build_wheel, count_tests, parse_combinations, readme_code
 from tests.support import ROOT
 
 ADAPTERS = ROOT / "adapters"
@@ -86,6 +86,46 @@ def test_every_package_tells_type_checkers_that_it_is_typed(config: configparser
 def test_the_changelog_moves_with_the_version(config: configparser.ConfigParser) -> None:
     versions = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert versions[0] == config["metadata"]["version"]
+
+
+def test_the_floor_is_every_lower_bound(config: configparser.ConfigParser) -> None:
+    """Of what is asked for in an extra as well, where no package may have another bound than elsewhere."""
+    asked = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    bounds = {line.strip().replace(">=", "==") for text in asked for line in text.splitlines() if line.strip()}
+    pinned = {file: pins(file) for file in ("floor.txt", "newest.txt", "torch.txt")}
+    assert len(bounds) > 15 and sorted(bounds) == sorted(pinned["floor.txt"])
+    names = {bound.partition("==")[0] for bound in bounds}
+    assert names <= {pin.partition("==")[0] for pin in pinned["newest.txt"] + pinned["torch.txt"]}
+
+
+def pins(file: str) -> list[str]:
+    """["numpy==2.1", "torch==2.10"] of a file in tests/versions."""
+    lines = (ROOT / "tests" / "versions" / file).read_text("utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    ("given", "files"),
+    [
+        ("PIP_ARGS=", ["newest.txt", "torch.txt"]),
+        ("PIP_ARGS=--extra-index-url https://download.pytorch.org/whl/cpu", ["newest.txt", "torch.txt"]),
+        ("PIP_ARGS=torch==2.11.0 torchvision==0.26.0", ["newest.txt"]),
+        ("CONSTRAINTS=", []),
+    ],
+)
+def test_make_pins_versions_unless_it_is_told_otherwise(given: str, files: list[str]) -> None:
+    make = ["make", "-n", "-B", ".venv/.stamp", given]
+    said = subprocess.run(make, check=True, cwd=ROOT, capture_output=True, text=True).stdout
+    assert re.findall(r"-c tests/versions/(\S+)", said) == files
+
+
+def test_the_matrix_reads_its_words_and_pytests_last_line() -> None:
+    assert parse_combinations(["3.13-newest", "3.10"]) == [("3.13", "newest"), ("3.10", "floor"), ("3.10", "newest")]
+    for word in ("3.9", "3.10-oldest", "torch"):
+        with pytest.raises(ValueError, match=f"got '{word}'"):
+            parse_combinations([word])
+    assert count_tests("...\n2 failed, 98 passed, 1 skipped in 3.21s (0:00:03)\n") == "2 failed, 98 passed, 1 skipped"
+    assert count_tests("100 passed in 213.25s") == "100 passed"
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:

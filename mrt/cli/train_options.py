@@ -111,7 +111,9 @@ def settings_of(kind: Any) -> dict[str, Any]:
     """Return the fields of a settings class, pairs (type, field) by name; nothing for a function."""
     if not is_dataclass(kind):
         return {}
-    hints = get_type_hints(kind)  # the fields themselves hold types as texts, because of the import of annotations
+    # The fields themselves hold types as texts, because of the import of annotations. The mark of keyword-only fields
+    # is no type, and Python 3.10 refuses it among the annotations: something else is put in its place.
+    hints = get_type_hints(kind, localns={"KW_ONLY": object})
     return {f.name: (hints[f.name], f) for f in fields(kind) if f.init}
 
 
@@ -126,8 +128,7 @@ def _make_form(title: str, settings: Mapping[str, Any]) -> type:
         elif name in TEXT:
             text = "" if setting.default in (MISSING, None) else setting.default
             kind, default = str, {"default": ",".join(map(str, text if isinstance(text, tuple) else [text]))}
-        # In square brackets a type checker would take `kind` for a type that is known beforehand.
-        annotated: Any = Annotated.__class_getitem__((kind, tyro.conf.arg(help=HELP.get(name, ""))))  # type: ignore[attr-defined]
+        annotated: Any = Annotated[kind, tyro.conf.arg(help=HELP.get(name, ""))]
         parts.append((name, annotated, field(**default)))
     form = make_dataclass(title, parts, kw_only=True)
     form.__doc__ = f"Settings of the {title}."

@@ -62,9 +62,7 @@ def _matmul_precision() -> str | None:
 
 
 def _operations_with_new_switch() -> list[Any]:
-    """The kinds of operations that have a switch of their own in this torch; in older ones none has."""
-    backends = torch.backends
-    places = [(backends.cudnn, "conv"), (backends.cudnn, "rnn"), (backends.cuda, "matmul")]
-    places += [(backends.mkldnn, name) for name in ("conv", "rnn", "matmul")]
-    operations = [getattr(backend, name, None) for backend, name in places]
-    return [operation for operation in operations if hasattr(operation, "fp32_precision")]
+    """The kinds of operations that have a switch of their own."""
+    backends: Any = torch.backends  # whose types leave some of these out
+    cudnn, mkldnn = backends.cudnn, backends.mkldnn
+    return [cudnn.conv, cudnn.rnn, backends.cuda.matmul, mkldnn.conv, mkldnn.rnn, mkldnn.matmul]

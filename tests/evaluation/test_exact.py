@@ -20,7 +20,6 @@ from tests.support import digits, digits_net
 
 pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
 B: Any = torch.backends
-NEW = hasattr(B.cuda.matmul, "fp32_precision") and hasattr(B.cudnn, "conv")
 
 
 def switches() -> dict[str, Any]:
@@ -30,8 +29,7 @@ def switches() -> dict[str, Any]:
         "products": lambda: B.cuda.matmul.allow_tf32,
         "matmul precision": torch.get_float32_matmul_precision,
     }
-    if NEW:
-        reads |= {f"new {name}": partial(getattr, op, "fp32_precision") for name, op in operations().items()}
+    reads |= {f"new {name}": partial(getattr, op, "fp32_precision") for name, op in operations().items()}
     found = {}
     for name, read in reads.items():
         try:
@@ -51,9 +49,8 @@ def put_back() -> Iterator[None]:
     yield
     torch.set_float32_matmul_precision("highest")
     B.cudnn.allow_tf32, B.cuda.matmul.allow_tf32 = True, False
-    if NEW:
-        for name, operation in operations().items():
-            operation.fp32_precision = before[f"new {name}"]
+    for name, operation in operations().items():
+        operation.fp32_precision = before[f"new {name}"]
     assert switches() == before
 
 
@@ -71,13 +68,11 @@ CALLERS: dict[str, Callable[[], None]] = {
     "all off": lambda: old(False, False),
     "high": lambda: torch.set_float32_matmul_precision("high"),
     "medium": lambda: torch.set_float32_matmul_precision("medium"),
-}
-CALLERS |= {
     "new products": lambda: new("products", "tf32"),
     "new convolutions off": lambda: new("conv", "ieee"),
     "new products of a CPU": lambda: new("on a CPU", "bf16"),
     "both kinds": lambda: (old(False, True), new("conv", "tf32"))[0],  # type: ignore[func-returns-value]
-} if NEW else {}  # fmt: skip
+}
 
 
 @pytest.mark.filterwarnings("error")
