@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-NAME = re.compile(r"(?![. ])[^/\\\[\]\x00-\x1f\x7f]{1,100}")
+NAME = re.compile(r"(?![. ])[^/\\\[\]]+")
 
 
 class NoNumbers(ValueError):
@@ -150,11 +150,13 @@ def same_shape(name: str, value: Tensor, x: Tensor) -> None:
 def name(what: str, value: Any) -> str:
     """`value`, if it is a name fit for tables and for names of files: no way to another folder, no brackets, in which a
     table would see commands."""
-    if not isinstance(value, str) or not NAME.fullmatch(value):
+    fits = isinstance(value, str) and NAME.fullmatch(value) and value.isprintable() and len(value.encode()) <= 100
+    if not fits:
         raise ValueError(
-            f"{what} must be a text of 1 to 100 characters without / \\ [ ] and line breaks, and with no dot or space "
-            f"in front; got {value!r}"
+            f"{what} must be a text of 1 to 100 bytes without / \\ [ ] and line breaks, and with no dot or space in "
+            f"front; got {value!r}"
         )
+    assert isinstance(value, str)
     return value
 
 

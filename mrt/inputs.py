@@ -18,9 +18,9 @@ import mrt.models
 from mrt import checks
 from mrt.config import import_attribute
 from mrt.data.images import Data, Images, as_images
-from mrt.files import make_for, read_tensors
 from mrt.protocols import Model
 from mrt.records import write_tensors
+from mrt.weights import make_for, read_tensors
 
 ADAPTERS = {"foolbox": "mrt_foolbox", "art": "mrt_art"}  # by the package that a model's class comes from
 ROUNDING = 1e-3  # float images this far outside [0, 1] are a conversion's rounding, and are clipped
@@ -169,7 +169,8 @@ def _load_checkpoint(path: Path, factory: str | None) -> nn.Module:
     content = read_tensors(path)
     if _is_ours(content):
         # Only names of our own networks: a file must not choose what is called.
-        checks.choice(f"the model of {path}", content.get("model"), tuple(mrt.models.__all__))
+        name = content.get("model") if isinstance(content.get("model"), str) else None
+        checks.choice(f"the model of {path}", name, tuple(mrt.models.__all__))
         make: Callable[..., Any] = getattr(mrt.models, content["model"])
         settings, weights = content.get("settings"), content.get("weights")
         try:

@@ -22,7 +22,9 @@ def lock_folder(path: Path) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             owner = lock.read() or "unknown"
-            raise ValueError(f"{path} is in use by process {owner}, which is alive") from None
+            ended = owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc/self").exists()
+            state = "which has ended and has left a child that is alive" if ended else "which is alive"
+            raise ValueError(f"{path} is in use by process {owner}, {state}") from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -60,19 +60,19 @@ def noting_signals(kept: Callable[[], str] | None, speaks: bool) -> Iterator[Not
     for number in ours:
         signal.signal(number, noted.note)
     try:
-        try:
-            yield noted
-        finally:
-            for number in ours:
-                signal.signal(number, signal.SIG_DFL)
+        yield noted
         noted.stop_if_asked()
     except Stopped as stopped:
         if speaks and kept is not None:
-            print(f"stopped by {signal.Signals(stopped.number).name}; {kept()}", file=sys.stderr, flush=True)
+            with suppress(OSError):  # the terminal may have gone, which the signal then says
+                print(f"stopped by {signal.Signals(stopped.number).name}; {kept()}", file=sys.stderr, flush=True)
         raise
     except KeyboardInterrupt as interrupt:
         interrupt.args = ("nothing was kept: give --out (out=) a folder" if kept is None else kept(),)
         raise
+    finally:  # last, so that a second signal does not cut short what is said of the first
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _has_handler(number: int) -> bool:

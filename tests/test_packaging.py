@@ -25,7 +25,8 @@ LAYERS = {
     "protocols": "torch fast",
     "kernels": "torch triton",
     "config": "checks",
-    "files": "torch numpy",
+    "files": "numpy",
+    "weights": "torch files",
     "processes": "torch",
     "locks": "",
     "stopping": "",
@@ -35,17 +36,17 @@ LAYERS = {
     "attacks": "torch checks fast protocols kernels threats crafting",
     "models": "torch checks protocols",
     "data": "torch torchvision numpy PIL sklearn checks files protocols threats",
-    "inputs": "torch numpy robustbench checks files config protocols records models data",
-    "generators": "torch rich checks files protocols records threats crafting attacks data",
+    "inputs": "torch numpy robustbench checks config protocols records weights models data",
+    "generators": "torch rich checks protocols records threats weights crafting attacks data",
     "strategies": "torch checks fast protocols threats crafting attacks generators",
     "hosts": "torch numpy checks fast protocols threats crafting attacks data inputs",
     "evaluation": "torch numpy PIL jinja2 rich checks config fast files locks protocols processes records stopping "
     "threats crafting attacks data inputs hosts",
-    "training": "torch numpy rich checks config processes fast files locks protocols records stopping threats crafting "
-    "attacks data inputs strategies",
+    "training": "torch numpy rich checks config processes fast files locks protocols records stopping threats weights "
+    "crafting attacks data inputs strategies",
     "recipes": "checks protocols threats evaluation",
-    "cli": "torch tyro rich checks config fast files protocols records stopping threats attacks data inputs evaluation "
-    "generators models recipes strategies training",
+    "cli": "torch tyro rich checks config fast files protocols records stopping threats weights attacks data inputs "
+    "evaluation generators models recipes strategies training",
 }
 # Everything may be imported by mrt/__init__.py.
 EVERYTHING = " ".join(LAYERS)

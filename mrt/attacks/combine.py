@@ -9,6 +9,7 @@ from torch import Tensor
 from mrt.crafting.best import Best
 from mrt.crafting.losses import ce
 from mrt.crafting.task import open_task
+from mrt.crafting.undefined import warn_once
 from mrt.protocols import Attack, Model, Rng, Threat
 from mrt.threats import AnyOf, noise
 
@@ -37,7 +38,7 @@ class WorstOf:
         rng: Rng = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
+        with warn_once(), open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
             best = Best("broken")
             for j, attack in enumerate(self.attacks):
                 seeds = noise.fold(task.seeds, j)  # noise of its own for each attack

@@ -22,6 +22,7 @@ from mrt import checks
 from mrt.attacks.combine import OneAtRandom
 from mrt.crafting.losses import margin
 from mrt.crafting.task import Task, open_task
+from mrt.crafting.undefined import warn_once
 from mrt.protocols import Attack, Model, Rng, Threat
 from mrt.threats import noise
 from mrt.threats.gauge import gauge, has_gauge
@@ -98,7 +99,7 @@ class Smallest:
         self, model: Model, x: Tensor, y: Tensor, target: Tensor | None, rng: Rng, start: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The closest points, and for each example the best that lies in the threat."""
-        with open_task(self.threat, margin, (model, x, y, target, rng, start)) as task:
+        with warn_once(), open_task(self.threat, margin, (model, x, y, target, rng, start)) as task:
             closest, within = task.x.clone(), task.x.clone()
             low, high = (torch.full((len(x),), end, dtype=torch.float64, device=x.device) for end in (0.0, torch.inf))
             high[task.goal.reached(task.f(task.x))] = 0  # no change at all is needed

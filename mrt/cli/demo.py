@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -26,6 +25,7 @@ from mrt.evaluation import Entry, Foreign, Report, evaluate
 from mrt.evaluation.battery import Battery
 from mrt.evaluation.report import page, tables
 from mrt.evaluation.store import PARTS
+from mrt.files import read_rows
 from mrt.models import DigitsCNN
 from mrt.records import write_file
 from mrt.strategies import MNGAC, SAT, Adversarial, MSDTraining, Standard, Worst
@@ -123,8 +123,7 @@ class Demo:
     def read_metrics(self, name: str) -> list[dict[str, float]]:
         """Return the rows, one an epoch, that the network of that name has written so far."""
         path = self.folder(name) / METRICS
-        lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be half written
+        return read_rows(path, "remove the folder of that network") if path.is_file() else []
 
     def print_results(self, took: float) -> None:
         """Print the table, what follows from it, and where the pictures are."""

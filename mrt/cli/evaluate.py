@@ -17,6 +17,7 @@ from mrt.evaluation import Report, batteries, evaluate, load_model, read_battery
 from mrt.evaluation.battery import Battery
 from mrt.fast import Fast
 from mrt.recipes import published
+from mrt.records import write_file
 
 
 @dataclass
@@ -139,6 +140,6 @@ class Compare:
         for line in (tables.legend(lines), *remarks, *tables.paired_lines(reports, methods)):
             print(line)
         if self.out is not None:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.out.write_text(page.render(reports, rows, methods), "utf-8")
+            text = page.render(reports, rows, methods)
+            write_file(self.out, lambda file: file.write(text.encode()))
             print(f"page: {self.out}")

@@ -36,7 +36,7 @@ def parse_threat(text: str) -> Threat:
     make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
     try:
         numbers = [float(Fraction(value)) for value in values.split(",")]  # Fraction reads 8/255 as well as 0.3
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         raise ValueError(f"a threat is written linf=0.2 or rt=30,3; got {text!r}") from None
     if name == "linf" and numbers[0] > 1:  # a radius on the scale of bytes, which would allow any image
         raise ValueError(f"radii are in units of [0, 1], as linf=8/255; got {text!r}")
@@ -95,8 +95,9 @@ def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int
         maker = getattr(mrt.models, check_model(name))
     try:
         return (maker(**arguments) if callable(maker) else maker), arguments
-    except TypeError as error:
-        raise ValueError(f"{name} takes no such settings, {' '.join(settings)!r}: {error}") from error
+    except (TypeError, RuntimeError) as error:  # RuntimeError: more memory than there is
+        why = str(error).splitlines()[0][:300]
+        raise ValueError(f"{name} takes no such settings, {' '.join(settings)!r}: {why}") from error
 
 
 def _parse_setting(text: str) -> tuple[str, int | float | str]:

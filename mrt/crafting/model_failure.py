@@ -23,7 +23,7 @@ def ask(model: Model, x: Tensor) -> Tensor:
         if type(error) not in FAILURES:
             raise
         text = f"the model fails on images of shape {tuple(x.shape[1:])}, {len(x)} of them: {first_line(error)}"
-        raise checks.ModelFailed(text + _hint_at_dtype(model, str(error))) from error
+        raise checks.ModelFailed(text + hint_at_dtype(model, str(error))) from error
 
 
 def differentiate(loss: Tensor, point: Tensor, weights: Tensor | None = None) -> Tensor | None:
@@ -42,7 +42,7 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _hint_at_dtype(model: Model, text: str) -> str:
+def hint_at_dtype(model: Model, text: str) -> str:
     """What to do about weights of another type than the images', if that is what torch complains of."""
     owner = getattr(model, "bare", model)
     owner = getattr(owner, "__self__", owner)  # the module whose method it is

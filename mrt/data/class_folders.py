@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,28 +86,34 @@ def _list_annotations(root: Path) -> list[tuple[Path, str]]:
 
 def _decode(paths: list[Path], mode: str) -> Tensor:
     """The images in these files, uint8 (N, C, H, W); pillow's `mode` "L" is one channel, "RGB" three."""
-    from PIL import Image  # only whoever reads files waits for its import
-
-    def pixels(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        with reading(path, REMEDY), open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
-            array = np.asarray(image.convert(mode))
-        return array[None] if mode == "L" else array.transpose(2, 0, 1)
-
-    shape = pixels(paths[0]).shape
+    with _open(paths[0]) as image:
+        height, width = image.height, image.width
+    shape = (1 if mode == "L" else 3, height, width)
     needed = len(paths) * math.prod(shape)
     if needed > MEMORY:
         raise ValueError(f"{len(paths)} images of {shape} take {needed:,} bytes, more than {MEMORY:,}: take fewer")
     x = np.empty((len(paths), *shape), dtype=np.uint8)  # written to in place: never twice in memory
 
     def fill(row: int) -> None:
-        image = pixels(paths[row])
-        if image.shape != shape:
-            sizes = f"{image.shape[1:]} (height, width), {paths[0]} has {shape[1:]}"
+        with _open(paths[row]) as image:
+            size = (image.height, image.width)  # known before anything is decoded
+            array = np.asarray(image.convert(mode)) if size == (height, width) else None
+        if array is None:
+            sizes = f"{size} (height, width), {paths[0]} has {(height, width)}"
             raise ValueError(f"{paths[row]} has {sizes}: resize them to one size first")
-        x[row] = image
+        x[row] = array[None] if mode == "L" else array.transpose(2, 0, 1)
 
     # Threads suffice, since pillow decodes without Python's lock.
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(fill, range(len(paths))):  # the results are None; asking for them raises what a thread raised
             pass
     return torch.from_numpy(x)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Open the image in that file; a ValueError about the file for whatever goes wrong inside."""
+    from PIL import Image  # only whoever reads files waits for its import
+
+    with reading(path, REMEDY), open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
+        yield image

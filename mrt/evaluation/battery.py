@@ -17,11 +17,13 @@ from mrt.fast import Fast
 from mrt.files import read_json
 from mrt.hosts.hosted import Hosted
 from mrt.protocols import Attack, Threat
+from mrt.records import write_file
 from mrt.threats.radii import radii_of
 
 Host = Literal["foolbox", "art", "autoattack"]
 PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}  # in an attack's name in a report
 PACKAGE = {"foolbox": "foolbox", "art": "adversarial-robustness-toolbox", "autoattack": "pyautoattack"}  # to install
+LOGS = ("tensorboard", "summary_writer")  # settings that name folders to write to
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,9 @@ class Foreign:
         pairs = tuple(tuple(pair) for pair in self.settings)  # whatever they came as: the value has a hash
         if not isinstance(self.name, str) or not all(len(p) == 2 and isinstance(p[0], str) for p in pairs):
             raise ValueError(f"a foreign attack is a host, a name and (setting, value) pairs; got {self!r}")
+        logs = [name for name, _ in pairs if name in LOGS]
+        if logs:
+            raise ValueError(f"{logs[0]} would have {self.name} write to a folder of its own choice; leave it out")
         object.__setattr__(self, "settings", pairs)
 
 
@@ -173,7 +178,7 @@ def check_battery(battery: Any) -> Battery:
 def write_battery(battery: Battery, path: Path | str) -> None:
     """The battery as a JSON file that `read_battery` and `mrt evaluate --battery FILE` take."""
     entries = ",\n  ".join(json.dumps(encode(entry)) for entry in check_battery(battery))
-    Path(path).write_text(f"[\n  {entries}\n]\n", "utf-8")
+    write_file(Path(path), lambda file: file.write(f"[\n  {entries}\n]\n".encode()))
 
 
 def read_battery(path: Path | str, allow: tuple[str, ...] = ()) -> Battery:

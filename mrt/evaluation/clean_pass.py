@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mrt import checks
+from mrt.crafting.checked_model import ask_any_number
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import ce
 from mrt.crafting.undefined import CURE
@@ -96,10 +97,10 @@ def _look_at_gradient(model: Model, x: Tensor, y: Tensor, correct: Tensor) -> tu
     # Attacks start at what is classified correctly, so only there must the gradient lead somewhere.
     if not correct.any():
         return [], True
-    x, y = x[correct], y[correct]
+    x, y, answered = x[correct], y[correct], len(x)
     seen = CountedModel(model)
     try:
-        grad, _, _ = input_grad(seen, x, lambda logits: ce(logits.float(), y))
+        grad, _, _ = input_grad(lambda z: ask_any_number(seen, z, answered), x, lambda logits: ce(logits.float(), y))
     except checks.NoGradient:
         return ["gradient masking: the model has no gradient, so gradient-based attacks show nothing"], False
     if seen.gradients.count > SHARE * len(x):

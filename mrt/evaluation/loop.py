@@ -18,8 +18,8 @@ from mrt.evaluation.judge import CountedModel, exact_logits, judge, run_attack
 from mrt.evaluation.progress import Progress
 from mrt.evaluation.report import Report
 from mrt.evaluation.report.results import Samples
-from mrt.evaluation.store import Outcome, Store
-from mrt.evaluation.tally import FAULTS, Tally, beats
+from mrt.evaluation.store import COUNTS, Outcome, Store
+from mrt.evaluation.tally import Tally, beats
 from mrt.fast import Fast
 from mrt.processes import Processes
 from mrt.protocols import Attack, Model
@@ -132,7 +132,7 @@ class Evaluation:
             self.signals.stop_if_asked()
             if j % self.team.count == self.team.rank:
                 unit = f"{number:03d}-{j:05d}"
-                outcome = self.store.load(unit)  # done before a kill
+                outcome = self.store.load(unit, batch, tuple(self.data.x.shape[1:]))  # done before a kill
                 if outcome is None:
                     outcome = self._attack_batch(number, batch)
                     self.store.save(unit, outcome)
@@ -236,7 +236,7 @@ def seeks_closest(attack: Attack) -> bool:
 def sum_work(outcomes: list[Outcome]) -> dict[str, object]:
     """Work and faults of an attack over all its batches."""
     sums: dict[str, object] = {}
-    for name in ("forward", "backward", "undefined", "seconds", "failed", *FAULTS):
+    for name in COUNTS:
         sums[name] = sum(o.counts[name] for o in outcomes)
     sums["why"] = next((o.why for o in outcomes if o.why), "")
     return sums

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrt.evaluation.tally import FAULTS
 from mrt.files import read_arrays, read_json
 from mrt.locks import lock_folder
 from mrt.records import write_file
 
 CONFIG, PARTS = "evaluation.json", "parts"
+COUNTS = ("forward", "backward", "undefined", "seconds", "failed", *FAULTS)  # work, and faults
 FILES = ("arrays.npz", "index.html", "report.json")  # of a finished evaluation, in the order they are written
 
 
@@ -35,6 +37,17 @@ class Outcome:
     loss: Tensor  # (k,)
     counts: dict[str, float]
     why: str = ""
+
+    def is_of(self, index: Tensor, shape: tuple[int, ...]) -> bool:
+        """Whether it is of these examples, of images of that shape, and holds what it should."""
+        n, k = len(index), len(self.kept)
+        whole = self.index.dtype == torch.int64 and torch.equal(self.index, index) and isinstance(self.why, str)
+        whole &= self.kept.dtype == torch.int64 and not bool(((self.kept < 0) | (self.kept >= n)).any())
+        shapes = {"broken": (n,), "distance": (n,), "images": (k, *shape), "loss": (k,)}
+        whole &= all(getattr(self, name).shape == size for name, size in shapes.items())
+        kinds = {"broken": torch.bool, "distance": torch.float64, "images": torch.float32, "loss": torch.float32}
+        whole &= all(getattr(self, name).dtype == kind for name, kind in kinds.items())
+        return whole and isinstance(self.counts, dict) and set(self.counts) == set(COUNTS)
 
 
 class Store:
@@ -84,16 +97,17 @@ class Store:
         batches = len(list((self.folder / PARTS).glob("*.npz")))
         return f"{self.folder} keeps {batches} attacked batches: the same command goes on from there"
 
-    def load(self, unit: str) -> Outcome | None:
-        """The outcome of that unit of work (one attack on one batch), None if it has not been done, or its file is
-        damaged."""
+    def load(self, unit: str, index: Tensor, shape: tuple[int, ...]) -> Outcome | None:
+        """The outcome of that unit of work, one attack on the examples `index` of that shape; None if it has not been
+        done, or its file holds something else."""
         if self.folder is None or not (self.folder / PARTS / f"{unit}.npz").is_file():
             return None
         try:
             arrays = read_arrays(self.folder / PARTS / f"{unit}.npz", "the work is done again")
             counts, why = json.loads(str(arrays.pop("notes")))
-            return Outcome(**{key: torch.from_numpy(a) for key, a in arrays.items()}, counts=counts, why=why)
-        except (ValueError, KeyError, TypeError):  # it cannot be read, or holds something else
+            outcome = Outcome(**{key: torch.from_numpy(a) for key, a in arrays.items()}, counts=counts, why=why)
+            return outcome if outcome.is_of(index, shape) else None
+        except (ValueError, KeyError, TypeError):  # it cannot be read, or holds other arrays
             return None
 
     def save(self, unit: str, outcome: Outcome) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from mrt import checks
-from mrt.files import make_for, read_tensors
 from mrt.generators.advgan import AdvGAN
 from mrt.generators.gap import GAP
 from mrt.generators.generator import Generator
@@ -13,6 +12,7 @@ from mrt.generators.l2l_da import L2LGenerator
 from mrt.generators.mng import MNGNoise
 from mrt.generators.pgn import PGNGenerator
 from mrt.records import write_tensors
+from mrt.weights import make_for, read_tensors
 
 KINDS: dict[str, type[Generator]] = {k.__name__: k for k in (AdvGAN, GAP, L2LGenerator, MNGNoise, PGNGenerator)}
 
@@ -30,7 +30,8 @@ def load_generator(file: Any) -> Generator:
     content = read_tensors(file)
     if not isinstance(content, dict) or not {"mrt_generator", "settings", "weights"} <= content.keys():
         raise ValueError(f"{file} holds no generator; save_generator writes such files")
-    kind = KINDS[checks.choice(f"the generator of {file}", content["mrt_generator"], tuple(KINDS))]
+    name = content["mrt_generator"] if isinstance(content["mrt_generator"], str) else None
+    kind = KINDS[checks.choice(f"the generator of {file}", name, tuple(KINDS))]
     try:
         generator = make_for(kind, content["settings"], content["weights"])
         generator.load_state_dict(content["weights"])

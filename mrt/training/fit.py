@@ -14,15 +14,16 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from mrt import checks
+from mrt.crafting.model_failure import first_line, hint_at_dtype
 from mrt.data import CropFlip
 from mrt.data.images import Data
 from mrt.data.stream import Stream
 from mrt.fast import Fast
-from mrt.inputs import device_of, open_data
+from mrt.inputs import device_of, load_weights, open_data
 from mrt.processes import processes
 from mrt.protocols import Stateful, Strategy
 from mrt.stopping import noting_signals
-from mrt.training.folder import RunFolder, digest_rows
+from mrt.training.folder import BEST, RunFolder, digest_rows
 from mrt.training.helpers import restore_generators
 from mrt.training.loop import Loop
 from mrt.training.optimizers import SGD, Adam
@@ -124,6 +125,11 @@ def fit(
                 ):
                     loop.run(bar, board, signals)
                 team.gather(None)  # wait: the first process may still be writing the best weights
+            except RuntimeError as error:
+                hint = hint_at_dtype(model, str(error))
+                if not hint:
+                    raise
+                raise checks.ModelFailed(f"the model cannot be trained: {first_line(error)}{hint}") from error
             finally:  # however the run ends, since hosts' attacks stumble over channels last
                 model.eval().to(memory_format=before)
             if loop.ema is not None:
@@ -175,5 +181,7 @@ def best_model(loop: Loop) -> nn.Module | None:
     if loop.settings.validation is None:
         return None
     best = copy.deepcopy(loop.model).eval()
-    best.load_state_dict(loop.ledger.best_weights if loop.folder is None else loop.folder.best())
-    return best
+    if loop.folder is None:
+        best.load_state_dict(loop.ledger.best_weights)
+        return best
+    return load_weights(best, loop.folder.best(), str(loop.folder.path / BEST))

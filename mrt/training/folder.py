@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from mrt.files import read_json, read_tensors, reading
+from mrt.files import read_json, read_rows
 from mrt.locks import lock_folder
 from mrt.records import fingerprint, write_file, write_tensors
+from mrt.weights import read_tensors
 
 CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt"
 FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run
@@ -86,15 +87,15 @@ class RunFolder:
         """Return the first `rows` rows of the metrics, which have that digest and are all that stay in the file."""
         # A killed run may have written rows after its last checkpoint; the resumed one writes them again.
         path = self.path / METRICS
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        if len(lines) < rows:
-            raise ValueError(f"{path} has {len(lines)} rows where the checkpoint knows {rows}; it was changed")
-        with reading(path, OTHER):
-            kept: list[dict[str, float]] = [json.loads(line) for line in lines[:rows]]
+        held = read_rows(path, OTHER) if path.exists() else []
+        kept = held[:rows]
+        if len(held) < rows:
+            raise ValueError(f"{path} has {len(held)} rows where the checkpoint knows {rows}; it was changed")
         if digest_rows(kept) != digest:
             raise ValueError(f"{path} has other rows than the checkpoint knows; it was changed: {OTHER}")
-        if self.first and len(lines) > rows:
-            write_file(path, lambda file: file.write(b"".join(lines[:rows])))
+        text = "".join(f"{json.dumps(row)}\n" for row in kept).encode()
+        if self.first and path.exists() and path.stat().st_size > len(text):
+            write_file(path, lambda file: file.write(text))
         return kept
 
     def append(self, row: dict[str, float]) -> None:
@@ -131,6 +132,12 @@ def digest_rows(rows: list[dict[str, float]]) -> str:
 def _check_checkpoint(path: Path, checkpoint: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or checkpoint.get("mrt_run") != 1:
         raise ValueError(f"{path} is no checkpoint of a run")
+    kinds = {"step": int, "rows": int, "digest": str, "rates": list, "best": float, "sums": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(checkpoint.get(name), kind)]
+    if wrong:
+        raise ValueError(
+            f"{path} is of another version of mrt, or no checkpoint: it has no {', '.join(wrong)}; {OTHER}"
+        )
     return checkpoint
 
 

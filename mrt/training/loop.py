@@ -64,18 +64,20 @@ class Loop:
                 began = time.perf_counter()
                 self.update()
                 self.index, done = self.index + 1, self.index + 1 == settings.total
-                signal = self.team.largest(signals.number)  # one that left alone would leave the others waiting
+                signal = 0 if self.folder is None else self.team.largest(signals.number)  # so that all stop at once
                 ended = done or self.index % settings.per_epoch == 0
                 saved = self.folder is not None and (ended or signal > 0 or self.index % settings.checkpoint_every == 0)
                 # A row or a checkpoint waits for the losses that are still under way on the GPU; other updates do not.
                 self.add_losses(self.late.all() if ended or saved else self.late.arrived())
                 ledger.sums["seconds"] += time.perf_counter() - began
                 bar.update(self.index / settings.per_epoch, ledger.loss)
-                if ended:
-                    self.end_epoch(done, bar, board)
+                row = self.end_epoch(done, bar) if ended else None
                 if self.folder is not None and saved:
                     self.check_weights()  # a checkpoint must be something that can be resumed
                     self.folder.save(self.state_dict())
+                if row is not None:  # shown when it is safe, since there may be nobody left to show it to
+                    bar.epoch(row)
+                    board.epoch(row)
                 if signal:
                     raise Stopped(signal)
 
@@ -151,12 +153,11 @@ class Loop:
     def add_losses(self, arrived: list[tuple[int, list[float]]]) -> None:
         """Add the losses of earlier updates, (number of the update, losses), to the sums, if they are numbers."""
         for index, values in arrived:
-            for value in values:
-                if not math.isfinite(value):
-                    raise self.diverged(f"the loss is {value}", index)
+            for value in filter(lambda v: not math.isfinite(v), values):
+                raise self.diverged(f"the loss is {value}", index)
             self.ledger.add_loss(sum(values) / len(values))
 
-    def end_epoch(self, done: bool, bar: Progress, board: Board) -> None:
+    def end_epoch(self, done: bool, bar: Progress) -> dict[str, float]:
         """Write the epoch's row of metrics, and move the schedulers that count epochs."""
         self.check_weights()
         row = self.ledger.end_epoch(self.index, float(self.optimizer.param_groups[0]["lr"]), done, bar)
@@ -164,8 +165,7 @@ class Loop:
             self.scheduler.step(row["loss"])
         elif self.scheduler is not None and not isinstance(self.scheduler, BY_UPDATE):
             self.scheduler.step()
-        bar.epoch(row)
-        board.epoch(row)
+        return row
 
     def check_weights(self) -> None:
         """FloatingPointError if the weights are no finite numbers any more."""

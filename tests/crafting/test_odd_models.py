@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 import mrt
 from mrt.evaluation import reliability
 from tests.crafting.support import ROWS
-from tests.support import images
+from tests.support import images, small_net
 from tests.training.support import STRATEGIES, fit, smooth_net, toy
 
 X = images((1, 4, 4), 6, 0)
@@ -188,3 +188,20 @@ def test_classes_that_go_after_the_clean_images_are_noticed_by_the_judge(monkeyp
 
     with pytest.raises(ValueError, match=r"answers with \d classes, and labels go up to \d"):
         mrt.evaluate(model, (X, Y), (mrt.Entry("f", Fewer(BALL), BALL),), progress=False)
+
+
+def test_a_fixed_batch_is_named_where_the_gradient_is_looked_at() -> None:
+    """The first batch fits; what of it is classified correctly is fewer."""
+    net = small_net((1, 8, 8), 5).eval()
+    x = torch.rand(16, 1, 8, 8)
+    y = net(x).argmax(1)
+    y[0] = (y[0] + 1) % 5
+    with pytest.raises(ValueError, match="refuses a batch of 15 after one of 16") as error:
+        mrt.evaluate(lambda z: net(z.view(16, 1, 8, 8)), (x, y), "quick", threats=(mrt.Linf(0.1),), progress=False)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_type_are_named_in_training() -> None:
+    net = small_net((1, 8, 8), 5).double()
+    with pytest.raises(ValueError, match=r"the model cannot be trained: .*call model.float\(\)"):
+        mrt.fit(net, mrt.Standard(), (torch.rand(8, 1, 8, 8), torch.zeros(8).long()), epochs=1, progress=False)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrt import checks
 from mrt.evaluation.report import charts, page, tables
 from mrt.evaluation.report.results import Results, Samples
 from mrt.files import read_arrays, read_json
@@ -29,7 +30,8 @@ class Report(Results):
         # In this order, since who finds report.json takes the folder for a finished report's.
         folder = Path(folder)
         arrays, summary = self._arrays(), self.summary()
-        write_file(folder / "arrays.npz", lambda file: np.savez_compressed(file, **arrays))
+        plain: dict[str, Any] = {name: array.numpy() for name, array in arrays.items()}
+        write_file(folder / "arrays.npz", lambda file: np.savez_compressed(file, **plain))
         for name, chart in charts.curves([self]).items():
             write_file(folder / f"curve-{name}.svg", lambda file, c=chart: file.write(c.encode()))  # type: ignore[misc]
         write_file(folder / "index.html", lambda file: file.write(page.render([(folder.name, self)]).encode()))
@@ -44,21 +46,27 @@ class Report(Results):
             if not (path / name).is_file():
                 raise ValueError(f"{path} holds no finished report: {name} is missing")
         summary, stored = read_json(path / "report.json", REMEDY), read_arrays(path / "arrays.npz", REMEDY)
-        if not isinstance(summary, dict) or summary.pop("digest", None) != _digest(summary, stored):
-            raise ValueError(f"{path} holds a damaged report, changed since it was written: {REMEDY}")
-        arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
-        # All other numbers of the summary follow from the arrays, and are computed again rather than believed.
-        report = Report(arrays["correct"], arrays["worst"], summary["info"], warnings=summary["warnings"])
-        for label in summary["columns"]:
-            report.columns[label] = summary["columns"][label]
-            report.masks[label], report.ran[label] = arrays[f"mask/{label}"], arrays[f"ran/{label}"]
-            if f"distance/{label}" in arrays:
-                report.distances[label] = arrays[f"distance/{label}"]
-            names = Samples.__dataclass_fields__
-            report.samples[label] = Samples(**{name: arrays[f"sample/{label}/{name}"] for name in names})
+        if not isinstance(summary, dict) or "digest" not in summary:
+            raise ValueError(f"{path} holds a report of an earlier version of mrt: {REMEDY}")
+        try:
+            arrays = {name: torch.from_numpy(array) for name, array in stored.items()}
+            if summary.pop("digest") != _digest(summary, arrays):
+                raise ValueError("it was changed since it was written")
+            # All other numbers of the summary follow from the arrays, and are computed again rather than believed.
+            report = Report(arrays["correct"], arrays["worst"], summary["info"], warnings=summary["warnings"])
+            for label in summary["columns"]:
+                checks.name("an attack", label)
+                report.columns[label] = summary["columns"][label]
+                report.masks[label], report.ran[label] = arrays[f"mask/{label}"], arrays[f"ran/{label}"]
+                if f"distance/{label}" in arrays:
+                    report.distances[label] = arrays[f"distance/{label}"]
+                names = Samples.__dataclass_fields__
+                report.samples[label] = Samples(**{name: arrays[f"sample/{label}/{name}"] for name in names})
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise ValueError(f"{path} holds a damaged report ({str(error)[:200]}): {REMEDY}") from error
         return report
 
-    def _arrays(self) -> dict[str, Any]:
+    def _arrays(self) -> dict[str, torch.Tensor]:
         """What arrays.npz holds: every per-example result, under a name such as mask/apgd-ce-l1."""
         arrays = {"correct": self.correct, "robust": self.robust, "worst": self.worst}
         arrays |= {f"mask/{label}": mask for label, mask in self.masks.items()}
@@ -66,7 +74,7 @@ class Report(Results):
         arrays |= {f"distance/{label}": distances for label, distances in self.distances.items()}
         for label, samples in self.samples.items():
             arrays |= {f"sample/{label}/{name}": value for name, value in vars(samples).items()}
-        return {name: value.numpy() for name, value in arrays.items()}
+        return arrays
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -80,6 +88,6 @@ class Report(Results):
         return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)
 
 
-def _digest(summary: dict[str, Any], arrays: dict[str, Any]) -> str:
+def _digest(summary: dict[str, Any], arrays: dict[str, torch.Tensor]) -> str:
     """What tells these results from any others, a flipped bit included."""
-    return fingerprint(json.dumps(summary), *arrays, *(torch.from_numpy(array) for array in arrays.values()))
+    return fingerprint(json.dumps(summary), *arrays, *arrays.values())
