@@ -16,16 +16,18 @@ def lock_folder(path: Path) -> Iterator[None]:
     """Hold the folder, made if it is not there, while inside. ValueError if a live process holds it already."""
     # A lock of the system's and not the mere presence of a file: a killed process leaves nothing behind.
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / LOCK, "a+") as lock:
+    with open(path / LOCK, "a+b", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            owner = lock.read() or "unknown"
+            owner = lock.read().decode(errors="replace").strip() or "unknown"
             ended = owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc/self").exists()
             state = "which has ended and has left a child that is alive" if ended else "which is alive"
             raise ValueError(f"{path} is in use by process {owner}, {state}") from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path / LOCK)) from error
         yield

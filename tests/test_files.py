@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ class Room:
         np.savez(folder / "data.npz", x=(255 * self.x).byte().numpy(), y=self.y.numpy())
         mrt.write_battery(self.battery, folder / "battery.json")
         self.report, self.run = folder / "report", folder / "run"
-        mrt.evaluate(self.net, self.data, self.battery, out=self.report, progress=False)
+        self.evaluate()
         self.outcome = Outcome(
             torch.arange(3), torch.ones(3).bool(), torch.ones(3).double(), torch.arange(2),
             torch.rand(2, 1, 8, 8), torch.rand(2), dict.fromkeys(COUNTS, 3.0), "nothing",
@@ -121,6 +122,9 @@ class Room:
             "typed config": (folder / "typed/config.json", self.repeat, True),
             "image": (folder / "images/b/0.png", lambda: mrt.data.folder(folder / "images", gray=True), True),
         }
+
+    def evaluate(self) -> mrt.Report:
+        return mrt.evaluate(self.net, self.data, self.battery, out=self.report, progress=False)
 
     def read_weights(self) -> Any:
         return mrt.load_model(str(self.folder / "weights.pt"), "mrt.models:DigitsCNN")
@@ -392,19 +396,51 @@ def test_settings_of_a_configuration_ask_for_a_network_that_can_be(room: Room, s
         RepeatRun(room.folder / "asks.json", room.folder / "asked", progress=False).run()
 
 
+@contextmanager
+def up_to(size: int) -> Iterator[None]:
+    """Inside, no file can grow beyond that size: what a full disk does, as far as a process can tell."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_is_one_line_and_costs_nothing(tmp_path: Path) -> None:
     """At twenty places within the file."""
     net, path = mrt.models.DigitsCNN(width=2), tmp_path / "net.pt"
     mrt.save_model(net, path, width=2)
-    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = path.read_bytes()
     for place in range(20):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (place * len(before) // 20, hard))
-        try:
-            with pytest.raises(OSError, match="cannot write there.*net.pt"):
-                mrt.save_model(net, path, width=2)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with up_to(place * len(before) // 20), pytest.raises(OSError, match="cannot write there.*net.pt"):
+            mrt.save_model(net, path, width=2)
         assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["net.pt"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_disk_that_is_full_at_twenty_sizes_costs_no_run(room: Room, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same call goes on when there is room, and ends as if there had always been."""
+    expected, page = room.train(), room.folder / "page.html"
+    assert main(["report", str(room.report), "--out", str(page)]) == 0
+    largest = [max(p.stat().st_size for p in folder.iterdir() if p.is_file()) for folder in (room.run, room.report)]
+    before = page.read_bytes()
+    for place in range(20):
+        for folder in (room.run, room.report):
+            shutil.rmtree(folder)
+        with up_to(place * largest[0] // 20), pytest.raises(OSError, match="cannot write there"):
+            room.train()
+        assert equal(expected, room.train())
+        with up_to(place * largest[1] // 20), pytest.raises(OSError, match="cannot write there"):
+            room.evaluate()
+        assert room.evaluate().union == room.evaluate().union
+        capsys.readouterr()
+        with up_to(place * len(before) // 20):
+            assert main(["report", str(room.report), "--out", str(page)]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error:") and "page.html" in told and told.count("\n") == 1
+        assert page.read_bytes() == before
 
 
 def test_mnist_is_read_from_its_files_and_not_from_pickles_beside_them(tmp_path: Path) -> None:

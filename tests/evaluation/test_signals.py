@@ -40,9 +40,10 @@ class Watched:
         return mrt.FGSM(BALL)(model, x, y, **how)
 
 
-def evaluated(out: Path | None, attack: Watched) -> mrt.Report:
+def evaluated(out: Path | None, attack: Watched, batch_size: int = 4) -> mrt.Report:
     battery = (mrt.Entry("watched", attack, BALL), mrt.Entry("fgsm", mrt.FGSM(BALL), BALL))
-    return mrt.evaluate(digits_net(), digits(24), battery, batch_size=4, out=out, progress=False, cascade=False)
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": False, "cascade": False}
+    return mrt.evaluate(digits_net(), digits(24), battery, out=out, **how)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -59,6 +60,18 @@ def test_a_signal_loses_no_batch(number: int, tmp_path: Path, capfd: pytest.Capt
     assert len(rest.seen) == len(broken.seen) == 3
     assert all(torch.equal(report.masks[name], whole.masks[name]) for name in whole.masks)
     assert torch.equal(report.worst, whole.worst)
+
+
+@pytest.mark.slow
+def test_twenty_signals_lose_nothing(tmp_path: Path) -> None:
+    whole = evaluated(None, Watched(), 1)
+    for number in range(20):
+        watched = Watched(during=lambda batch: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            evaluated(tmp_path, watched, 1)
+        assert watched.seen == [1] and len(list((tmp_path / "parts").iterdir())) == number + 1
+    report = evaluated(tmp_path, Watched(), 1)
+    assert all(torch.equal(report.masks[name], whole.masks[name]) for name in whole.masks)
 
 
 def test_a_signal_in_the_last_batch_of_an_attack_does_not_wait_for_the_others(

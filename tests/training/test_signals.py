@@ -26,7 +26,7 @@ from tests.training.support import fit, toy, weights
 MIDDLE = 7  # of three epochs of five updates: with no checkpoint due
 
 
-def run(out: Path | None, during: Callable[[int], object] = lambda index: None) -> mrt.Run:
+def run(out: Path | None, during: Callable[[int], object] = lambda index: None, epochs: int = 3) -> mrt.Run:
     """With everything that has a state; `during` is called inside every update."""
 
     def strategy(model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
@@ -35,7 +35,7 @@ def run(out: Path | None, during: Callable[[int], object] = lambda index: None) 
 
     judge = mrt.Validation(toy(8), [UNION[0]], steps=2)
     how: dict[str, Any] = {"optimizer": mrt.Adam(1e-2), "ema": 0.9, "validation": judge, "schedule": None}
-    return fit(small_net(), strategy, toy(augment="crop-flip"), epochs=3, out=out, **how)
+    return fit(small_net(), strategy, toy(augment="crop-flip"), epochs=epochs, out=out, **how)
 
 
 def held(run: mrt.Run) -> list[Any]:
@@ -61,6 +61,19 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_nothing(
     assert says in capfd.readouterr().err
     again = run(tmp_path / "out")
     assert not again.finished and rows(again.metrics) == rows(whole.metrics)
+    for one, other in zip(held(again), held(whole), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.slow
+def test_twenty_signals_lose_nothing(tmp_path: Path) -> None:
+    """One in every update, so that each call makes one."""
+    whole = run(tmp_path / "whole", epochs=4)
+    for _ in range(20):
+        with pytest.raises(Stopped):
+            run(tmp_path / "out", lambda index: signal.raise_signal(signal.SIGTERM), epochs=4)
+    again = run(tmp_path / "out", epochs=4)
+    assert again.finished and rows(again.metrics) == rows(whole.metrics)
     for one, other in zip(held(again), held(whole), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
