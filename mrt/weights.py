@@ -22,7 +22,7 @@ from mrt.files import open_regular, reading
 REMEDY = "write it again with torch.save, weights only"
 # What a pickle of weights names. torch would also let it make arrays of any size, and tensors of memory that was never
 # written, in which there may be anything.
-NAMES = re.compile(r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage")
+NAMES = re.compile(r"collections (OrderedDict|Counter)|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage")
 BY_NAME = (
     "STACK_GLOBAL",
     "INST",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -11,10 +12,13 @@ import pytest
 import torch
 
 from mrt.evaluation import reliability
+from mrt.stopping import SIGNALS
 from tests import apart
 
 apart.ALL_QUERIES = reliability.QUERIES  # as a user's evaluation has them, before they are made few
 
+for number in SIGNALS:  # nohup has had some ignored
+    signal.signal(number, signal.SIG_DFL)
 torch.set_num_threads(1)
 os.environ.setdefault("NUMBA_OPT", "0")  # Brendel&Bethge is compiled for a handful of images
 hypothesis.settings.register_profile("here", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))

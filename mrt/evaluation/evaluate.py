@@ -70,7 +70,6 @@ def evaluate(
     store = Store(out)
     with (
         processes() as team,
-        store.lock(team.first),
         noting_signals(None if out is None else store.describe_kept, team.first) as signals,
         crafting(f),
         Progress(progress and team.first) as bar,
@@ -100,7 +99,8 @@ def evaluate(
             signals=signals,
         )
         battery_name = battery if isinstance(battery, str) else None
-        report = _run_or_read(evaluation, [*early, *remarks, *clipped], battery_name, budget)
+        with store.lock(team.first):  # only now that everything has been accepted, since it makes the folder
+            report = _run_or_read(evaluation, [*early, *remarks, *clipped], battery_name, budget)
     reliability.warn_of([remark for remark in report.warnings if remark not in early])
     return report
 

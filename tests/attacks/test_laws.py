@@ -347,6 +347,7 @@ def test_a_start_is_used_and_projected() -> None:
             refuses(model, x, y, start=far)
 
 
+@pytest.mark.filterwarnings("ignore:gradient masking:UserWarning")
 @every_attack
 def test_undefined_slopes_and_answers_never_reach_the_result(attack: Attack) -> None:
     """sqrt has an infinite slope at 0, which is NaN by the chain rule; logits may turn NaN away from x."""
