@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -35,12 +34,10 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     # Under another name in the same folder, to the disk, and then renamed, which either happens or does not: whoever is
     # killed in between leaves the file as it was.
     beside = path.with_name(f".{path.name}.part")
-    content = io.BytesIO()
-    write(content)  # in memory: torch turns a full disk into errors of its own, which differ with the moment
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(beside, "wb") as file:
-            file.write(content.getbuffer())
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -53,6 +50,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def write_tensors(content: Any, file: Path | str | BinaryIO) -> None:
     """torch.save(content, file), which at a path is whole or not there."""
+    # Always to an open file: given a path torch turns a full disk into an error of its own, without the path.
     if isinstance(file, (str, Path)):
         write_file(Path(file), lambda opened: torch.save(content, opened))
     else:

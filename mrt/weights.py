@@ -8,7 +8,7 @@ import re
 import reprlib
 import threading
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -97,18 +97,15 @@ def _is_setting(value: Any) -> bool:
 def _read_tensors(file: BinaryIO, name: str, remedy: str) -> Any:
     """What torch.save wrote into the open file."""
     with reading(name, remedy):
-        stored, plain = _look_inside(file)
-        if plain:
-            content = torch.load(file, map_location="cpu", weights_only=True)
-            if _count_bytes(content) > stored:
-                raise ValueError("its tensors claim more than it holds")
-            return content
+        if _is_plain(file):
+            # Since 2.10 torch compares what tensors claim with what is there.
+            return torch.load(file, map_location="cpu", weights_only=True)
     raise ValueError(f"{name} holds more than weights (code, which was not run)")
 
 
-def _look_inside(file: BinaryIO) -> tuple[int, bool]:
-    """The bytes that the archive's records hold, and whether its pickle names nothing but what weights are made of; a
-    ValueError unless every record is as torch wrote it."""
+def _is_plain(file: BinaryIO) -> bool:
+    """Whether the archive's pickle names nothing but what weights are made of; a ValueError unless every record is as
+    torch wrote it."""
     start = file.tell()
     if file.read(4) != b"PK\3\4":
         # Older files have no checksums, and torch may fill what is missing in them with what lies in memory.
@@ -119,8 +116,7 @@ def _look_inside(file: BinaryIO) -> tuple[int, bool]:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("its records are compressed, which torch never does")
         file.seek(0, os.SEEK_END)
-        stored = sum(entry.file_size for entry in entries)
-        if stored > file.tell() - start:
+        if sum(entry.file_size for entry in entries) > file.tell() - start:
             raise ValueError("its records overlap")
         damaged = archive.testzip()  # torch itself reads records without a look at their checksums
         if damaged is not None:
@@ -129,19 +125,5 @@ def _look_inside(file: BinaryIO) -> tuple[int, bool]:
         if len(pickles) != 1:
             raise ValueError("it must hold one pickle, data.pkl, as torch writes it")
         operations = [(op.name, str(argument)) for op, argument, _ in pickletools.genops(archive.read(pickles[0]))]
-    plain = not any(op in BY_NAME or op == "GLOBAL" and not NAMES.fullmatch(name) for op, name in operations)
     file.seek(start)
-    return stored, plain
-
-
-def _count_bytes(content: Any) -> int:
-    """The bytes of memory behind all tensors in there, each part of it once."""
-    storages, seen, layer = dict[int, int](), set[int](), [content]
-    while layer:
-        value = layer.pop()
-        if isinstance(value, Tensor):
-            storages[value.untyped_storage().data_ptr()] = value.untyped_storage().nbytes()
-        elif isinstance(value, (Mapping, list, tuple)) and id(value) not in seen:  # lists may hold each other
-            seen.add(id(value))
-            layer += value.values() if isinstance(value, Mapping) else value
-    return sum(storages.values())
+    return not any(op in BY_NAME or op == "GLOBAL" and not NAMES.fullmatch(name) for op, name in operations)
