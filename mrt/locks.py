@@ -8,26 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mrt.records import writing
+
 LOCK = ".lock"
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn an OSError inside into one that names the path."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
 
 
 @contextmanager
 def lock_folder(path: Path) -> Iterator[None]:
     """Hold the folder, made if it is not there, while inside. ValueError if a live process holds it already."""
     # A lock of the system's and not the mere presence of a file: a killed process leaves nothing behind.
-    with naming(path):
+    with writing(path / LOCK):
         path.mkdir(parents=True, exist_ok=True)
-        file = open(path / LOCK, "a+b", buffering=0)  # noqa: SIM115 - closed by the next line but one
-    with file as lock:
+        (path / LOCK).touch()
+    with open(path / LOCK, "a+b", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -36,7 +29,7 @@ def lock_folder(path: Path) -> Iterator[None]:
             ended = owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc/self").exists()
             state = "which has ended and has left a child that is alive" if ended else "which is alive"
             raise ValueError(f"{path} is in use by process {owner}, {state}") from None
-        with naming(path / LOCK):
+        with writing(path / LOCK):
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n".encode())
         yield

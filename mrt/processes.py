@@ -18,7 +18,7 @@ T = TypeVar("T")
 GROUPS = itertools.count()  # numbers the groups that this program makes, alike in every process
 HOURS = "MRT_WAIT_HOURS"  # the environment variable
 GONE = ("closed", "reset", "refused", "Broken pipe")  # what gloo and the store say of a peer that has ended
-SILENT = ("imed out", "imeout")
+SILENT = ("timed out", "timeout")  # and of one that does not answer
 
 
 def longest_wait() -> timedelta:
@@ -45,7 +45,7 @@ def naming_lost_processes() -> Iterator[None]:
         said = str(error)
         if any(word in said for word in GONE):
             text = "another process of this run has ended, by an error of its own or killed, and this one cannot go on"
-        elif any(word in said for word in SILENT):
+        elif any(word in said.lower() for word in SILENT):
             waited = longest_wait() / timedelta(hours=1)
             text = f"another process of this run has not answered for {waited:g} h: it is stopped or hangs, or a batch "
             text += f"takes it longer, for which {HOURS}=24 has this one wait for a day"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,20 +29,28 @@ def versions() -> dict[str, str]:
     return numbers
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an OSError inside into one that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
+
+
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write the file, whole or not at all: `write` gets it open, and an OSError names its path."""
     # Under another name in the same folder, to the disk, and then renamed, which either happens or does not: whoever is
     # killed in between leaves the file as it was.
     beside = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(beside, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
     finally:
         with suppress(OSError):  # renamed already, or in a folder that is none
             beside.unlink()

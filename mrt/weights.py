@@ -23,15 +23,8 @@ REMEDY = "write it again with torch.save, weights only"
 # What a pickle of weights names. torch would also let it make arrays of any size, and tensors of memory that was never
 # written, in which there may be anything.
 NAMES = re.compile(r"collections (OrderedDict|Counter)|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage")
-BY_NAME = (
-    "STACK_GLOBAL",
-    "INST",
-    "OBJ",
-    "EXT1",
-    "EXT2",
-    "EXT4",
-    "NEWOBJ_EX",
-)  # ways to name things that torch never takes
+# Other ways of pickles to name things, which torch.save never takes.
+OTHER_WAYS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX")
 
 
 def read_tensors(file: Path | str | BinaryIO, remedy: str = REMEDY) -> Any:
@@ -126,4 +119,4 @@ def _is_plain(file: BinaryIO) -> bool:
             raise ValueError("it must hold one pickle, data.pkl, as torch writes it")
         operations = [(op.name, str(argument)) for op, argument, _ in pickletools.genops(archive.read(pickles[0]))]
     file.seek(start)
-    return not any(op in BY_NAME or op == "GLOBAL" and not NAMES.fullmatch(name) for op, name in operations)
+    return not any(op in OTHER_WAYS or op == "GLOBAL" and not NAMES.fullmatch(name) for op, name in operations)

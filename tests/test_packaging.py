@@ -28,7 +28,7 @@ LAYERS = {
     "files": "numpy",
     "weights": "torch files",
     "processes": "torch",
-    "locks": "",
+    "locks": "records",
     "stopping": "",
     "records": "torch",
     "threats": "torch checks protocols kernels",

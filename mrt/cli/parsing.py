@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from mrt.protocols import Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 from mrt.training import Constant, Cosine, Drops, Piecewise, Triangular
 from mrt.training.schedules import Schedule
+from mrt.weights import at_most
 
 THREATS: dict[str, Callable[..., Threat]] = {
     "linf": Linf,
@@ -76,6 +78,8 @@ def has_split(name: str, split: str) -> bool:
     return f"x_{split}" in list_arrays(name, "see mrt.data.npz for what it should hold")
 
 
+# Of a network of ours: settings may be mistyped, or stand in a file of somebody else's.
+MOST_TENSORS, MOST_BYTES = 10_000, 1 << 34
 # Normalized wraps another network and cannot be made from numbers alone.
 MODELS = tuple(name for name in mrt.models.__all__ if name != "Normalized")
 
@@ -90,11 +94,11 @@ def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int
     """Return a fresh network of `mrt.models`, or of package.module:factory, and its settings, {"width": 8} for
     width=8."""
     arguments = dict(_parse_setting(text) for text in settings)
-    maker = import_attribute(name) if ":" in name else None
-    if maker is None:
-        maker = getattr(mrt.models, check_model(name))
+    maker = import_attribute(name) if ":" in name else getattr(mrt.models, check_model(name))
+    limit = nullcontext() if ":" in name else at_most(MOST_TENSORS, MOST_BYTES)
     try:
-        return (maker(**arguments) if callable(maker) else maker), arguments
+        with limit:
+            return (maker(**arguments) if callable(maker) else maker), arguments
     except (TypeError, RuntimeError) as error:  # RuntimeError: more memory than there is
         why = str(error).splitlines()[0][:300]
         raise ValueError(f"{name} takes no such settings, {' '.join(settings)!r}: {why}") from error

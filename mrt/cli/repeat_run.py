@@ -84,8 +84,8 @@ def _check_types(what: str, values: Any, hints: Mapping[str, Any]) -> None:
 def _is_of_type(value: Any, hint: Any) -> bool:
     """Return whether a value from a file of JSON is one of that type, as far as files hold it."""
     inner = get_args(hint)
-    if hint is Any or hint is None:
-        return value is None or hint is Any
+    if hint is Any:
+        return True
     if get_origin(hint) is Literal:
         return value in inner
     if get_origin(hint) in (Union, UnionType):

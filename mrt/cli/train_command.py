@@ -23,9 +23,7 @@ from mrt.records import write_tensors
 from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
 from mrt.training.tune import split_off
-from mrt.weights import at_most
 
-MOST_TENSORS, MOST_BYTES = 10_000, 1 << 34  # of a network: settings may be mistyped, or a file of somebody else's
 HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; config.json keeps the other options
 
 
@@ -211,8 +209,7 @@ def load_training_data(options: Options) -> tuple[Images, Images | None]:
 def make_network(options: Options) -> nn.Module:
     """Return the network before training, the same for the same seed."""
     torch.manual_seed(options.seed)
-    with at_most(MOST_TENSORS, MOST_BYTES):
-        model, _ = parsing.make_model(options.model, options.model_settings)
+    model, _ = parsing.make_model(options.model, options.model_settings)
     if options.weights is not None:
         if not options.weights.is_file():
             raise ValueError(f"--weights names no file: {options.weights}")

@@ -65,8 +65,10 @@ class RotationTranslation(Radii):
         return in_range & same & in_box(x_adv)
 
     def grid(self, x: Tensor, counts: tuple[int, int, int]) -> Iterator[Tensor]:
-        """Every (N, 3) combination of evenly spaced shifts right, shifts down and angles, `counts` of each."""
-        axes = [_spaced(n, x) for n in counts]
+        """Every (N, 3) combination of evenly spaced shifts right, shifts down and angles, `counts` of each, but one of
+        what cannot change."""
+        reach = (self.pixels, self.pixels, self.degrees)
+        axes = [_spaced(count if most else 1, x) for count, most in zip(counts, reach, strict=True)]
         limits = self._limits(x)
         for unit in torch.cartesian_prod(*axes):
             yield limits * unit

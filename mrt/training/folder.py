@@ -13,7 +13,7 @@ import torch
 
 from mrt.files import read_json, read_rows
 from mrt.locks import lock_folder
-from mrt.records import fingerprint, write_file, write_tensors
+from mrt.records import fingerprint, write_file, write_tensors, writing
 from mrt.weights import read_tensors
 
 CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt"
@@ -102,13 +102,10 @@ class RunFolder:
         """Add a row to the metrics, on the disk when this returns."""
         if self.first:
             path = self.path / METRICS
-            try:
-                with open(path, "a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                raise OSError(error.errno, f"cannot write there: {error.strerror}", str(path)) from error
+            with writing(path), open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def _list_changes(key: str, then: dict[str, Any], config: dict[str, Any], path: str = "") -> list[str]:

@@ -153,9 +153,10 @@ class Loop:
     def add_losses(self, arrived: list[tuple[int, list[float]]]) -> None:
         """Add the losses of earlier updates, (number of the update, losses), to the sums, if they are numbers."""
         for index, values in arrived:
-            for value in filter(lambda v: not math.isfinite(v), values):
-                raise self.diverged(f"the loss is {value}", index)
-            self.ledger.add_loss(sum(values) / len(values))
+            mean = sum(values) / len(values)
+            if not math.isfinite(mean):
+                raise self.diverged(f"the loss is {mean}", index)
+            self.ledger.add_loss(mean)
 
     def end_epoch(self, done: bool, bar: Progress) -> dict[str, float]:
         """Write the epoch's row of metrics, and move the schedulers that count epochs."""

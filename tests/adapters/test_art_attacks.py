@@ -69,7 +69,7 @@ MAKE: dict[str, tuple[Factory, str]] = {  # classifier, width, shape -> attack; 
     "RotationTranslation": (lambda c, w, s: ours.RotationTranslation(c, 40, 3, grid=(2, 2, 5)), "rt"),
     "Affine": (lambda c, w, s: ours.Affine(c, {"inf": 0.2 * w, 1: 8 * w}, max_iter=2, num_random_init=2), "rt"),
     "RotationTranslation random": (lambda c, w, s: ours.RotationTranslation(c, 40, 3, samples=4), "rt"),
-    "Affine moved": (lambda c, w, s: ours.Affine(c, {"inf": 0.2 * w}, 30, 2, 1, 2, samples=3), "rt"),
+    "Affine moved": (lambda c, w, s: ours.Affine(c, {"inf": 0.2 * w}, 30, 0, 1, 2, samples=3), "rt"),
     "L2LDA": (lambda c, w, s: ours.L2LDA(c, generated(L2LGenerator, s, steps=2), 0.1 * w, 3), "inf"),
     "PGN": (lambda c, w, s: ours.PGN(c, generated(PGNGenerator, s), "inf", 0.1 * w), "inf"),
 }  # fmt: skip
@@ -104,7 +104,7 @@ TWIN: dict[str, Callable[[], Any]] = {  # what each is in [0, 1] and mrt's words
     "Affine": lambda: mrt.AffineAttack(mrt.Affine((mrt.Linf(0.2), mrt.L1(8.0))), steps=2, restarts=2),
     "RotationTranslation random": lambda: mrt.RTWorstOf(mrt.RotationTranslation(40, 3), k=4),
     "Affine moved": lambda: mrt.AffineAttack(
-        mrt.Affine((mrt.RotationTranslation(30, 2), mrt.Linf(0.2))), steps=1, restarts=2, k=3
+        mrt.Affine((mrt.RotationTranslation(30, 0), mrt.Linf(0.2))), steps=1, restarts=2, k=3
     ),
     "L2LDA": lambda: mrt.GeneratorAttack(generated(L2LGenerator, SHAPES[0], steps=2), mrt.Linf(0.1), 3),
     "PGN": lambda: mrt.GeneratorAttack(generated(PGNGenerator, SHAPES[0]), mrt.Linf(0.1)),

@@ -49,7 +49,7 @@ ATTACKS: tuple[Any, ...] = (
     mrt.RTGrid(RT, grid=(3, 3, 3)),
     mrt.RTWorstOf(RT, k=3),
     mrt.AffineAttack(mrt.Affine((LINF, L1)), steps=2, restarts=2),
-    mrt.AffineAttack(mrt.Affine((RT, L2)), k=2, steps=2, restarts=1),
+    mrt.AffineAttack(mrt.Affine((mrt.RotationTranslation(30, 0), L2)), k=2, steps=2, restarts=1),
     mrt.WorstOf((mrt.PGD(LINF, steps=2), mrt.SLIDE(L1, steps=2))),
     mrt.OneAtRandom((mrt.PGD(LINF, steps=2), mrt.SLIDE(L1, steps=2))),
 )

@@ -72,6 +72,9 @@ def test_the_papers_grid_has_775_candidates() -> None:
     assert set(grid[:, 0, 0].tolist()) == {-3.0, -1.5, 0.0, 1.5, 3.0}
     torch.testing.assert_close(grid[:, 0, 2].unique(), torch.arange(-30.0, 31.0, 2))
     assert (grid == 0).all(2).any(0).all()  # the identity is among them
+    # What cannot change is tried once.
+    assert len(list(mrt.RotationTranslation(30, 0).grid(x, (5, 5, 31)))) == 31
+    assert len(list(mrt.RotationTranslation(0, 3).grid(x, (5, 5, 31)))) == 25
     one = list(mrt.RotationTranslation(30, 3).grid(x, (1, 1, 1)))
     assert len(one) == 1 and not one[0].any()
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrt import checks
 from mrt.evaluation.report import charts, page, tables
 from mrt.evaluation.report.results import Results, Samples
 from mrt.files import read_arrays, read_json
@@ -54,9 +53,10 @@ class Report(Results):
                 raise ValueError("it was changed since it was written")
             # All other numbers of the summary follow from the arrays, and are computed again rather than believed.
             report = Report(arrays["correct"], arrays["worst"], summary["info"], warnings=summary["warnings"])
-            for label in summary["columns"]:
-                checks.name("an attack", label)
-                report.columns[label] = summary["columns"][label]
+            for label, column in summary["columns"].items():
+                if "/" in column:  # of which `save` makes names of files
+                    raise ValueError(f"{column!r} is no name of a threat")
+                report.columns[label] = column
                 report.masks[label], report.ran[label] = arrays[f"mask/{label}"], arrays[f"ran/{label}"]
                 if f"distance/{label}" in arrays:
                     report.distances[label] = arrays[f"distance/{label}"]

@@ -18,6 +18,7 @@ import torch
 
 import mrt
 from mrt.evaluation.report import charts, page, tables
+from mrt.evaluation.report.report import _digest
 from mrt.recipes import published
 from tests.support import UNION, digits, digits_net
 
@@ -277,3 +278,26 @@ def test_a_damaged_report_is_named(report: mrt.Report, tmp_path: Path, damage: s
         (tmp_path / "report.json").write_text(json.dumps(text))
     with pytest.raises(ValueError, match=f"{tmp_path.name}(.*cannot be read| holds (no finished|a damaged) report)"):
         mrt.Report.load(tmp_path)
+
+
+def test_a_forged_column_names_no_other_folder_and_a_long_label_is_none(report: mrt.Report, tmp_path: Path) -> None:
+    label = next(iter(report.columns))
+    long = "x" * 100 + label  # a name, and what the report itself adds to it
+    for column, allowed in (("l2", True), ("../l2", False)):
+        renamed = mrt.Report(report.correct, report.worst, dict(report.info))
+        renamed.columns, renamed.masks, renamed.ran = (
+            {long: column},
+            {long: report.masks[label]},
+            {long: report.ran[label]},
+        )
+        renamed.samples = {long: report.samples[label]}
+        renamed.info = {**report.info, "attacks": {long: report.info["attacks"][label]}}
+        arrays, summary = renamed._arrays(), renamed.summary()
+        np.savez(tmp_path / "arrays.npz", **{name: array.numpy() for name, array in arrays.items()})
+        text = json.dumps({**summary, "digest": _digest(summary, arrays)})
+        (tmp_path / "report.json").write_text(text)
+        if allowed:
+            assert mrt.Report.load(tmp_path).columns == {long: column}
+        else:
+            with pytest.raises(ValueError, match="no name of a threat"):
+                mrt.Report.load(tmp_path)
