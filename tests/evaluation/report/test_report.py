@@ -293,7 +293,8 @@ def test_a_forged_column_names_no_other_folder_and_a_long_label_is_none(report: 
         renamed.samples = {long: report.samples[label]}
         renamed.info = {**report.info, "attacks": {long: report.info["attacks"][label]}}
         arrays, summary = renamed._arrays(), renamed.summary()
-        np.savez(tmp_path / "arrays.npz", **{name: array.numpy() for name, array in arrays.items()})
+        plain: dict[str, Any] = {name: array.numpy() for name, array in arrays.items()}
+        np.savez(tmp_path / "arrays.npz", **plain)
         text = json.dumps({**summary, "digest": _digest(summary, arrays)})
         (tmp_path / "report.json").write_text(text)
         if allowed:
