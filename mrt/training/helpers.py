@@ -43,6 +43,15 @@ def restore_generators() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
+def check_loss(loss: object) -> Tensor:
+    """A strategy's loss as it is; ValueError if one cannot descend it."""
+    if isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad:
+        return loss
+    kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    detached = " without a gradient" if isinstance(loss, Tensor) and not loss.requires_grad else ""
+    raise ValueError(f"a strategy must return a scalar that depends on the weights; got {kind}{detached}")
+
+
 class LateNumbers:
     """Numbers by update, read once they have arrived from the GPU. Python's own numbers are there at once.
 

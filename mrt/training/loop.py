@@ -23,7 +23,7 @@ from mrt.stopping import NotedSignals, Stopped
 from mrt.training.distributed import Together
 from mrt.training.feed import Feed
 from mrt.training.folder import RunFolder
-from mrt.training.helpers import LateNumbers, copy_images, count_passes, seed_everything, update_average
+from mrt.training.helpers import LateNumbers, check_loss, copy_images, count_passes, seed_everything, update_average
 from mrt.training.ledger import Ledger, weights_are_finite
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
@@ -129,11 +129,7 @@ class Loop:
                 loss = next(losses, None)
             if loss is None:
                 return
-            if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-                kind = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-                detached = " without a gradient" if isinstance(loss, Tensor) and not loss.requires_grad else ""
-                raise ValueError(f"a strategy must return a scalar that depends on the weights; got {kind}{detached}")
-            yield loss
+            yield check_loss(loss)
 
     def descend(self, loss: Tensor) -> float | Tensor:
         """Take one step down that loss. FloatingPointError before the weights change if it is no number; on a GPU,
