@@ -1,23 +1,20 @@
 # ruff: noqa: E501 - a mutant is one line
 """Break the mathematics one line at a time: the suite has to go red for every mutant.
 
-    python -m tests.mutants [WORD ...]      # only those whose file or line holds one of the words
+    python -m tests.mutants [WORD ...] [--log FILE]
 
-A mutant is a file, a line as it stands and the line in its place, and the tests that must notice. Each runs in a copy of the
-tree. `make test-slow` runs them all, after the unbroken tree has passed the same tests.
+A mutant is a file, a line as it stands and the line in its place, and the tests that must notice. `make test-slow` runs
+them all, after the unbroken tree has passed the same tests; tests/mutation.py says how.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
+import argparse
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.mutation import Mutant, main
+
 LAWS, LINEAR, ALGORITHMS = "threats/test_laws.py", "attacks/test_linear.py", "attacks/test_algorithms.py"
 PROMISES, LOSSES, CRAFTING = "attacks/test_laws.py", "crafting/test_losses.py", "crafting/test_gradient.py"
 NOISE, SPATIAL = "threats/test_noise.py", "threats/test_spatial.py"
@@ -70,8 +67,6 @@ ART_TRAINERS = "adapters/test_art_trainers.py"
 GRAPHS, PRETENDED, CHECKS = "crafting/test_cuda_graphs.py", "crafting/test_pretend_gpu.py", "test_checks.py"
 TRAINED_THERE, JUDGED_THERE = "training/test_pretend_gpu.py", "evaluation/test_pretend_gpu.py"
 EXACT, SPED = "evaluation/test_exact.py", "evaluation/test_fast.py"
-
-Mutant = tuple[str, str, str, str]  # file under mrt/ or adapters/, line, its replacement, tests
 
 MUTANTS: tuple[Mutant, ...] = (
     # signs and steps
@@ -704,50 +699,9 @@ MUTANTS: tuple[Mutant, ...] = (
 )  # fmt: skip
 
 
-def tests_pass(mutant: Mutant | None, tests: tuple[str, ...]) -> bool:
-    """Whether these tests pass in a copy of the tree with the mutant in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        ignored = shutil.ignore_patterns("__pycache__", ".*")
-        for name in ("mrt", "adapters", "tests", "examples"):
-            shutil.copytree(ROOT / name, tree / name, ignore=ignored)
-        shutil.copy(ROOT / "setup.cfg", tree)
-        if mutant:
-            path = tree / (mutant[0] if mutant[0].startswith("adapters/") else f"mrt/{mutant[0]}")
-            text = path.read_text()
-            if text.count(mutant[1]) != 1:
-                raise SystemExit(
-                    f"{mutant[0]} holds {mutant[1]!r} {text.count(mutant[1])} times; a mutant needs it once"
-                )
-            path.write_text(text.replace(mutant[1], mutant[2]))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{t}" for t in tests)]
-        paths = os.pathsep.join([str(tree), str(tree / "adapters")])
-        environment = {**os.environ, "PYTHONPATH": paths, "HYPOTHESIS_PROFILE": "first", "OMP_NUM_THREADS": "1"}
-        environment["TRITON_INTERPRET"] = "1"  # for in_interpreter.py
-        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900)
-        if run.returncode not in (0, 1):
-            raise SystemExit(
-                f"pytest ended with {run.returncode} on {mutant}:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
-            )
-        return run.returncode == 0
-
-
-def main(words: list[str]) -> int:
-    chosen = [m for m in MUTANTS if not words or any(w in m[0] or w in m[1] for w in words)]
-    if not tests_pass(None, tuple(sorted({m[3] for m in chosen}))):
-        print("the unbroken tree fails these tests; mend that first")
-        return 1
-    survivors = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for mutant, survived in zip(chosen, pool.map(lambda m: tests_pass(m, (m[3],)), chosen), strict=True):
-            survivors += survived
-            print(
-                f"{'SURVIVED' if survived else 'killed  '}  {mutant[0]}: {mutant[1].strip()} -> {mutant[2].strip()}",
-                flush=True,
-            )
-    print(f"{len(chosen) - survivors} passed, {survivors} failed")
-    return int(survivors > 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", metavar="WORD", help="only mutants whose file or line holds one of them")
+    parser.add_argument("--log", type=Path, help="a file of what was found, from which a run that was cut off goes on")
+    args = parser.parse_args()
+    sys.exit(main([m for m in MUTANTS if not args.words or any(w in m[0] or w in m[1] for w in args.words)], args.log))
