@@ -59,7 +59,7 @@ TRANSFER, LOSS_PATH, TRADEOFF = (
 BATCHES, FILES = "data/test_batches.py", "test_files.py"
 SMALLEST, SEARCHED = "attacks/test_smallest.py", "evaluation/test_smallest.py"
 UNDEFINED, UNDEFINED_JUDGED = "crafting/test_undefined.py", "evaluation/test_undefined.py"
-ODD = "crafting/test_odd_models.py"
+ODD, FREEZING = "crafting/test_odd_models.py", "crafting/test_freezing.py"
 AVERAGED, DRAWN = "crafting/test_expectation.py", "evaluation/test_random_models.py"
 RANGED, STREAM = "hosts/test_pixel_range.py", "data/test_stream.py"
 FOOLBOX, ART_ATTACKS = "adapters/test_foolbox_attacks.py", "adapters/test_art_attacks.py"
@@ -107,9 +107,6 @@ MUTANTS: tuple[Mutant, ...] = (
     ("crafting/best.py", "(broken & ~old_broken) | ((broken == old_broken) & better)", "better", LOSSES),
     ("crafting/task.py", "seeds=noise.fold(self.seeds, restart), restart", "seeds=self.seeds, restart", PROMISES),
     ("crafting/best.py", "rows = (~best.broken).nonzero()", "rows = (best.broken | True).nonzero()", PROMISES),
-    ("crafting/gradient.py", "module.training = False", "module.training = module.training", CRAFTING),
-    ("crafting/gradient.py", "norm.training, norm.track_running_stats = True, False", "norm.training = True", CRAFTING),
-    ("crafting/gradient.py", "parameter.requires_grad_(want)", "parameter.requires_grad_(True)", PROMISES),
     # algorithms
     ("attacks/iterative.py", "return 2.5 * eps / steps", "return 2.0 * eps / steps", ALGORITHMS),
     ("attacks/sparsity.py", "(quantile * (entries - 1) - 1e-9).ceil()", "(quantile * (entries - 1) - 1e-9).floor()", ALGORITHMS),
@@ -578,6 +575,15 @@ MUTANTS: tuple[Mutant, ...] = (
     ("crafting/recorded_steps.py", '            copy.warned = True\n', '', FASTER),
     ("crafting/recorded_steps.py", "        _load(self.task.x, task.x)\n", "        pass\n", FASTER),
     ("crafting/recorded_steps.py", "count * len(keeps) * rows // self.size", "count * rows // self.size", JUDGED_THERE),
+    ("crafting/gradient.py", '"training", m in norms) for', '"training", m in norms or m.training) for', CRAFTING),
+    ("crafting/gradient.py", '"track_running_stats", False)', '"track_running_stats", m.track_running_stats)', CRAFTING),
+    ("crafting/gradient.py", '"requires_grad", False)', '"requires_grad", p.requires_grad)', CRAFTING),
+    ("crafting/freezing.py", "self.found if last is None else last[1])", "self.found)", FREEZING),
+    ("crafting/freezing.py", "self.found if last is None else last[1])", "True if last is None else last[1])", PROMISES),
+    ("crafting/freezing.py", "next(reversed(self.wanted.values()), None)", "next(iter(self.wanted.values()), None)", FREEZING),
+    ("crafting/freezing.py", "            if key not in _held:\n", "            if True:\n", FREEZING),
+    ("crafting/freezing.py", "other != thread and theirs != value", "False", FREEZING),
+    ("crafting/freezing.py", "                if held.release(block):\n", "                if not held.release(block):\n", FREEZING),
     ("crafting/gradient.py", "            self.watcher.count(forward, backward, undefined)\n", "            pass\n", JUDGED_THERE),
     ("crafting/gradient.py", "        attacked.call = passes.around(self.bare)\n", "        attacked.call = passes.around(self.call)\n", JUDGED_THERE),
     # graphs

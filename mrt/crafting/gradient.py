@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mrt import checks
+from mrt.crafting.freezing import Setting, held_still
 from mrt.crafting.model_copy import ModelCopy, copy_of
 from mrt.crafting.model_failure import ask, differentiate
 from mrt.crafting.undefined import UndefinedGradients, is_undefined
@@ -42,27 +43,12 @@ def crafting(model: Model, *, bn: BatchNormMode = "eval", fast: Fast = Fast()) -
             "the model was created or loaded under torch.inference_mode(), so nothing can differentiate it; "
             "create it outside"
         )
-    # What is about to change is written down first, module by module: parts of a model may be in different modes.
-    norms = [m for m in modules if isinstance(m, _BatchNorm)] if bn == "batch" else []
-    modes = [(m, m.training) for m in modules]
-    tracked = [(m, m.track_running_stats) for m in norms]
-    wanted = [(p, p.requires_grad) for p in parameters]
-
-    try:
-        for module in modules:
-            module.training = False
-        for norm in norms:
-            norm.training, norm.track_running_stats = True, False
-        for parameter in parameters:
-            parameter.requires_grad_(False)
+    norms = {m for m in modules if isinstance(m, _BatchNorm)} if bn == "batch" else set()
+    settings: list[Setting] = [(m, "training", m in norms) for m in modules]
+    settings += [(m, "track_running_stats", False) for m in norms]
+    settings += [(p, "requires_grad", False) for p in parameters]
+    with held_still(settings):
         yield AttackedModel(model, fast, bn)
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for norm, track in tracked:
-            norm.track_running_stats = track
-        for parameter, want in wanted:
-            parameter.requires_grad_(want)
 
 
 class AttackedModel:
