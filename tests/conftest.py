@@ -17,8 +17,9 @@ from tests import apart
 
 apart.ALL_QUERIES = reliability.QUERIES  # as a user's evaluation has them, before they are made few
 
-for number in SIGNALS:  # nohup has had some ignored
+for number in SIGNALS:  # nohup has had some ignored, and a shell's & the next one
     signal.signal(number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 os.environ.setdefault("NUMBA_OPT", "0")  # Brendel&Bethge is compiled for a handful of images
 hypothesis.settings.register_profile("here", deadline=None, suppress_health_check=list(hypothesis.HealthCheck))

@@ -66,6 +66,7 @@ FOOLBOX, ART_ATTACKS = "adapters/test_foolbox_attacks.py", "adapters/test_art_at
 ART_TRAINERS = "adapters/test_art_trainers.py"
 GRAPHS, PRETENDED, CHECKS = "crafting/test_cuda_graphs.py", "crafting/test_pretend_gpu.py", "test_checks.py"
 TRAINED_THERE, JUDGED_THERE = "training/test_pretend_gpu.py", "evaluation/test_pretend_gpu.py"
+IMPORTED = "adapters/test_one_import.py"
 EXACT, SPED = "evaluation/test_exact.py", "evaluation/test_fast.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -578,6 +579,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ("crafting/gradient.py", '"training", m in norms) for', '"training", m in norms or m.training) for', CRAFTING),
     ("crafting/gradient.py", '"track_running_stats", False)', '"track_running_stats", m.track_running_stats)', CRAFTING),
     ("crafting/gradient.py", '"requires_grad", False)', '"requires_grad", p.requires_grad)', CRAFTING),
+    ("hosts/one_import.py", 'for host in () if name.startswith("__") else self.hosts:', "for host in self.hosts:", IMPORTED),
+    ("hosts/one_import.py", "                return getattr(host, name)\n", "                return getattr(self.hosts[-1], name, None)\n", IMPORTED),
+    ("hosts/one_import.py", "if not inspect.ismodule(value)}", "}", IMPORTED),
+    ("hosts/one_import.py", 'not name.startswith("_") and name not in self.ours', 'not name.startswith("_")', IMPORTED),
     ("crafting/freezing.py", "self.found if last is None else last[1])", "self.found)", FREEZING),
     ("crafting/freezing.py", "self.found if last is None else last[1])", "True if last is None else last[1])", PROMISES),
     ("crafting/freezing.py", "next(reversed(self.wanted.values()), None)", "next(iter(self.wanted.values()), None)", FREEZING),

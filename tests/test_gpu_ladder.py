@@ -94,14 +94,14 @@ def test_a_rung_that_dies_or_hangs_costs_only_itself(tmp_path: Path) -> None:
     done = apart.Program(BROKEN, tmp_path)
     done.wait()
     statuses = json.loads(done.output.splitlines()[-1])
-    expected = ["passed", "failed", "killed", "failed", "failed", "passed", "skipped", "passed", "passed", "passed"]
+    expected = ["passed", "failed", "killed", "failed", "failed", "passed", "skipped", "passed", "passed"]
     assert statuses == expected, done.output
     found = figures(tmp_path)
     assert [f["rung"] for f in found if f["what"].startswith("figure")] == [10, 11, 12, 13, 15, 17]
-    assert {"card", "mnist-msd: union by APGD"} <= {f["what"] for f in found}
+    assert "card" in {f["what"] for f in found}
     named = {f["what"]: f["error"] for f in found if f.get("passed") is False}
     assert "a part that fails" in named["half of it"] and "the rest" in named["rung 13"]
-    ended = "rungs: passed 10 15 17 0 9; failed 11 13 14; killed 12; skipped 16"
+    ended = "rungs: passed 10 15 17 0; failed 11 13 14; killed 12; skipped 16"
     for said in ("died of SIGKILL", "at its limit of 30 s", ended, "half of it"):
         assert said in done.output
     assert len(list(tmp_path.iterdir())) <= FILES

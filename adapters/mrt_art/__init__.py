@@ -1,10 +1,16 @@
 """The Adversarial Robustness Toolbox and `mrt`: our attacks and trainers as ART's, under our names and under its own;
-any ART attack as one of ours, an ART classifier as one of ours."""
+any ART attack as one of ours, an ART classifier as one of ours. What else `art.attacks.evasion` and
+`art.defences.trainer` have is found here, too, so that a script has to change its import alone; `python -m mrt_art`
+lists which name is whose."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import art.attacks.evasion
+import art.defences.trainer
+
+from mrt.hosts.one_import import OneImport
 from mrt_art.host_named import AutoProjectedGradientDescent, ProjectedGradientDescent
 from mrt_art.host_trainers import AdversarialTrainerMadryPGD, AdversarialTrainerTRADESPyTorch
 from mrt_art.incoming import ARTAttack, ARTSpatial, as_model, attack
@@ -59,10 +65,12 @@ __all__ = [
     "ProjectedGradientDescentPyTorch", "RotationTranslation", "as_model", "attack",
 ]  # fmt: skip
 
+NAMES = OneImport(__name__, (art.attacks.evasion, art.defences.trainer))
 
-def __getattr__(name: str) -> Any:
-    """Raise an AttributeError that says where names are found which this package does not have.
 
-    A script that changes `art` to `mrt_art` in an import may use classes that only ART has.
-    """
-    raise AttributeError(f"{__name__} has no {name!r}; what is not here is still imported from ART itself")
+def __getattr__(name: str) -> Any:  # type checkers know the host's names by it, too
+    return NAMES.find(name)
+
+
+def __dir__() -> list[str]:
+    return NAMES.names()

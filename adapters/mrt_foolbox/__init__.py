@@ -1,5 +1,6 @@
 """Foolbox and `mrt`: our attacks as Foolbox's, under our names and under its own; any Foolbox attack as one of ours, a
-Foolbox model as one of ours."""
+Foolbox model as one of ours. What else `foolbox.attacks` and `foolbox` have is found here, too, so that a script has to
+change its import alone; `python -m mrt_foolbox` lists which name is whose."""
 
 from __future__ import annotations
 
@@ -7,6 +8,9 @@ from typing import Any
 
 # This one comes first: it sets an environment variable without which `import foolbox` may fail.
 from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack  # isort: skip
+import foolbox
+
+from mrt.hosts.one_import import OneImport
 from mrt_foolbox.learned import L2LDA, PGN
 from mrt_foolbox.motions import Affine, RotationTranslation
 from mrt_foolbox.one_ball import APGD, L1PGD, L2PGD, PGD, SLIDE, LinfPGD, SparseL1DescentAttack
@@ -23,10 +27,12 @@ __all__ = [
     "LinfProjectedGradientDescentAttack", "RotationTranslation", "SparseL1DescentAttack", "Union", "as_model", "attack",
 ]  # fmt: skip
 
+NAMES = OneImport(__name__, (foolbox.attacks, foolbox))
 
-def __getattr__(name: str) -> Any:
-    """Raise an AttributeError that says where names are found which this package does not have.
 
-    A script that changes `foolbox.attacks` to `mrt_foolbox` may use attacks that only Foolbox has.
-    """
-    raise AttributeError(f"{__name__} has no {name!r}; what is not here is still imported from foolbox.attacks")
+def __getattr__(name: str) -> Any:  # type checkers know the host's names by it, too
+    return NAMES.find(name)
+
+
+def __dir__() -> list[str]:
+    return NAMES.names()

@@ -483,8 +483,6 @@ def test_channels_last_clip_arrays_and_no_clip_values() -> None:
     with pytest.raises(ValueError, match="two perturbations or more"):
         ours.Affine(arrays, eps={"inf": 0.1})
     assert "generator=L2LGenerator," in repr(MAKE["L2LDA"][0](arrays, 1.0, shape))
-    with pytest.raises(AttributeError, match="'SquareAttack'.*from ART itself"):
-        ours.SquareAttack  # noqa: B018
 
 
 def test_no_images_and_defaults() -> None:

@@ -1,0 +1,7 @@
+"""`python -m mrt_foolbox`: which name is ours, and which the host's own."""
+
+from __future__ import annotations
+
+from mrt_foolbox import NAMES
+
+print(NAMES.table())
