@@ -66,7 +66,7 @@ FOOLBOX, ART_ATTACKS = "adapters/test_foolbox_attacks.py", "adapters/test_art_at
 ART_TRAINERS = "adapters/test_art_trainers.py"
 GRAPHS, PRETENDED, CHECKS = "crafting/test_cuda_graphs.py", "crafting/test_pretend_gpu.py", "test_checks.py"
 TRAINED_THERE, JUDGED_THERE = "training/test_pretend_gpu.py", "evaluation/test_pretend_gpu.py"
-IMPORTED = "adapters/test_one_import.py"
+IMPORTED, UPSTREAM = "adapters/test_one_import.py", "adapters/test_upstream_art.py"
 EXACT, SPED = "evaluation/test_exact.py", "evaluation/test_fast.py"
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -579,6 +579,15 @@ MUTANTS: tuple[Mutant, ...] = (
     ("crafting/gradient.py", '"training", m in norms) for', '"training", m in norms or m.training) for', CRAFTING),
     ("crafting/gradient.py", '"track_running_stats", False)', '"track_running_stats", m.track_running_stats)', CRAFTING),
     ("crafting/gradient.py", '"requires_grad", False)', '"requires_grad", p.requires_grad)', CRAFTING),
+    ("adapters/upstream_art/art/attacks/evasion/sparse_l1_descent.py", 'inside = np.minimum(size, room)', 'inside = size', UPSTREAM),
+    ("adapters/upstream_art/art/attacks/evasion/sparse_l1_descent.py", '* chosen * (length / number)', '* chosen * length', UPSTREAM),
+    ("adapters/upstream_art/art/attacks/evasion/sparse_l1_descent.py", 'size = np.abs(grad) * movable', 'size = np.abs(grad)', UPSTREAM),
+    ("adapters/upstream_art/art/attacks/evasion/sparse_l1_descent.py", '-grad if self.targeted else grad', 'grad', UPSTREAM),
+    ("adapters/upstream_art/art/attacks/evasion/multi_steepest_descent.py", 'losses).argmax(axis=0)', 'losses).argmin(axis=0)', UPSTREAM),
+    ("adapters/upstream_art/art/attacks/evasion/multi_steepest_descent.py", '-loss if self.targeted else loss', 'loss', UPSTREAM),
+    ("adapters/upstream_art/art/attacks/evasion/multi_steepest_descent.py", 'delta * np.minimum(1.0, radius /', 'delta * np.minimum(2.0, radius /', UPSTREAM),
+    ("adapters/upstream_art/art/defences/trainer/adversarial_trainer_msd_pytorch.py", '        self._classifier._model.train(mode=True)\n', '', UPSTREAM),
+    ("adapters/upstream_art/art/defences/trainer/adversarial_trainer_msd_pytorch.py", 'x_adv = self._attack.generate(x_batch, y=y_batch)', 'x_adv = x_batch', UPSTREAM),
     ("hosts/one_import.py", 'for host in () if name.startswith("__") else self.hosts:', "for host in self.hosts:", IMPORTED),
     ("hosts/one_import.py", "                return getattr(host, name)\n", "                return getattr(self.hosts[-1], name, None)\n", IMPORTED),
     ("hosts/one_import.py", "if not inspect.ismodule(value)}", "}", IMPORTED),

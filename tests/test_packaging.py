@@ -70,7 +70,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def package_files() -> list[tuple[Path, str]]:
     """(file, its path in an installation) of everything in mrt/ and in the packages under adapters/."""
     pairs = [(path, path.relative_to(ROOT)) for path in (ROOT / "mrt").rglob("*")]
-    pairs += [(path, path.relative_to(ADAPTERS)) for path in ADAPTERS.glob("*/**/*")]
+    packages = [path.parent for path in ADAPTERS.glob("*/__init__.py")]
+    pairs += [(path, path.relative_to(ADAPTERS)) for package in packages for path in package.rglob("*")]
     return [(path, name.as_posix()) for path, name in pairs if path.is_file() and "__pycache__" not in path.parts]
 
 
