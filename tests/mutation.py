@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -28,6 +29,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("mrt", "adapters", "tests", "examples", "docs", "benchmarks", "setup.cfg", "pyproject.toml", "Makefile")
 HANG = 900  # seconds, which no test takes
+MEMORY = 8 << 30  # bytes, which no test needs: a mutant of a limit may ask for all there is
 FOREIGN = 70  # the exit status of a run that imported mrt from elsewhere
 
 Mutant = tuple[str, str, str, str]  # file under mrt/ or adapters/, line, its replacement, tests
@@ -121,6 +123,7 @@ class Run:
         status = 99
         try:
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
             os.chdir(self.tree.folder)
             here = [str(self.tree.folder), str(self.tree.folder / "adapters")]
             sys.path[:] = here + [path for path in sys.path if path not in ("", str(ROOT), str(ROOT / "adapters"))]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from torch import Tensor, nn
 
 import mrt
@@ -286,9 +286,14 @@ def test_a_pipe_is_no_file_to_wait_for(tmp_path: Path) -> None:
 def test_an_image_is_decoded_by_pillow_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an EPS, whatever its name says, pillow would have Ghostscript run what is written in it."""
     (tmp_path / "a").mkdir()
+    asked = list[Any]()
+    monkeypatch.setattr(
+        EpsImagePlugin, "Ghostscript", lambda *given: asked.append(given) or Image.new("RGB", (4, 4)).im
+    )
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "0.png", format="EPS")
     with pytest.raises(ValueError, match="0.png cannot be read"):
         mrt.data.folder(tmp_path)
+    assert not asked
     Image.new("RGB", (40, 40)).save(tmp_path / "a" / "0.png")
     assert mrt.data.folder(tmp_path).x.shape == (1, 3, 40, 40)
     monkeypatch.setattr(class_folders, "MEMORY", 4799)
@@ -317,6 +322,15 @@ def test_a_record_of_torch_is_compared_with_its_checksum(tmp_path: Path) -> None
     torch.save(net.state_dict(), path, _use_new_zipfile_serialization=False)  # as torch 1.5 did, without checksums
     with pytest.raises(ValueError, match="no archive, as torch has written since 1.6"):
         weights.read_tensors(path)
+
+
+def test_torch_is_asked_not_to_run_code_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The names in the file are looked at before; this is the second lock on the same door."""
+    asked, load = list[Any](), torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **k: asked.append(k.get("weights_only")) or load(*a, **k))
+    torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "x.pt")
+    weights.read_tensors(tmp_path / "x.pt")
+    assert asked == [True]
 
 
 class Called:
@@ -475,8 +489,9 @@ def test_a_threat_or_an_attack_has_a_name_fit_for_tables_and_files(name: Any) ->
 
 def test_a_module_beside_the_command_stands_behind_the_libraries(tmp_path: Path) -> None:
     """And is found where it is named, as package.module:factory."""
-    for name in ("sklearn", "rich", "zoo"):
-        (tmp_path / f"{name}.py").write_text(f"print('{name} ran')\ndef make(): return print")
+    for name in ("sklearn", "rich", "sched"):  # the last one is Python's, and nothing has imported it before
+        (tmp_path / f"{name}.py").write_text(f"print('{name} ran')")
+    (tmp_path / "zoo.py").write_text("import sched\nprint('zoo ran')\ndef make(): return print")
     code = "import sys; from mrt.cli.main import main; sys.path.remove(''); sys.exit(main(sys.argv[1:]))"
     for words, ran in (("report --help", ""), ("evaluate zoo:make --threats linf=0.1", "zoo ran\n")):
         command = [sys.executable, "-c", code, *words.split()]

@@ -133,8 +133,9 @@ class MultiSteepestDescent(SparseL1Descent):
         if norm == "1":
             return sparse_step(grad, movable, self.quantile, length)
         if norm == "2":
-            size = np.linalg.norm(grad, axis=1, keepdims=True)
-            return length * grad / np.maximum(size, np.finfo(np.float64).tiny)
+            direction = grad * movable
+            size = np.linalg.norm(direction, axis=1, keepdims=True)
+            return length * direction / np.maximum(size, np.finfo(np.float64).tiny)
         return length * np.sign(grad)
 
     @staticmethod
