@@ -407,6 +407,39 @@ def test_content_that_is_whole_and_wrong_is_one_line(room: Room) -> None:
     assert store.load("other", torch.arange(3), (1, 8, 8)) is not None
 
 
+def test_a_part_that_holds_something_else_counts_as_not_done(room: Room, tmp_path: Path) -> None:
+    """Damaged, without its notes, with notes that are no pair, or with an array more."""
+    (tmp_path / "parts").mkdir()
+    file, whole = tmp_path / "parts" / "x.npz", (room.folder / "parts" / "part.npz").read_bytes()
+    arrays = dict(np.load(io.BytesIO(whole)))
+    for change in ({"notes": np.array("[1]")}, {"notes": np.array("{")}, {"more": np.ones(3)}):
+        np.savez(file, **{**arrays, **change})
+        assert Store(tmp_path).load("x", torch.arange(3), (1, 8, 8)) is None, change
+    np.savez(file, **{name: array for name, array in arrays.items() if name != "notes"})
+    assert Store(tmp_path).load("x", torch.arange(3), (1, 8, 8)) is None
+    file.write_bytes(whole[:-40])
+    assert Store(tmp_path).load("x", torch.arange(3), (1, 8, 8)) is None
+    file.write_bytes(whole)
+    assert Store(tmp_path).load("x", torch.arange(3), (1, 8, 8)) is not None
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [("options", "epochs", "three"), ("options", "threats", ["linf=0.1"]), ("settings", "threats", "linf=0.1")]
+    + [("optimizer", "lr", [0.1]), ("crop", "pad", "2")],
+)
+def test_a_setting_of_another_type_is_named(room: Room, group: str, name: str, value: Any) -> None:
+    held = json.loads((room.folder / "typed" / "config.json").read_text())
+    recorded = held["info"]["command"]
+    if name not in recorded[group]:
+        assert name != "epochs"
+    recorded[group][name] = value
+    (room.folder / "other.json").write_text(json.dumps(held))
+    with pytest.raises(ValueError, match=rf"{group}\.{name} cannot be|a name in {group} must be"):
+        RepeatRun(room.folder / "other.json", room.folder / "other", progress=False).run()
+    assert not (room.folder / "other").exists()
+
+
 @pytest.mark.parametrize("setting", ["width=1000000000", "depth=6000004"])
 def test_settings_of_a_configuration_ask_for_a_network_that_can_be(room: Room, setting: str) -> None:
     held = json.loads((room.folder / "typed" / "config.json").read_text())
