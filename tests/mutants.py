@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.mutation import Mutant, main
@@ -66,7 +67,26 @@ FOOLBOX, ART_ATTACKS = "adapters/test_foolbox_attacks.py", "adapters/test_art_at
 ART_TRAINERS = "adapters/test_art_trainers.py"
 GRAPHS, PRETENDED, CHECKS = "crafting/test_cuda_graphs.py", "crafting/test_pretend_gpu.py", "test_checks.py"
 TRAINED_THERE, JUDGED_THERE = "training/test_pretend_gpu.py", "evaluation/test_pretend_gpu.py"
+ADVLIB = "adapters/test_advlib.py"
 EXACT, SPED = "evaluation/test_exact.py", "evaluation/test_fast.py"
+
+ADVLIB_MUTANTS: tuple[Mutant, ...] = (
+    ("mrt_advlib/incoming.py", "(goal.y if goal.target is None else goal.target)[rows]", "goal.y[rows]", ADVLIB),
+    ("mrt_advlib/incoming.py", "(~goal.reached(logits)).nonzero().squeeze(1)", "torch.arange(len(x_adv))", ADVLIB),
+    ("mrt_advlib/incoming.py", "ε=ε.clamp(min=1)", "ε=ε", ADVLIB),
+    ("mrt_advlib/incoming.py", "DOUBLINGS = 100", "DOUBLINGS = 10", ADVLIB),
+    ("mrt_advlib/incoming.py", 'partial(function.__globals__["_apgd"], n_iter=steps)', 'function.__globals__["_apgd"]', ADVLIB),
+    ("mrt_advlib/incoming.py", '"levels": None', '"levels": 256', ADVLIB),
+    ("mrt_advlib/incoming.py", '"sigma_zero", "tr")', '"sigma_zero")', ADVLIB),
+    ("mrt_advlib/incoming.py", "NORMS[type(self.threat)])", "2)", ADVLIB),
+    ("mrt_advlib/incoming.py", "least = 4 if aimed or self.name", "least = 3 if aimed or self.name", ADVLIB),
+    ("mrt_advlib/incoming.py", "return self.name not in RADIUS", "return True", ADVLIB),
+    ("mrt_advlib/incoming.py", " or key == RADIUS.get(name):", ":", ADVLIB),
+    ("mrt_advlib/incoming.py", "    if name in LEAST:", "    if False:", ADVLIB),
+    ("mrt_advlib/library.py", "            del sys.modules[name]", "            pass", ADVLIB),
+    ("mrt_advlib/library.py", '["LooseVersion"] = Version', '["Version"] = Version', ADVLIB),
+    ("mrt_advlib/library.py", "{**function.__globals__, **names}", "{**names, **function.__globals__}", ADVLIB),
+)  # fmt: skip
 
 MUTANTS: tuple[Mutant, ...] = (
     # signs and steps
@@ -696,6 +716,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/reliability.py", "if run.clean_pass.random:", "if False:", DRAWN),
     ("evaluation/batteries.py", "if random and name in AVERAGING else {}", "if name in AVERAGING else {}", DRAWN),
     ("evaluation/plan.py", "attack.threat, draws=self.draws, **fields", "attack.threat, **fields", BATTERY),
+    # adv-lib's attacks, whose tests are skipped where it is not installed
+    ("evaluation/batteries.py", "        if _has_advlib():\n", "        if True:\n", BATTERY),
+    ("evaluation/batteries.py", 'if name != "smallest" or _has_advlib() or', 'if name != "smallest" or', BATTERY),
+    ("evaluation/batteries.py", 'if name != "smallest" or _has_advlib() or', "if _has_advlib() or", BATTERY),
+    ("evaluation/evaluate.py", "        early += batteries.name_what_is_missing(battery, threats)\n", "        pass\n", BATTERY),
+    *(ADVLIB_MUTANTS if find_spec("adv_lib") else ()),
 )  # fmt: skip
 
 
