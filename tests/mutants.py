@@ -71,21 +71,21 @@ ADVLIB = "adapters/test_advlib.py"
 EXACT, SPED = "evaluation/test_exact.py", "evaluation/test_fast.py"
 
 ADVLIB_MUTANTS: tuple[Mutant, ...] = (
-    ("mrt_advlib/incoming.py", "(goal.y if goal.target is None else goal.target)[rows]", "goal.y[rows]", ADVLIB),
-    ("mrt_advlib/incoming.py", "(~goal.reached(logits)).nonzero().squeeze(1)", "torch.arange(len(x_adv))", ADVLIB),
-    ("mrt_advlib/incoming.py", "ε=ε.clamp(min=1)", "ε=ε", ADVLIB),
-    ("mrt_advlib/incoming.py", "DOUBLINGS = 100", "DOUBLINGS = 10", ADVLIB),
-    ("mrt_advlib/incoming.py", 'partial(function.__globals__["_apgd"], n_iter=steps)', 'function.__globals__["_apgd"]', ADVLIB),
-    ("mrt_advlib/incoming.py", '"levels": None', '"levels": 256', ADVLIB),
-    ("mrt_advlib/incoming.py", '"sigma_zero", "tr")', '"sigma_zero")', ADVLIB),
-    ("mrt_advlib/incoming.py", "NORMS[type(self.threat)])", "2)", ADVLIB),
-    ("mrt_advlib/incoming.py", "least = 4 if aimed or self.name", "least = 3 if aimed or self.name", ADVLIB),
-    ("mrt_advlib/incoming.py", "return self.name not in RADIUS", "return True", ADVLIB),
-    ("mrt_advlib/incoming.py", " or key == RADIUS.get(name):", ":", ADVLIB),
-    ("mrt_advlib/incoming.py", "    if name in LEAST:", "    if False:", ADVLIB),
-    ("mrt_advlib/library.py", "            del sys.modules[name]", "            pass", ADVLIB),
-    ("mrt_advlib/library.py", '["LooseVersion"] = Version', '["Version"] = Version', ADVLIB),
-    ("mrt_advlib/library.py", "{**function.__globals__, **names}", "{**names, **function.__globals__}", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "(goal.y if goal.target is None else goal.target)[rows]", "goal.y[rows]", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "(~goal.reached(logits)).nonzero().squeeze(1)", "torch.arange(len(x_adv))", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "ε=ε.clamp(min=1)", "ε=ε", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "DOUBLINGS = 100", "DOUBLINGS = 10", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", 'partial(function.__globals__["_apgd"], n_iter=steps)', 'function.__globals__["_apgd"]', ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", '"levels": None', '"levels": 256', ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", '"sigma_zero", "tr")', '"sigma_zero")', ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "NORMS[type(self.threat)])", "2)", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "least = 4 if aimed or self.name", "least = 3 if aimed or self.name", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "return self.name not in RADIUS", "return True", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", " or key == RADIUS.get(name):", ":", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "    if name in LEAST:", "    if False:", ADVLIB),
+    ("adapters/mrt_advlib/library.py", "            del sys.modules[name]", "            pass", ADVLIB),
+    ("adapters/mrt_advlib/library.py", '["LooseVersion"] = Version', '["Version"] = Version', ADVLIB),
+    ("adapters/mrt_advlib/library.py", "{**function.__globals__, **names}", "{**names, **function.__globals__}", ADVLIB),
 )  # fmt: skip
 
 MUTANTS: tuple[Mutant, ...] = (

@@ -102,7 +102,7 @@ def test_keeps_the_protocol_and_touches_nothing(
     x, y = torch.rand(4, 1, 8, 8, generator=torch_seed(0)), torch.tensor([0, 1, 2, 3])
     assert isinstance(attack, mrt.protocols.Attack)
     assert eval(repr(attack), {"mrt_advlib": mrt_advlib, **vars(mrt)}) == attack
-    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index, union-attr]
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
     kept, given = {k: v.clone() for k, v in net.state_dict().items()}, x.clone()
     with torch.no_grad():
         first, second = (attack(net, x, y, rng=torch.arange(4)) for _ in range(2))
@@ -112,7 +112,7 @@ def test_keeps_the_protocol_and_touches_nothing(
     assert all(m.training for m in net.modules())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())
     assert random.getstate() == states[0] and torch.equal(torch.get_rng_state(), states[2])
-    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index, union-attr]
+    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index]
 
 
 @installed
@@ -220,7 +220,8 @@ def test_alma_never_ends_where_its_first_step_leads_nowhere() -> None:
         left[0] -= 1
         if not left[0]:
             raise TimeoutError
-        return (z - w).flatten(1).norm(dim=1)
+        length: Tensor = torch.linalg.vector_norm((z - w).flatten(1), dim=1)
+        return length
 
     module = sys.modules["adv_lib.attacks.augmented_lagrangian"]
     endless = with_replaced(library().alma, _distances={**module._distances, "l2": patience})
@@ -313,8 +314,9 @@ def test_deepfool_called_for_what_it_had_last_keeps_that_to_itself() -> None:
 )
 def test_too_few_steps_divide_by_zero(name: str, key: str, few: int) -> None:
     x, y = correct(1)
+    settings: dict[str, Any] = {key: few, **({"norm": 2} if name == "pdpgd" else {})}
     try:
-        by_hand(name, digits_net(), x, y, **{key: few}, **({"norm": 2} if name == "pdpgd" else {}))
+        by_hand(name, digits_net(), x, y, **settings)
         fell = False
     except ZeroDivisionError:
         fell = True
@@ -332,7 +334,7 @@ def test_too_few_steps_divide_by_zero(name: str, key: str, few: int) -> None:
 def test_a_loss_that_needs_more_classes_is_named(name: str, settings: dict[str, Any], classes: int, least: int) -> None:
     net, x = small_net((1, 8, 8), classes).eval(), torch.rand(4, 1, 8, 8, generator=torch_seed(0))
     y = net(x).argmax(1)
-    radius = {} if name == "alma" else {"norm": 2, "eps": 0.7}
+    radius: dict[str, Any] = {} if name == "alma" else {"norm": 2, "eps": 0.7}
     try:
         by_hand(name, net, x, y, **settings, **radius)
         fell = False
