@@ -57,7 +57,8 @@ def standard(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0, 
 def smallest(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0) -> Battery:
     """The closest point to each image in the norm of each ball, by APGD at ten radii: its distances, their median, and
     the accuracy at every radius. For several balls also in their union, by MSD as well: how many times all radii must
-    grow. In l0 by adv-lib's sigma-zero, where that is installed, and Foolbox's Pointwise, beside GreedyL0."""
+    grow. In l0 by adv-lib's sigma-zero and PDPGD, where that is installed, and Foolbox's Pointwise, beside
+    GreedyL0."""
     threats = checks.several("threats", threats, "threats such as Linf(0.3)")
     balls = tuple(threat for threat in threats if isinstance(threat, Ball))
     union = (AnyOf(balls),) if len(balls) > 1 and AnyOf(balls) not in threats else ()
@@ -162,11 +163,14 @@ def _smallest(plan: Plan) -> None:
         msd = MSD(balls, steps=plan.scale(40, 10), best="broken")
         plan.add("smallest", Smallest(WorstOf((*walks, msd))), distances=True)
     elif isinstance(threat, L0):
-        # Of the attacks on this threat that a package here has sigma-zero comes closest (benchmarks.l0_points). None
-        # has Sparse-RS or sPGD.
+        # Of the attacks on this threat that a package here has, these come closest, each on some networks
+        # (benchmarks.l0_points). None has Sparse-RS or sPGD.
         plan.add("greedy", GreedyL0(threat))
         if _has_advlib():
-            plan.add_foreign("advlib", "sigma-zero", "sigma_zero", num_steps=plan.scale(1000, 10), distances=True)
+            steps = {"num_steps": plan.scale(1000, 10), "distances": True}
+            plan.add_foreign("advlib", "sigma-zero", "sigma_zero", **steps)
+            # 23: the proximal operator of l2/3, which its authors prefer to that of l0.
+            plan.add_foreign("advlib", "pdpgd", "pdpgd", proximal_operator=23, **steps)
         plan.add_foreign("foolbox", "pointwise", "PointwiseAttack", distances=True)
     else:
         _quick(plan)  # a motion's radius is none to search by
@@ -316,7 +320,8 @@ def name_what_is_missing(name: str, threats: Sequence[Threat] | None) -> list[st
     # Here and not where the battery is made, since that happens twice.
     if name != "smallest" or _has_advlib() or not any(isinstance(threat, L0) for threat in threats or ()):
         return []
-    return [f"smallest judges l0 without sigma-zero, the strongest attack on it: pip install {PACKAGE['advlib']}"]
+    closest = "sigma-zero and PDPGD, which come closest"
+    return [f"the battery smallest judges l0 without {closest}: pip install {PACKAGE['advlib']}"]
 
 
 DRAWS = 20  # over which attacks average where a model's answers are random, as AutoAttack's version for such does

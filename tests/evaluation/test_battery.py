@@ -271,7 +271,7 @@ def test_the_closest_points_of_each_ball_and_of_their_union() -> None:
 def test_l0_is_judged_by_sigma_zero_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     threats, (x, y) = (mrt.Linf(0.1), mrt.L0(2)), digits(2)
     pair = ["greedy-l0", "foolbox.pointwise-l0"]
-    for found, expected in ((object(), [pair[0], "advlib.sigma-zero-l0", pair[1]]), (None, pair)):
+    for found, expected in ((object(), [pair[0], "advlib.sigma-zero-l0", "advlib.pdpgd-l0", pair[1]]), (None, pair)):
         monkeypatch.setattr(batteries, "find_spec", lambda name, found=found: found if name == "adv_lib" else 1 / 0)
         battery = NAMES["smallest"](threats, budget=0.05)
         assert [label for label, _ in name_entries(battery)] == ["smallest-linf", *expected]
