@@ -83,6 +83,8 @@ ADVLIB_MUTANTS: tuple[Mutant, ...] = (
     ("adapters/mrt_advlib/incoming.py", "return self.name not in RADIUS", "return True", ADVLIB),
     ("adapters/mrt_advlib/incoming.py", " or key == RADIUS.get(name):", ":", ADVLIB),
     ("adapters/mrt_advlib/incoming.py", "    if name in LEAST:", "    if False:", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "if not len(sizes):", "if False:", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "task.x.shape[-1] != task.x.shape[-2]", "False", ADVLIB),
     ("adapters/mrt_advlib/library.py", "            del sys.modules[name]", "            pass", ADVLIB),
     ("adapters/mrt_advlib/library.py", '["LooseVersion"] = Version', '["Version"] = Version', ADVLIB),
     ("adapters/mrt_advlib/library.py", "{**function.__globals__, **names}", "{**names, **function.__globals__}", ADVLIB),

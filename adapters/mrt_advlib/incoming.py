@@ -6,9 +6,12 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -95,13 +98,18 @@ class AdvLibAttack(Hosted):
             self._check_classes(logits.shape[1], goal.target is not None)
             labels = (goal.y if goal.target is None else goal.target)[rows]  # a target takes the labels' place
             # Indexing copies: `tr` writes to its input's flags.
-            x_adv[rows] = self.host()(seen, x_adv[rows], labels, **self.arguments(goal.target is not None))
+            with suppress(NothingFound):
+                x_adv[rows] = self.host()(seen, x_adv[rows], labels, **self.arguments(task))
         return x_adv
 
-    def arguments(self, aimed: bool) -> dict[str, Any]:
+    def arguments(self, task: Task[Threat]) -> dict[str, Any]:
         """What the host is called with beside the model, the images and the labels."""
-        ours: dict[str, Any] = {"targeted": aimed, "distance": self.threat.name, "levels": None}
-        # `levels`: by default DDN rounds every pixel to a 255th, so that images on no such grid move everywhere.
+        ours: dict[str, Any] = {"targeted": task.goal.target is not None, "distance": self.threat.name}
+        ours["levels"] = (
+            None  # by default DDN rounds every pixel to a 255th, so that images on no such grid move all over
+        )
+        # By default str_attack adds groups that overlap as its authors did, who took rows for columns.
+        ours["fix_y_step"] = task.x.shape[-1] != task.x.shape[-2]
         ours |= dict.fromkeys(NORM, NORMS[type(self.threat)])
         if self.name in RADIUS:
             ours[RADIUS[self.name]] = float(self.threat.eps)  # type: ignore[attr-defined]
@@ -117,6 +125,8 @@ class AdvLibAttack(Hosted):
         if self.name == "apgd":  # which with best_loss=True forgets n_iter, and makes 100 steps
             steps = dict(self.settings).get("n_iter", inspect.signature(function).parameters["n_iter"].default)
             return with_replaced(function, _apgd=partial(function.__globals__["_apgd"], n_iter=steps))
+        if self.name == "str_attack":
+            return with_replaced(function, np=SimpleNamespace(abs=np.abs, nonzero=np.nonzero, percentile=_percentile))
         return function  # type: ignore[no-any-return]
 
     def _check_classes(self, classes: int, aimed: bool) -> None:
@@ -135,10 +145,22 @@ class AdvLibAttack(Hosted):
         return list(inspect.signature(getattr(library(), self.name)).parameters)
 
 
+class NothingFound(Exception):
+    """The attack is at its end, and has no point for any of these images."""
+
+
 def _keep_one(project: Callable[..., Tensor], δ: Tensor, ε: Tensor) -> Tensor:
     """FMN's projection in l0, which fails where no image of the batch may change any entry: as for one entry, which is
     what it makes of such an image among others."""
     return project(δ=δ, ε=ε.clamp(min=1))
+
+
+def _percentile(sizes: Any, share: float) -> float:
+    """Of the changes that str_attack made, below which it makes no more. Where it found nothing for any image it made
+    none, and would end with an IndexError, as if it had broken down."""
+    if not len(sizes):
+        raise NothingFound
+    return float(np.percentile(sizes, share))
 
 
 def _give_up(

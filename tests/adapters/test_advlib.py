@@ -235,6 +235,21 @@ def test_alma_never_ends_where_its_first_step_leads_nowhere() -> None:
 
 
 @installed
+def test_str_attack_fails_where_it_finds_nothing_and_on_wide_images() -> None:
+    net, x = small_net((1, 6, 9), 3).eval(), torch.rand(2, 1, 6, 9, generator=torch_seed(0))
+    y, few = net(x).argmax(1), {"max_iterations": 1, "binary_search_steps": 1}
+    for settings in ({**few, "initial_const": 1e-9}, {**few, "retrain": False, "stride": 1}):
+        try:
+            by_hand("str_attack", net, x, y, **settings)  # type: ignore[arg-type]
+            fell = False
+        except (IndexError, RuntimeError):
+            fell = True
+        mended(fell)
+        attempt = advlib("str_attack", L2, **settings).attempt(net, x, y, rng=torch.arange(2))
+        assert not attempt.failed.any() and torch.equal(attempt.found, x)
+
+
+@installed
 def test_apgd_forgets_its_steps_where_it_looks_for_the_best_loss() -> None:
     x, y = correct(2)
     calls: list[int] = []
