@@ -76,7 +76,7 @@ ADVLIB_MUTANTS: tuple[Mutant, ...] = (
     ("adapters/mrt_advlib/incoming.py", "ε=ε.clamp(min=1)", "ε=ε", ADVLIB),
     ("adapters/mrt_advlib/incoming.py", "DOUBLINGS = 100", "DOUBLINGS = 10", ADVLIB),
     ("adapters/mrt_advlib/incoming.py", 'partial(function.__globals__["_apgd"], n_iter=steps)', 'function.__globals__["_apgd"]', ADVLIB),
-    ("adapters/mrt_advlib/incoming.py", '"levels": None', '"levels": 256', ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", 'ours["levels"] = None', 'ours["levels"] = 256', ADVLIB),
     ("adapters/mrt_advlib/incoming.py", '"sigma_zero", "tr")', '"sigma_zero")', ADVLIB),
     ("adapters/mrt_advlib/incoming.py", "NORMS[type(self.threat)])", "2)", ADVLIB),
     ("adapters/mrt_advlib/incoming.py", "least = 4 if aimed or self.name", "least = 3 if aimed or self.name", ADVLIB),
