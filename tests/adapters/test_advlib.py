@@ -240,7 +240,7 @@ def test_str_attack_fails_where_it_finds_nothing_and_on_wide_images() -> None:
     y, few = net(x).argmax(1), {"max_iterations": 1, "binary_search_steps": 1}
     for settings in ({**few, "initial_const": 1e-9}, {**few, "retrain": False, "stride": 1}):
         try:
-            by_hand("str_attack", net, x, y, **settings)  # type: ignore[arg-type]
+            by_hand("str_attack", net, x, y, **settings)
             fell = False
         except (IndexError, RuntimeError):
             fell = True
