@@ -97,6 +97,8 @@ $(STAMP): setup.cfg pyproject.toml $(wildcard tests/versions/*.txt)
 	@echo "== installing into .venv: once, up to several GB (PIP_ARGS chooses CPU wheels, see Makefile)"
 	@rm -f $@; test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install $(addprefix -c ,$(CONSTRAINTS)) $(PIP_ARGS) -e '.[test]'
+	@# Alone: it asks for visdom, which pip cannot build on every Python, and needs nothing else that is not there.
+	$(BIN)/python -m pip install --no-deps $(addprefix -c ,$(CONSTRAINTS)) $(PIP_ARGS) adv-lib
 	@touch $@
 
 # What a GPU machine holds: torch 2.11 with its Triton 3.6, the numpy of Python 3.12, and neither Foolbox nor ART. Nothing

@@ -25,6 +25,8 @@ PACKAGES = (
     "foolbox",
     "adversarial-robustness-toolbox",
     "pyautoattack",
+    "adv-lib",
+    "attackbenchlib",
     "triton",
 )
 Meter = Callable[[], float]

@@ -15,7 +15,10 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor, nn
 
-PACKAGES = ("mrt-robust", "torch", "numpy", "foolbox", "adversarial-robustness-toolbox", "pyautoattack", "autoattack")
+PACKAGES = (
+    "mrt-robust", "torch", "numpy", "foolbox", "adversarial-robustness-toolbox", "pyautoattack", "autoattack",
+    "adv-lib",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.mutation import Mutant, main
@@ -67,7 +68,28 @@ ART_TRAINERS = "adapters/test_art_trainers.py"
 GRAPHS, PRETENDED, CHECKS = "crafting/test_cuda_graphs.py", "crafting/test_pretend_gpu.py", "test_checks.py"
 TRAINED_THERE, JUDGED_THERE = "training/test_pretend_gpu.py", "evaluation/test_pretend_gpu.py"
 IMPORTED, UPSTREAM = "adapters/test_one_import.py", "adapters/test_upstream_art.py"
+ADVLIB = "adapters/test_advlib.py"
 EXACT, SPED = "evaluation/test_exact.py", "evaluation/test_fast.py"
+
+ADVLIB_MUTANTS: tuple[Mutant, ...] = (
+    ("adapters/mrt_advlib/incoming.py", "(goal.y if goal.target is None else goal.target)[rows]", "goal.y[rows]", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "(~goal.reached(logits)).nonzero().squeeze(1)", "torch.arange(len(x_adv))", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "ε=ε.clamp(min=1)", "ε=ε", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "DOUBLINGS = 100", "DOUBLINGS = 10", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", 'partial(function.__globals__["_apgd"], n_iter=steps)', 'function.__globals__["_apgd"]', ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", 'ours["levels"] = None', 'ours["levels"] = 256', ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", '"sigma_zero", "tr")', '"sigma_zero")', ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "NORMS[type(self.threat)])", "2)", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "least = 4 if aimed or self.name", "least = 3 if aimed or self.name", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "return self.name not in RADIUS", "return True", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", " or key == RADIUS.get(name):", ":", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "    if name in LEAST:", "    if False:", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "if not len(sizes):", "if False:", ADVLIB),
+    ("adapters/mrt_advlib/incoming.py", "task.x.shape[-1] != task.x.shape[-2]", "False", ADVLIB),
+    ("adapters/mrt_advlib/library.py", "            del sys.modules[name]", "            pass", ADVLIB),
+    ("adapters/mrt_advlib/library.py", '["LooseVersion"] = TorchVersion', '["Version"] = TorchVersion', ADVLIB),
+    ("adapters/mrt_advlib/library.py", "{**function.__globals__, **names}", "{**names, **function.__globals__}", ADVLIB),
+)  # fmt: skip
 
 MUTANTS: tuple[Mutant, ...] = (
     # signs and steps
@@ -717,6 +739,12 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/reliability.py", "if run.clean_pass.random:", "if False:", DRAWN),
     ("evaluation/batteries.py", "if random and name in AVERAGING else {}", "if name in AVERAGING else {}", DRAWN),
     ("evaluation/plan.py", "attack.threat, draws=self.draws, **fields", "attack.threat, **fields", BATTERY),
+    # adv-lib's attacks, whose tests are skipped where it is not installed
+    ("evaluation/batteries.py", "        if _has_advlib():\n", "        if True:\n", BATTERY),
+    ("evaluation/batteries.py", 'if name != "smallest" or _has_advlib() or', 'if name != "smallest" or', BATTERY),
+    ("evaluation/batteries.py", 'if name != "smallest" or _has_advlib() or', "if _has_advlib() or", BATTERY),
+    ("evaluation/evaluate.py", "        early += batteries.name_what_is_missing(battery, threats)\n", "        pass\n", BATTERY),
+    *(ADVLIB_MUTANTS if find_spec("adv_lib") else ()),
 )  # fmt: skip
 
 

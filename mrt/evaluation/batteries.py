@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 from mrt import checks
@@ -24,13 +25,14 @@ from mrt.attacks import (
     SLIDE,
     AffineAttack,
     CWLinf,
+    GreedyL0,
     RTGrid,
     RTWorstOf,
     Smallest,
     WorstOf,
 )
 from mrt.attacks.apgd import LEAST_STEPS
-from mrt.evaluation.battery import Battery
+from mrt.evaluation.battery import PACKAGE, Battery
 from mrt.evaluation.plan import Plan, make_battery
 from mrt.protocols import Ball, Threat
 from mrt.threats import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation
@@ -55,7 +57,8 @@ def standard(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0, 
 def smallest(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0) -> Battery:
     """The closest point to each image in the norm of each ball, by APGD at ten radii: its distances, their median, and
     the accuracy at every radius. For several balls also in their union, by MSD as well: how many times all radii must
-    grow."""
+    grow. In l0 by adv-lib's sigma-zero and PDPGD, where that is installed, and Foolbox's Pointwise, beside
+    GreedyL0."""
     threats = checks.several("threats", threats, "threats such as Linf(0.3)")
     balls = tuple(threat for threat in threats if isinstance(threat, Ball))
     union = (AnyOf(balls),) if len(balls) > 1 and AnyOf(balls) not in threats else ()
@@ -159,6 +162,16 @@ def _smallest(plan: Plan) -> None:
         walks = [walk for ball in balls for walk in _list_walks(plan, ball)]
         msd = MSD(balls, steps=plan.scale(40, 10), best="broken")
         plan.add("smallest", Smallest(WorstOf((*walks, msd))), distances=True)
+    elif isinstance(threat, L0):
+        # Of the attacks on this threat that a package here has, these come closest, each on some networks
+        # (benchmarks.l0_points). None has Sparse-RS or sPGD.
+        plan.add("greedy", GreedyL0(threat))
+        if _has_advlib():
+            steps = {"num_steps": plan.scale(1000, 10), "distances": True}
+            plan.add_foreign("advlib", "sigma-zero", "sigma_zero", **steps)
+            # 23: the proximal operator of l2/3, which its authors prefer to that of l0.
+            plan.add_foreign("advlib", "pdpgd", "pdpgd", proximal_operator=23, **steps)
+        plan.add_foreign("foolbox", "pointwise", "PointwiseAttack", distances=True)
     else:
         _quick(plan)  # a motion's radius is none to search by
 
@@ -296,6 +309,19 @@ def _pgn(plan: Plan) -> None:
     plan.add_foreign("foolbox", "deepfool", "L2DeepFoolAttack", steps=plan.scale(100, 5), distances=True)
     cw = {"steps": plan.scale(100, 5), "binary_search_steps": plan.scale(5, 2), "stepsize": 5e-3, "initial_const": 1e-2}
     plan.add_foreign("foolbox", "cw", "L2CarliniWagnerAttack", **cw, distances=True)
+
+
+def _has_advlib() -> bool:
+    return find_spec("adv_lib") is not None
+
+
+def name_what_is_missing(name: str, threats: Sequence[Threat] | None) -> list[str]:
+    """A line for what the battery of that name leaves out because a package is not installed."""
+    # Here and not where the battery is made, since that happens twice.
+    if name != "smallest" or _has_advlib() or not any(isinstance(threat, L0) for threat in threats or ()):
+        return []
+    closest = "sigma-zero and PDPGD, which come closest"
+    return [f"the battery smallest judges l0 without {closest}: pip install {PACKAGE['advlib']}"]
 
 
 DRAWS = 20  # over which attacks average where a model's answers are random, as AutoAttack's version for such does

@@ -20,9 +20,14 @@ from mrt.protocols import Attack, Threat
 from mrt.records import write_file
 from mrt.threats.radii import radii_of
 
-Host = Literal["foolbox", "art", "autoattack"]
-PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa."}  # in an attack's name in a report
-PACKAGE = {"foolbox": "foolbox", "art": "adversarial-robustness-toolbox", "autoattack": "pyautoattack"}  # to install
+Host = Literal["foolbox", "art", "autoattack", "advlib"]
+PREFIX = {"foolbox": "foolbox.", "art": "art.", "autoattack": "aa.", "advlib": "advlib."}  # in a report's names
+PACKAGE = {  # what pip is asked for
+    "foolbox": "foolbox",
+    "art": "adversarial-robustness-toolbox",
+    "autoattack": "pyautoattack",
+    "advlib": "--no-deps adv-lib",  # what it asks for cannot be built everywhere, and is not needed
+}
 LOGS = ("tensorboard", "summary_writer")  # settings that name folders to write to
 
 
@@ -105,7 +110,7 @@ def _import_adapter(host: Host) -> Any:
         return importlib.import_module(f"mrt_{host}")
     except ModuleNotFoundError as error:
         package = PACKAGE[host]
-        raise ValueError(f"{package} is not installed ({error}): pip install {package}") from error
+        raise ValueError(f"{package.split()[-1]} is not installed ({error}): pip install {package}") from error
 
 
 def with_fast(battery: Battery, fast: Fast) -> Battery:

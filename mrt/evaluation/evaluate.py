@@ -63,6 +63,8 @@ def evaluate(
     for entry in expected:
         entry.build(pool)  # what is not installed, or misspelt, is refused before the model runs
     early = reliability.name_early_doubts(expected)
+    if isinstance(battery, str):
+        early += batteries.name_what_is_missing(battery, threats)
     f, remarks = as_model(model)
     images, clipped = open_data(data)
     images = images.to(device_of(f, device))

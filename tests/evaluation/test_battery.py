@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 import mrt
+from mrt.evaluation import batteries
 from mrt.evaluation.batteries import NAMES, named
 from mrt.evaluation.battery import name_entries
 from mrt.protocols import Ball
@@ -265,6 +266,23 @@ def test_the_closest_points_of_each_ball_and_of_their_union() -> None:
     assert [e.threat.name for e in named_union] == ["linf", "l2", "l1", "any"]
     with pytest.raises(ValueError, match="only a union of balls"):
         NAMES["smallest"]((mrt.AnyOf((mrt.Linf(0.1), mrt.RotationTranslation())),))
+
+
+def test_l0_is_judged_by_sigma_zero_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    threats, (x, y) = (mrt.Linf(0.1), mrt.L0(2)), digits(2)
+    pair = ["greedy-l0", "foolbox.pointwise-l0"]
+    for found, expected in ((object(), [pair[0], "advlib.sigma-zero-l0", "advlib.pdpgd-l0", pair[1]]), (None, pair)):
+        monkeypatch.setattr(batteries, "find_spec", lambda name, found=found: found if name == "adv_lib" else 1 / 0)
+        battery = NAMES["smallest"](threats, budget=0.05)
+        assert [label for label, _ in name_entries(battery)] == ["smallest-linf", *expected]
+        assert all(e.distances or e.name == "greedy" for e in battery)
+        said = batteries.name_what_is_missing("smallest", threats)
+        assert len(said) == (found is None) and not batteries.name_what_is_missing("smallest", threats[:1])
+        assert not batteries.name_what_is_missing("quick", threats)
+    battery[-1].build(None)  # imports Foolbox, with warnings of its own
+    with pytest.warns(UserWarning, match="without sigma-zero.*pip install --no-deps adv-lib"):
+        report = mrt.evaluate(digits_net(), (x, y), "smallest", threats=threats[1:], budget=0.05, progress=False)
+    assert said[0] in report.warnings and report.distances["foolbox.pointwise-l0"].isfinite().all()
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
