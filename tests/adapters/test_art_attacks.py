@@ -359,9 +359,10 @@ def test_a_script_of_the_hosts_runs_with_another_import_and_l1_holds() -> None:
 def test_batches_targets_progress_and_other_norms(capfd: pytest.CaptureFixture[str]) -> None:
     """No more images at once than batch_size; targets with a ratio loss as in mrt; a bar unless verbose is False; the
     usual radius follows the norm, one that was given does not."""
-    module, x = net(SHAPES[0]), dyadic(SHAPES[0], 7, (0, 1))
+    module: Any = net(SHAPES[0])
+    x = dyadic(SHAPES[0], 7, (0, 1))
     sizes: list[int] = []
-    module.register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
+    module[0].register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))  # ART calls a Sequential's parts
     host, aim = classifier(module, (0, 1), SHAPES[0]), torch.arange(7) % CLASSES
     attack = ours.PGD(host, 2, 1.0, max_iter=6, loss_type="dlr", targeted=True, batch_size=3)
     x_adv = attack.generate(x, aim)

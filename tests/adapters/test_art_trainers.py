@@ -381,7 +381,7 @@ BAD: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ours.AdversarialTrainerMadryPGD(unasked(), nb_epochs=-3), ValueError, "nb_epochs.*-3"),
     (lambda: ours.AdversarialTrainerMadryPGD(unasked(), verbose=False).fit(X, Y, batch_size=0), ValueError, "batch_s"),
     (lambda: trades(unasked(), random_eps=True), ValueError, "attack's random_eps would be lost"),
-    (lambda: trades(unasked(), eps=np.ones(3), eps_step=np.ones(3)), ValueError, "attack's eps in arrays would be lost"),
+    (lambda: trades(unasked(), eps=np.ones(3), eps_step=np.ones(3)), ValueError, "eps in arrays would be lost"),
     (lambda: ours.AdversarialTrainerAVG(unasked(), how="sum"), ValueError, "how.*sum"),
     (lambda: ours.AdversarialTrainerL2LDA(unasked(), eps=ANY["eps"]), ValueError, "eps"),
     (lambda: ours.AdversarialTrainerPGN(unasked(), eps={"3": 1}), ValueError, "norm.*3"),
