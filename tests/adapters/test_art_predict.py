@@ -18,12 +18,12 @@ from art.data_generators import NumpyDataGenerator
 from art.defences.postprocessor import GaussianNoise, ReverseSigmoid
 from art.estimators.classification import PyTorchClassifier
 from art.estimators.classification.hugging_face import HuggingFaceClassifierPyTorch
+from mrt_art.bridge import Bridge
+from mrt_art.copies import rebind_functions
 from torch import Tensor, nn
 
 import mrt
 from mrt.hosts.agreement import IMAGES, need_same_logits
-from mrt_art.bridge import Bridge
-from mrt_art.copies import rebind_functions
 from tests.adapters.support import classifier, victim
 from tests.support import digits
 
