@@ -138,7 +138,8 @@ class Bridge:
             return np.asarray(classifier.predict(self.to_host_layout(model.scale.from_unit(x)).cpu().numpy()))
 
         try:
-            with crafting(model) as f:  # which puts back the modes that `predict` sets
+            # Which puts back the modes that `predict` sets; and numpy has no bfloat16 for a caller's autocast.
+            with crafting(model) as f, torch.autocast(unit.device.type, enabled=False):
                 need_same_logits(f"{type(classifier).__name__}.predict", ours, theirs, unit)
         finally:
             whole.training = mode

@@ -13,7 +13,7 @@ class EpochsTrainer(NativeTrainer):
 
     nb_epochs: int | None
     batch_size: int | None
-    usual: ClassVar[tuple[int, int]] = (20, 128)  # epochs, images in a batch
+    usual: ClassVar[dict[str, int]] = {"nb_epochs": 20, "batch_size": 128}
 
     def read_settings(self, width: float) -> None:
         for name in ("nb_epochs", "batch_size"):  # checked here, too, so that a bad one is an error before `fit`
@@ -44,10 +44,8 @@ class EpochsTrainer(NativeTrainer):
         :param weights: What the classifier ends with: "last", "ema" or "best".
         :param kwargs: Further arguments, see :class:`.NativeTrainer`.
         """
-        epochs, size = self._epochs(nb_epochs), self.batch_size if batch_size is None else batch_size
-        super().fit(
-            x, y, validation_data, self.usual[1] if size is None else size, epochs, scheduler, weights, **kwargs
-        )
+        size, epochs = self._choose("batch_size", batch_size), self._choose("nb_epochs", nb_epochs)
+        super().fit(x, y, validation_data, size, epochs, scheduler, weights, **kwargs)
 
     def fit_generator(  # type: ignore[override]
         self, generator: Any, nb_epochs: int | None = None, *args: Any, **kwargs: Any
@@ -60,9 +58,11 @@ class EpochsTrainer(NativeTrainer):
         :param args: scheduler, validation_data and weights, as in `fit`.
         :param kwargs: The same by name, and further arguments of `mrt.fit`.
         """
-        super().fit_generator(generator, self._epochs(nb_epochs), *args, **kwargs)
+        super().fit_generator(generator, self._choose("nb_epochs", nb_epochs), *args, **kwargs)
 
-    def _epochs(self, asked: int | None) -> int:
-        """Return the number of epochs: what the call asks for, the constructor's, or the usual one."""
-        own = self.usual[0] if self.nb_epochs is None else self.nb_epochs
-        return own if asked is None else asked
+    def _choose(self, name: str, asked: int | None) -> int:
+        """Return what the call asks for, else what the constructor was told, else the usual number."""
+        for value in (asked, getattr(self, name), self.usual.get(name)):
+            if value is not None:
+                return value
+        raise ValueError(f"Please provide value for `{name}`.")

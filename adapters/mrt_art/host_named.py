@@ -195,8 +195,11 @@ class AutoProjectedGradientDescent(Native):
         )  # fmt: skip
 
     def _check_params(self) -> None:
-        checks.number("eps", self.eps, open_low=True)
-        checks.number("eps_step", self.eps_step, open_low=True)
+        for name in ("eps", "eps_step"):
+            value: Any = getattr(self, name)
+            if np.ndim(value):  # whose repr is no line
+                raise ValueError(f"{name} must be one number; got an array of shape {np.shape(value)}")
+            checks.number(name, value, open_low=True)
         self.nb_random_init = checks.count("nb_random_init", self.nb_random_init, low=0)
         if self.loss_type not in self.losses:
             raise ValueError(f"loss_type must be one of {list(self.losses)}; got {self.loss_type!r}")

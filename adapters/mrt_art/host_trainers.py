@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import art.defences.trainer as theirs
 
@@ -51,7 +51,7 @@ class AdversarialTrainerMadryPGD(EpochsTrainer):
             num_random_init=num_random_init, verbose=verbose,
         )  # fmt: skip
 
-    usual = (205, 128)
+    usual: ClassVar[dict[str, int]] = {}
 
     def read_settings(self, width: float) -> None:
         names = ("eps", "eps_step", "max_iter", "num_random_init")

@@ -153,7 +153,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         :param kwargs: Further arguments of `mrt.fit`, as in `fit`, but not crop and out.
         """
         if not isinstance(generator, DataGenerator) or generator.size is None:
-            raise ValueError(f"generator must be an ART DataGenerator of known size; got {generator!r}")
+            raise ValueError(f"generator must be an ART DataGenerator of known size; got {type(generator).__name__}")
         if "crop" in kwargs:
             raise ValueError("crop is for fit: what a data generator gives is trained on as it is")
         if "drop_last" in kwargs:

@@ -216,7 +216,7 @@ def test_a_predict_that_is_overridden_without_harm_is_taken_and_costs_eight_imag
 
 
 def test_models_that_draw_and_answers_that_are_postprocessed() -> None:
-    """A model that draws is no other than itself, and no draw is the caller's; what ART makes of answers afterwards is let through
+    """A model that draws is no other than itself, and no draw is the caller's; what ART makes of answers is let through
     unless it changes them."""
     noisy = nn.Sequential(victim(), Noise())
     host, attack = classifier(noisy.eval(), (0, 1), (1, 8, 8), 10), {"max_iter": 1, "verbose": False}
