@@ -72,12 +72,10 @@ def host(module: Any = None, **how: Any) -> Any:
     return classifier(module, how.pop("clip_values"), (1, 8, 8), 10, **how)
 
 
-def attacked(
-    attack: Any, x: Any = X, y: Any = Y, eps: Any = 0.3, context: Any = nullcontext(), **how: Any
-) -> dict[str, Any]:
+def attacked(attack: Any, x: Any = X, y: Any = Y, eps: Any = 0.3, context: Any = None, **how: Any) -> dict[str, Any]:
     """What came of an attack: the form of its result, whether that is within the radius, and what it fooled."""
     np.random.seed(0)
-    with context:
+    with context or nullcontext():
         x_adv = attack.generate(x, y, **how)
     made = np.asarray(x_adv)
     plain = np.asarray(x, dtype=np.float64)
