@@ -147,8 +147,7 @@ class Step:
     mean: Callable[[Tensor], Tensor]
     """The mean over processes. A strategy with an optimizer of its own calls it on its gradients."""
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
-    """(logits (N, K), y (N,)) -> scalar: what the classifier's loss is made of. What an attack climbs and a generator
-    learns from stays cross-entropy."""
+    """(logits, y) -> scalar: what the classifier descends. Attacks and generators keep to cross-entropy."""
 
 
 class Strategy(Protocol):

@@ -118,7 +118,6 @@ def fit(
                 model.to(memory_format=torch.channels_last)
             try:
                 loop = Loop(model.train(), images, settings, team, folder)
-                loop.on_epoch = on_epoch if team.first else None
                 if folder is not None:  # written to only now that everything has been accepted
                     assert not isinstance(images, Stream)
                     folder.open(settings.config(model, images, info))
@@ -127,7 +126,7 @@ def fit(
                 shown = folder.path if folder is not None and tensorboard and team.first else None
                 with (
                     Progress(progress and team.first, settings.total, loop.index) as bar,
-                    Board(shown, loop.index) as board,
+                    Board(shown, loop.index, on_epoch if team.first else None) as board,
                 ):
                     loop.run(bar, board, signals)
                 team.gather(None)  # wait: the first process may still be writing the best weights

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -49,7 +49,6 @@ class Loop:
         self.ema = None if settings.ema is None else copy.deepcopy(model).eval().requires_grad_(False)
         self.ledger = Ledger(settings, team, folder, model if self.ema is None else self.ema)
         self.late = LateNumbers()
-        self.on_epoch: Callable[[dict[str, float]], None] | None = None  # who else is told of each row of metrics
         self.strategy: Any = settings.strategy
         if isinstance(self.strategy, Stateful):
             seed_everything(settings.seed, 0, 0)  # the same on every process, so that all begin with the same state
@@ -79,8 +78,6 @@ class Loop:
                 if row is not None:  # shown when it is safe, since there may be nobody left to show it to
                     bar.epoch(row)
                     board.epoch(row)
-                    if self.on_epoch is not None:
-                        self.on_epoch(dict(row))
                 if signal:
                     raise Stopped(signal)
 
@@ -117,10 +114,8 @@ class Loop:
         """Tell the strategy what it may want to know of this update."""
         done, rate = self.index / self.settings.per_epoch, float(self.optimizer.param_groups[0]["lr"])
         seeds, shared = self.feed.seeds(self.index, batch), self.feed.shared_seed(self.index)
-        fast, mean = self.settings.fast, self.together.mean
-        return Step(
-            self.index, self.settings.total, done, rate, batch.x_raw, seeds, shared, fast, mean, self.settings.loss
-        )
+        s, mean = self.settings, self.together.mean
+        return Step(self.index, s.total, done, rate, batch.x_raw, seeds, shared, s.fast, mean, s.loss)
 
     def losses(self, batch: Batch, step: Step) -> Iterator[Tensor]:
         """Ask the strategy for its losses one after the other, each under autocast, and check them. A strategy that
