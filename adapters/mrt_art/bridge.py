@@ -194,7 +194,7 @@ class Seen(nn.Module):
         }  # of a class made on the spot
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._around = (_wrapped_around(self.classifier._model, self.model),)
 
 

@@ -35,8 +35,8 @@ def _rebound(value: Any, twins: dict[int, Any], path: set[int]) -> Any:
         owner = _rebound(value.__self__, twins, path)
         return value if owner is value.__self__ else MethodType(value.__func__, owner)
     if isinstance(value, functools.partial):
-        args = (_rebound(value.func, twins, path), *(_rebound(a, twins, path) for a in value.args))
-        return functools.partial(*args, **{k: _rebound(v, twins, path) for k, v in value.keywords.items()})
+        function, args = _rebound(value.func, twins, path), [_rebound(a, twins, path) for a in value.args]
+        return functools.partial(function, *args, **{k: _rebound(v, twins, path) for k, v in value.keywords.items()})
     if isinstance(value, (list, tuple)):
         parts = [_rebound(v, twins, path) for v in value]
         same = all(a is b for a, b in zip(parts, value, strict=True))
@@ -55,9 +55,10 @@ def _rebound_function(function: FunctionType, twins: dict[int, Any], path: set[i
             )
     cells = [_rebound_cell(cell, twins, path) for cell in function.__closure__ or ()]
     defaults = _rebound(function.__defaults__, twins, path)
-    by_name = {k: _rebound(v, twins, path) for k, v in (function.__kwdefaults__ or {}).items()}
+    own: dict[str, Any] = function.__kwdefaults__ or {}
+    by_name = {k: _rebound(v, twins, path) for k, v in own.items()}
     same = all(a is b for a, b in zip(cells, function.__closure__ or (), strict=True))
-    if same and defaults is function.__defaults__ and all(v is function.__kwdefaults__[k] for k, v in by_name.items()):
+    if same and defaults is function.__defaults__ and all(v is own[k] for k, v in by_name.items()):
         return function  # a library's function, say, which pickle knows by its name
     made = FunctionType(function.__code__, function.__globals__, function.__name__, defaults, tuple(cells) or None)
     made.__kwdefaults__ = by_name or None

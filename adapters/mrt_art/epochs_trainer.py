@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from mrt import checks
-from mrt_art.trainer_base import NativeTrainer, Weights
+from mrt_art.trainer_base import NativeTrainer
+from mrt_art.trainer_checks import Weights
 
 
 class EpochsTrainer(NativeTrainer):
@@ -21,7 +22,7 @@ class EpochsTrainer(NativeTrainer):
                 checks.count(name, getattr(self, name), low=0 if name == "nb_epochs" else 1)
         super().read_settings(width)
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         x: Any,
         y: Any,
@@ -47,9 +48,7 @@ class EpochsTrainer(NativeTrainer):
         size, epochs = self._choose("batch_size", batch_size), self._choose("nb_epochs", nb_epochs)
         super().fit(x, y, validation_data, size, epochs, scheduler, weights, **kwargs)
 
-    def fit_generator(  # type: ignore[override]
-        self, generator: Any, nb_epochs: int | None = None, *args: Any, **kwargs: Any
-    ) -> None:
+    def fit_generator(self, generator: Any, nb_epochs: int | None = None, *args: Any, **kwargs: Any) -> None:
         """
         Train the classifier on batches as a data generator gives them, see :class:`.NativeTrainer`.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
 from mrt.protocols import Stateful, Strategy, Threat
+from mrt_art.bridge import Seen
 from mrt_art.radii import make_balls, read_radii, read_radius
 from mrt_art.trainer_base import NativeTrainer
 from mrt_art.trainer_checks import warn_of_weak_generator
@@ -86,6 +87,8 @@ class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
         `mrt.evaluate`.
     """  # noqa: E501
 
+    eps: Any
+
     def __init__(
         self,
         classifier: Any,
@@ -125,7 +128,7 @@ class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
         self.eps = read_radius(self.eps, "inf", width)
         super().read_settings(width)
 
-    def look_back(self, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    def look_back(self, model: Seen, x: Tensor, y: Tensor) -> None:
         assert self.run is not None
         eps = self.eps / model.scale.width
         warn_of_weak_generator(model, self.run.state.generator, mrt.Linf(eps), x, y)
@@ -141,6 +144,8 @@ class AdversarialTrainerPGNPyTorch(NativeTrainer):
     | Please keep in mind the limitations of defences: judge the classifier by attacks that it was not trained on, see
         `mrt.evaluate`.
     """
+
+    eps: Any
 
     def __init__(
         self,
@@ -182,7 +187,7 @@ class AdversarialTrainerPGNPyTorch(NativeTrainer):
         self.eps = read_radii({"2": read_radius(None, 2, width)} if self.eps is None else self.eps, width)
         super().read_settings(width)
 
-    def look_back(self, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    def look_back(self, model: Seen, x: Tensor, y: Tensor) -> None:
         assert self.run is not None
         ball: Any = (self.validation_threats(model.scale.width) or [])[0]
         warn_of_weak_generator(model, self.run.state.generator, ball, x, y)

@@ -14,7 +14,7 @@ from art.data_generators import DataGenerator
 from art.defences.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
 from art.exceptions import EstimatorError
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 import mrt
@@ -23,7 +23,7 @@ from mrt.data import Images, Stream
 from mrt.hosts.pixel_range import Range
 from mrt.protocols import Stateful, Strategy, Threat
 from mrt_art.attack_base import largest_of
-from mrt_art.bridge import Bridge
+from mrt_art.bridge import Bridge, Seen
 from mrt_art.drawn import open_stream
 from mrt_art.trainer_checks import (
     LOOKED_AT,
@@ -87,7 +87,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         eps: Any = getattr(self, "eps", None)
         return 0.0 if eps is None else largest_of(eps)
 
-    def look_back(self, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    def look_back(self, model: Seen, x: Tensor, y: Tensor) -> None:
         """Say what there is to say of a training that has ended; x and y are some of its images and classes."""
 
     def fit(
@@ -126,10 +126,10 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         held = None if validation_data is None else read_pair(bridge, validation_data)
         scale = bridge.pixel_range(images, *([] if held is None else held[:1]), room=self.largest_radius())
         names = tuple(str(label) for label in range(int(self.classifier.nb_classes)))
-        crop = "none" if kwargs.get("crop") is None else "crop-flip"
+        crop: Any = "none" if kwargs.get("crop") is None else "crop-flip"
         data = Images(scale.to_unit(bridge.clip(images, scale)).cpu(), classes, names, crop)
         # Several processes share each batch, which they can do only if all are of one size.
-        options = {"drop_last": int(os.environ.get("WORLD_SIZE", "1")) > 1, "batch_size": batch_size}
+        options: dict[str, Any] = {"drop_last": int(os.environ.get("WORLD_SIZE", "1")) > 1, "batch_size": batch_size}
         options |= {"validation": held, "nb_epochs": nb_epochs, "schedule": scheduler}
         self._fit(data, (data.x, classes), scale, options, weights, kwargs)
 

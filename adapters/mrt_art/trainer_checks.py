@@ -19,7 +19,16 @@ from mrt.protocols import Ball
 from mrt_art.bridge import Bridge
 
 Weights = Literal["last", "ema", "best"]
-PASSED = ("clip", "crop", "ema", "fast", "out", "seed", "channels_last", "tensorboard")  # on to mrt.fit
+PASSED: tuple[str, ...] = (
+    "clip",
+    "crop",
+    "ema",
+    "fast",
+    "out",
+    "seed",
+    "channels_last",
+    "tensorboard",
+)  # on to mrt.fit
 PASSED += ("drop_last", "training_mode", "pin_memory")  # what ART's own `fit` knows
 LOOKED_AT = 64  # images on which a generator is compared with one step along the gradient
 

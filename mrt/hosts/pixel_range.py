@@ -82,7 +82,7 @@ class Range:
             least, largest = (f"{float(v):g}" for v in torch.aminmax(part))
             details = f"({self.description}), without NaN; got values from {least} to {largest}"
             raise ValueError(f"images must lie within their bounds {details}")
-        return torch.clamp_(scaled, min=0).clamp_(max=top)  # type: ignore[arg-type]
+        return torch.clamp_(scaled, min=0).clamp_(max=top)
 
     def from_unit(self, unit: Tensor) -> Tensor:
         """Images in [0, 1] as images of this range; gradients flow through it."""

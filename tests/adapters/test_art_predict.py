@@ -65,7 +65,9 @@ def test_a_processor_is_attacked_evaluated_and_trained_through() -> None:
     trainer = ours.AdversarialTrainerMadryPGD(host, 2, 12, 0.05, 0.05, 1, verbose=False)
     trainer.fit(HF_X, Y, ema=0.5, validation_data=(HF_X, Y), weights="ema")
     assert (host.predict(HF_X).argmax(1) == Y).mean() >= left - 0.1
-    assert trainer.run.metrics[-1]["clean"] == pytest.approx((host.predict(HF_X).argmax(1) == Y).mean())
+    assert trainer.run is not None and trainer.run.metrics[-1]["clean"] == pytest.approx(
+        (host.predict(HF_X).argmax(1) == Y).mean()
+    )
 
 
 def seen(module: nn.Module) -> Any:
@@ -119,7 +121,8 @@ def test_a_forward_that_finds_the_model_by_a_global_name_is_no_copy() -> None:
     WHOLE.forward = lambda x: WHOLE.inner(x) if False else plain(x)
     with pytest.raises(ValueError, match="finds the model under the global name 'WHOLE'"):
         copy.deepcopy(seen(WHOLE))
-    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    first: Any = nn.Linear(2, 2)
+    second: Any = nn.Linear(2, 2)
     first.act = second.act = nn.functional.relu  # a library's own function stays what pickle knows
     rebind_functions(first, second)
     assert second.act is nn.functional.relu
@@ -219,7 +222,7 @@ def test_models_that_draw_and_answers_that_are_postprocessed() -> None:
     """A model that draws is no other than itself, and no draw is the caller's; what ART makes of answers is let through
     unless it changes them."""
     noisy = nn.Sequential(victim(), Noise())
-    host, attack = classifier(noisy.eval(), (0, 1), (1, 8, 8), 10), {"max_iter": 1, "verbose": False}
+    host, attack = classifier(noisy.eval(), (0, 1), (1, 8, 8), 10), dict[str, Any](max_iter=1, verbose=False)
     torch.manual_seed(3)
     state = torch.get_rng_state()
     ours.as_model(host)
@@ -236,17 +239,26 @@ class Noise(nn.Module):
         return x + torch.randn_like(x)
 
 
+def given(answer: Tensor, x: Tensor) -> Tensor:
+    return answer
+
+
 def test_the_comparison_itself() -> None:
     x, z = torch.rand(6, 1, 2, 2), torch.tensor([[1.0, -50.0], [torch.nan, torch.inf], [0.0, 0.0], [2.0, 3.0]])
     same: list[tuple[Any, Any]] = [(z, z), (z, z + 0.04), (z[:, 0], z[:, :1]), (z.double(), z), (z * 0, z * 0)]
     for mine, host in same:
-        need_same_logits("It", lambda _, a=mine: a, lambda _, b=host: b, x)
+        need_same_logits("It", functools.partial(given, mine), functools.partial(given, host), x)
     other: list[tuple[Any, Any]] = [(z, z + 0.06), (z, z[:, :1]), (z, z.nan_to_num(0.0)), (z * 0, z * 0 + 1)]
     for mine, host in other:
         with pytest.raises(ValueError, match="It answers other logits than the model that would be"):
-            need_same_logits("It", lambda _, a=mine: a, lambda _, b=host: b, x)
+            need_same_logits("It", functools.partial(given, mine), functools.partial(given, host), x)
     shown: list[int] = []
-    need_same_logits("It", lambda p: shown.append(len(p)) or p.flatten(1), lambda p: p.flatten(1), x)
+
+    def ask(part: Tensor) -> Tensor:
+        shown.append(len(part))
+        return part.flatten(1)
+
+    need_same_logits("It", ask, lambda p: p.flatten(1), x)
     need_same_logits("It", lambda p: z, lambda p: -z, x[:0])  # nothing to compare
     assert shown == [4]
     need_same_logits("It", lambda p: torch.randn(4, 3), lambda p: torch.randn(4, 3), x)

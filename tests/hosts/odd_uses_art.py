@@ -79,7 +79,7 @@ def attacked(attack: Any, x: Any = X, y: Any = Y, eps: Any = 0.3, context: Any =
         x_adv = attack.generate(x, y, **how)
     made = np.asarray(x_adv)
     plain = np.asarray(x, dtype=np.float64)
-    told = {"kind": type(x_adv).__name__, "shape": made.shape, "dtype": str(made.dtype)}
+    told: dict[str, Any] = {"kind": type(x_adv).__name__, "shape": made.shape, "dtype": str(made.dtype)}
     told["inside"] = bool((abs(made - plain) <= eps + 1e-5).all())
     answers = attack.estimator.predict(made.astype(np.float32)) if len(made) else np.zeros((0, 10))
     right = np.zeros(0) if not len(made) else attack.estimator.predict(plain.astype(np.float32)).argmax(1)

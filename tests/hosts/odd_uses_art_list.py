@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import art.attacks.evasion as evasion
@@ -36,7 +37,7 @@ LABELS: dict[str, Any] = {
     "tensor": torch.from_numpy(Y),
 }
 for _name, _value in LABELS.items():
-    USES[f"labels: {_name}"] = lambda k, v=_value: attacked(k.pgd(), y=v)
+    USES[f"labels: {_name}"] = partial(lambda v, k: attacked(k.pgd(), y=v), _value)
 USES["labels: to reach"] = lambda k: attacked(k.pgd(targeted=True), y=AIM)
 USES["labels: to reach, one-hot"] = lambda k: attacked(k.pgd(targeted=True), y=np.eye(10)[AIM])
 USES["labels: to reach, none"] = lambda k: attacked(k.pgd(targeted=True), y=None)
@@ -56,7 +57,7 @@ MASKS: dict[str, Any] = {
     "none": None,
 }
 for _name, _value in MASKS.items():
-    USES[f"mask: {_name}"] = lambda k, v=_value: attacked(k.pgd(), mask=v)
+    USES[f"mask: {_name}"] = partial(lambda v, k: attacked(k.pgd(), mask=v), _value)
 USES["mask: APGD"] = lambda k: attacked(k.apgd(), mask=np.repeat(HALF[None], 8, 0))
 
 IMAGES: dict[str, Any] = {
@@ -85,7 +86,7 @@ IMAGES: dict[str, Any] = {
     "strings": X.astype(str),
 }
 for _name, _value in IMAGES.items():
-    USES[f"images: {_name}"] = lambda k, v=_value: attacked(k.pgd(), v, Y[: len(v)])
+    USES[f"images: {_name}"] = partial(lambda v, k: attacked(k.pgd(), v, Y[: len(v)]), _value)
 
 
 def frozen() -> Any:
@@ -145,7 +146,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "summary_writer": {"summary_writer": "no/such\0folder"},
 }
 for _name, _value in SETTINGS.items():
-    USES[f"settings: {_name}"] = lambda k, v=_value: attacked(k.pgd(**v), eps=5.0)
+    USES[f"settings: {_name}"] = partial(lambda v, k: attacked(k.pgd(**v), eps=5.0), _value)
 
 for _name, _value in {
     "defaults": {},
@@ -162,7 +163,9 @@ for _name, _value in {
     "loss 'mse'": {"loss_type": "mse"},
     "step 0": {"eps_step": 0},
 }.items():
-    USES[f"APGD: {_name}"] = lambda k, v=_value: attacked(k.apgd(**v), y=AIM if "targeted" in v else Y, eps=5.0)
+    USES[f"APGD: {_name}"] = partial(
+        lambda v, k: attacked(k.apgd(**v), y=AIM if "targeted" in v else Y, eps=5.0), _value
+    )
 USES["APGD: no labels"] = lambda k: attacked(k.apgd(), y=None)
 
 CLIPS: dict[str, Any] = {
@@ -179,7 +182,7 @@ CLIPS: dict[str, Any] = {
     "array that fits nothing": (np.zeros(3), np.ones(3)),
 }
 for _name, _value in CLIPS.items():
-    USES[f"clip values: {_name}"] = lambda k, v=_value: attacked(k.pgd(host(clip_values=v)))
+    USES[f"clip values: {_name}"] = partial(lambda v, k: attacked(k.pgd(host(clip_values=v))), _value)
 USES["clip values: far"] = lambda k: attacked(
     k.pgd(host(clip_values=(0, 255), preprocessing=(0.0, 255.0)), eps=76), X * 255, eps=76.5
 )

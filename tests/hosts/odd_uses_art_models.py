@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+from functools import partial
 from typing import Any
 
 import art.attacks.evasion as evasion
@@ -106,7 +107,7 @@ class Undefined(nn.Module):
 
 
 for _name, _make in MODELS.items():
-    USES[f"model: {_name}"] = lambda k, m=_make: attacked(k.pgd(m()))
+    USES[f"model: {_name}"] = partial(lambda m, k: attacked(k.pgd(m())), _make)
 
 
 def both_at_once(k: Any) -> Any:
@@ -147,8 +148,10 @@ LOSSES: dict[str, Any] = {
     "margin": nn.MultiMarginLoss(),
 }
 for _name, _loss in LOSSES.items():
-    USES[f"Madry, loss: {_name}"] = lambda k, v=_loss: trained(k.madry(host(loss=v)))
-    USES[f"TRADES, loss: {_name}"] = lambda k, v=_loss: trained(k.trades(host(loss=v)), batch_size=5, nb_epochs=1)
+    USES[f"Madry, loss: {_name}"] = partial(lambda v, k: trained(k.madry(host(loss=v))), _loss)
+    USES[f"TRADES, loss: {_name}"] = partial(
+        lambda v, k: trained(k.trades(host(loss=v)), batch_size=5, nb_epochs=1), _loss
+    )
 FITS: dict[str, dict[str, Any]] = {
     "plain": {},
     "class numbers": {"y": Y},
@@ -170,15 +173,17 @@ FITS: dict[str, dict[str, Any]] = {
     "validation": {"validation_data": (X, HOT)},
 }
 for _name, _fit in FITS.items():
-    USES[f"Madry, fit: {_name}"] = lambda k, v=_fit: trained(k.madry(), **v)
-    USES[f"TRADES, fit: {_name}"] = lambda k, v=_fit: trained(k.trades(), **{"batch_size": 5, "nb_epochs": 1, **v})
+    USES[f"Madry, fit: {_name}"] = partial(lambda v, k: trained(k.madry(), **v), _fit)
+    USES[f"TRADES, fit: {_name}"] = partial(
+        lambda v, k: trained(k.trades(), **{"batch_size": 5, "nb_epochs": 1, **v}), _fit
+    )
 for _name, _where in {
     "no optimizer": {"optimizer": None},
     "no clip values": {"clip_values": None},
     "normalised": {"preprocessing": (0.5, 0.5)},
     "label smoothing defence": {"preprocessing_defences": LabelSmoothing()},
 }.items():
-    USES[f"Madry, classifier: {_name}"] = lambda k, v=_where: trained(k.madry(host(**v)))
+    USES[f"Madry, classifier: {_name}"] = partial(lambda v, k: trained(k.madry(host(**v))), _where)
 for _name, _how in {
     "eps 0": {"eps": 0},
     "eps negative": {"eps": -1},
@@ -187,7 +192,7 @@ for _name, _how in {
     "no default epochs": {"nb_epochs": None},
     "no default batch": {"batch_size": None},
 }.items():
-    USES[f"Madry, settings: {_name}"] = lambda k, v=_how: trained(k.madry(**v))
+    USES[f"Madry, settings: {_name}"] = partial(lambda v, k: trained(k.madry(**v)), _how)
 USES["Madry: HuggingFace"] = lambda k: trained(k.madry(named(processor=lambda x: x)))
 USES["Madry: a trainer within"] = lambda k: callable(k.madry().trainer.fit) and k.madry().attack.eps
 USES["Madry: another attack set"] = lambda k: k.madry().attack.set_params(eps=0.2)
@@ -202,7 +207,9 @@ for _name, _attack in {
     "targeted": lambda w: evasion.FastGradientMethod(w, targeted=True),
     "a name": lambda w: "PGD",
 }.items():
-    USES[f"TRADES, attack: {_name}"] = lambda k, v=_attack: trained(k.trades(attack=v), batch_size=5, nb_epochs=1)
+    USES[f"TRADES, attack: {_name}"] = partial(
+        lambda v, k: trained(k.trades(attack=v), batch_size=5, nb_epochs=1), _attack
+    )
 USES["TRADES: beta 0"] = lambda k: trained(k.trades(beta=0.0), batch_size=5, nb_epochs=1)
 USES["TRADES: beta negative"] = lambda k: trained(k.trades(beta=-1.0), batch_size=5, nb_epochs=1)
 
@@ -222,7 +229,7 @@ SCHEDULERS: dict[str, Any] = {
     "another's": lambda o: lr_scheduler.StepLR(torch.optim.SGD([nn.Parameter(torch.zeros(1))], 0.1), 1),
 }
 for _name, _scheduler in SCHEDULERS.items():
-    USES[f"TRADES, scheduler: {_name}"] = lambda k, v=_scheduler: scheduled(k, v)
+    USES[f"TRADES, scheduler: {_name}"] = partial(lambda v, k: scheduled(k, v), _scheduler)
 
 
 def generated(k: Any, make: Any) -> Any:
@@ -239,7 +246,7 @@ GENERATORS: dict[str, Any] = {
     "a list": lambda: [(X, HOT)],
 }
 for _name, _generator in GENERATORS.items():
-    USES[f"TRADES, generator: {_name}"] = lambda k, v=_generator: generated(k, v)
+    USES[f"TRADES, generator: {_name}"] = partial(lambda v, k: generated(k, v), _generator)
 
 LOSS = "the methods are cross-entropy's"
 SOFT = "a training of ours has class numbers: attacks and generators ask for them"
