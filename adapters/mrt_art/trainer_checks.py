@@ -29,7 +29,7 @@ PASSED: tuple[str, ...] = (
     "channels_last",
     "tensorboard",
 )  # on to mrt.fit
-PASSED += ("drop_last", "training_mode", "pin_memory")  # what ART's own `fit` knows
+PASSED += ("drop_last", "training_mode", "pin_memory")
 LOOKED_AT = 64  # images on which a generator is compared with one step along the gradient
 
 
