@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -18,8 +16,6 @@ from art.attacks import EvasionAttack
 from art.estimators import BaseEstimator, LossGradientsMixin
 from art.estimators.classification import ClassifierMixin, PyTorchClassifier
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 from tqdm.auto import tqdm
 
 import mrt
@@ -31,8 +27,7 @@ from mrt.protocols import Attack, Ball
 from mrt.threats.gauge import gauge
 from mrt_art.bridge import Bridge, Seen
 from mrt_art.entrywise import EntryLinf
-
-MODAL = (_NormBase, _DropoutNd)  # what does something else in train mode
+from mrt_art.modes import warn_of_train_mode
 
 
 class Native(EvasionAttack):  # type: ignore[misc]
@@ -218,19 +213,6 @@ def _size_in(threat: Any, x: Tensor, x_adv: Tensor) -> Tensor | None:
 def largest_of(eps: Any) -> float:
     """Return the largest of radii, be it one number, an array or a dict by norm."""
     return max(eps.values()) if isinstance(eps, dict) else float(np.max(eps))
-
-
-_told: WeakSet[Any] = WeakSet()  # classifiers whose mode has been spoken of
-
-
-def warn_of_train_mode(classifier: Any) -> None:
-    """Say, once for each classifier, that its model, which train mode changes, is in it and stays in it: ART's attacks
-    leave a model in eval mode, and a script may rely on that when it calls the model itself."""
-    if classifier in _told or not any(m.training and isinstance(m, MODAL) for m in classifier.model.modules()):
-        return
-    _told.add(classifier)
-    text = "the model is in train mode (BatchNorm, dropout): it is attacked in eval mode, as `predict` answers, and"
-    warnings.warn(f"{text} stays in train mode, where ART's own attacks leave it in eval mode", stacklevel=3)
 
 
 def _read_mask(mask: Any, pixels: Tensor, bridge: Bridge) -> np.ndarray[Any, Any]:
