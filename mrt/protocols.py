@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from mrt.fast import Fast
 
@@ -145,6 +146,8 @@ class Step:
     fast: Fast
     mean: Callable[[Tensor], Tensor]
     """The mean over processes. A strategy with an optimizer of its own calls it on its gradients."""
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    """(logits, y) -> scalar: what the classifier descends. Attacks and generators keep to cross-entropy."""
 
 
 class Strategy(Protocol):

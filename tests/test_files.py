@@ -327,7 +327,12 @@ def test_a_record_of_torch_is_compared_with_its_checksum(tmp_path: Path) -> None
 def test_torch_is_asked_not_to_run_code_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The names in the file are looked at before; this is the second lock on the same door."""
     asked, load = list[Any](), torch.load
-    monkeypatch.setattr(torch, "load", lambda *a, **k: asked.append(k.get("weights_only")) or load(*a, **k))
+
+    def asking(*given: Any, **how: Any) -> Any:
+        asked.append(how.get("weights_only"))
+        return load(*given, **how)
+
+    monkeypatch.setattr(torch, "load", asking)
     torch.save(nn.Linear(3, 2).state_dict(), tmp_path / "x.pt")
     weights.read_tensors(tmp_path / "x.pt")
     assert asked == [True]

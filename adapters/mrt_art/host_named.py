@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import art.attacks.evasion as evasion
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ import mrt
 from mrt import checks
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
-from mrt_art.bridge import read_norm
+from mrt_art.bridge import Bridge, read_norm
+from mrt_art.entrywise import EntryLinf
 from mrt_art.radii import BALLS
 
 SPREAD = 0.5  # of eps: the scale of the normal distribution that random_eps draws from, cut to [0, eps]
@@ -50,7 +52,7 @@ class ProjectedGradientDescent(Native):
 
         :param estimator: A trained PyTorch classifier.
         :param norm: "inf", `np.inf`, 2 or 1.
-        :param eps: Radius; an array holds one for each image.
+        :param eps: Radius; an array holds one for each image, or in linf one for each entry, and broadcasts to them.
         :param eps_step: Length of a step, of the same kind as `eps`.
         :param decay: Decay of the running sum of gradients, if momentum is wanted.
         :param max_iter: Number of steps.
@@ -69,21 +71,29 @@ class ProjectedGradientDescent(Native):
         )  # fmt: skip
 
     def _check_params(self) -> None:
-        per_image = isinstance(self.eps, np.ndarray)
-        if per_image != isinstance(self.eps_step, np.ndarray):
+        in_arrays = isinstance(self.eps, np.ndarray)
+        if in_arrays != isinstance(self.eps_step, np.ndarray):
             kinds = f"{type(self.eps).__name__} and {type(self.eps_step).__name__}"
             raise TypeError(f"eps and eps_step must both be numbers or both be arrays; got {kinds}")
-        if per_image and (self.eps.shape != self.eps_step.shape or self.eps.size != self.eps.shape[0]):
-            shapes = f"{self.eps.shape} and {self.eps_step.shape}"
-            raise ValueError(
-                f"arrays of eps and eps_step need one number for each image, (N,) or (N, 1, 1, 1); got {shapes}"
-            )
+        if in_arrays and self.eps.shape != self.eps_step.shape:
+            raise ValueError(f"eps and eps_step must be of one shape; got {self.eps.shape} and {self.eps_step.shape}")
+        if self._by_entry and read_norm(self.norm) != "inf":
+            raise ValueError(f"a radius for each entry is for linf alone; got norm={self.norm!r} and {self.eps.shape}")
         for name in ("eps", "eps_step"):
             for value in np.ravel(getattr(self, name)).tolist():
                 checks.number(name, value, open_low=name == "eps_step")
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         checks.flag("random_eps", self.random_eps)
+        self.max_iter = checks.count("max_iter", self.max_iter, low=0)
         super()._check_params()
+
+    least_steps = 0  # none leave the images as they are, as in ART
+
+    @property
+    def _by_entry(self) -> bool:
+        """Whether eps holds more than a number for each image."""
+        eps: Any = self.eps
+        return isinstance(eps, np.ndarray) and eps.size != (eps.shape[0] if eps.ndim else 1)
 
     def attack_for(self, width: float) -> Attack:
         # Where every image has a radius of its own this is the attack of the largest: it stands for all in the checks.
@@ -92,13 +102,22 @@ class ProjectedGradientDescent(Native):
     def _make_attack(self, eps: float, eps_step: float, width: float) -> Attack:
         """Return the attack of that radius and step, which are in the host's units."""
         ball = BALLS[read_norm(self.norm)](eps / width)
-        settings: dict[str, Any] = {"steps": self.max_iter, "step_size": eps_step / width}
+        return self._descend_in(ball, eps_step / width)
+
+    def _descend_in(self, ball: Any, step_size: float) -> Attack:
+        """Return the attack in that ball of images in [0, 1]."""
+        settings: dict[str, Any] = {"steps": max(self.max_iter, 1), "step_size": step_size}
         settings |= {"restarts": max(self.num_random_init, 1), "random_start": self.num_random_init > 0}
         return mrt.PGD(ball, **settings) if self.decay is None else mrt.MIM(ball, decay=self.decay, **settings)
 
     def searches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
         """Yield the rows of the images that share a radius and a step, and the attack for them."""
         factor = _draw_factor() if self.random_eps else 1.0
+        if self.max_iter == 0:
+            return
+        if self._by_entry:
+            yield from self._searches_by_entry(count, factor / width)
+            return
         pairs = np.stack([np.ravel(self.eps), np.ravel(self.eps_step)], 1)  # (N, 2), or (1, 2) for two numbers
         if isinstance(self.eps, np.ndarray) and len(pairs) != count:
             raise ValueError(f"eps holds {len(pairs)} radii; there are {count} images")
@@ -107,6 +126,20 @@ class ProjectedGradientDescent(Native):
         for pair in np.unique(pairs, axis=0):
             rows = torch.from_numpy((pairs == pair).all(1)).nonzero().squeeze(1)
             yield rows, self._make_attack(factor * pair[0], factor * pair[1], width)
+
+    def _searches_by_entry(self, count: int, factor: float) -> Iterator[tuple[Tensor, Attack]]:
+        """The same where each entry has a radius and a step of its own: a batch at a time, since these differ."""
+        bridge, ndim = Bridge(self.estimator), len(self.estimator.input_shape) + 1
+        radii, strides = (
+            torch.from_numpy(np.array(v, dtype=np.float64).reshape((1,) * (ndim - v.ndim) + v.shape) * factor).float()
+            for v in (self.eps, self.eps_step)
+        )
+        if len(radii) not in (1, count):
+            raise ValueError(f"eps holds radii for {len(radii)} images; there are {count} images")
+        radii, strides = bridge.to_channels_first(radii), bridge.to_channels_first(strides)
+        for rows in torch.arange(count).split(self.batch_size):
+            own = rows if len(radii) > 1 else slice(None)
+            yield rows, self._descend_in(EntryLinf(radii[own], strides[own]), 1.0)
 
 
 def _draw_factor() -> float:
@@ -162,8 +195,11 @@ class AutoProjectedGradientDescent(Native):
         )  # fmt: skip
 
     def _check_params(self) -> None:
-        checks.number("eps", self.eps, open_low=True)
-        checks.number("eps_step", self.eps_step, open_low=True)
+        for name in ("eps", "eps_step"):
+            value: Any = getattr(self, name)
+            if np.ndim(value):  # whose repr is no line
+                raise ValueError(f"{name} must be one number; got an array of shape {np.shape(value)}")
+            checks.number(name, value, open_low=True)
         self.nb_random_init = checks.count("nb_random_init", self.nb_random_init, low=0)
         if self.loss_type not in self.losses:
             raise ValueError(f"loss_type must be one of {list(self.losses)}; got {self.loss_type!r}")
@@ -176,3 +212,9 @@ class AutoProjectedGradientDescent(Native):
         settings: dict[str, Any] = {"steps": self.max_iter, "step_size": max(self.eps_step, first_step) / width}
         settings |= {"restarts": max(self.nb_random_init, 1), "random_start": self.nb_random_init > 0}
         return mrt.APGD(BALLS[read_norm(self.norm)](self.eps / width), loss=self.losses[self.loss_type], **settings)
+
+
+# ART's own code, FrameSaliencyAttack's say, asks whether an attack is one of its classes.
+for _kind in (evasion.ProjectedGradientDescent, evasion.ProjectedGradientDescentPyTorch):
+    _kind.register(ProjectedGradientDescent)
+evasion.AutoProjectedGradientDescent.register(AutoProjectedGradientDescent)

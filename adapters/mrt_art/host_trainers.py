@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
-import art.attacks.evasion as evasion
-import numpy as np
+import art.defences.trainer as theirs
 
 import mrt
-from mrt import checks
 from mrt.protocols import Stateful, Strategy
-from mrt_art.attack_base import Native
-from mrt_art.bridge import read_norm
-from mrt_art.radii import BALLS
-from mrt_art.trainer_base import NativeTrainer, Weights
-
-OURS: tuple[Any, ...] = (Native,)
-# ART's own classes that descend by plain steps in one ball, whose settings TRADES can take over.
-STEPPED: tuple[Any, ...] = (
-    evasion.ProjectedGradientDescent,
-    evasion.ProjectedGradientDescentPyTorch,
-    evasion.ProjectedGradientDescentNumpy,
-)
+from mrt_art.attack_base import largest_of
+from mrt_art.epochs_trainer import EpochsTrainer
+from mrt_art.host_named import ProjectedGradientDescent
+from mrt_art.trainer_base import NativeTrainer
+from mrt_art.translated import as_ours
 
 
-class AdversarialTrainerMadryPGD(NativeTrainer):
+class AdversarialTrainerMadryPGD(EpochsTrainer):
     """
     Adversarial training on linf PGD, as ART's trainer of the same name does it, in the native loop.
 
@@ -59,63 +51,32 @@ class AdversarialTrainerMadryPGD(NativeTrainer):
             num_random_init=num_random_init, verbose=verbose,
         )  # fmt: skip
 
+    usual: ClassVar[dict[str, int]] = {}
+
+    def read_settings(self, width: float) -> None:
+        names = ("eps", "eps_step", "max_iter", "num_random_init")
+        settings = {name: getattr(self, name) for name in names} | {"verbose": False}
+        self.attack = ProjectedGradientDescent(self.classifier, **settings)
+        super().read_settings(width)
+
+    def largest_radius(self) -> float:
+        return largest_of(self.attack.eps)
+
     def strategy(self, width: float) -> Strategy | Stateful:
-        for name in ("nb_epochs", "batch_size"):  # checked here, too, so that a bad one is an error before `fit`
-            if getattr(self, name) is not None:
-                checks.count(name, getattr(self, name))
-        runs = checks.count("num_random_init", self.num_random_init, low=0)
-        settings: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "random_start": runs > 0}
+        # Of the attack as it is now: scripts change its settings, trainer.attack.set_params(eps=...).
+        attack = as_ours(self.attack, self.classifier)
+        native: Any = attack.attack_for(width)
         # One run is trained on where it ends, as the paper does, which saves judging the points of the path; several
         # runs have to be judged, or nothing could choose between them.
-        settings |= {"restarts": runs, "best": "broken"} if runs > 1 else {"best": "last"}
-        ball = mrt.Linf(checks.number("eps", self.eps, open_low=True) / width)
-        size = checks.number("eps_step", self.eps_step, open_low=True) / width
-        return mrt.Adversarial(mrt.PGD(ball, step_size=size, **settings))
-
-    def fit(
-        self,
-        x: Any,
-        y: Any,
-        validation_data: tuple[Any, Any] | None = None,
-        batch_size: int | None = None,
-        nb_epochs: int | None = None,
-        scheduler: Any = None,
-        weights: Weights = "last",
-        **kwargs: Any,
-    ) -> None:
-        """
-        Train the classifier, see :class:`.NativeTrainer`.
-
-        :param x: Training images.
-        :param y: Their classes, as numbers or one-hot.
-        :param validation_data: Images and classes, judged after every epoch, clean and under attack.
-        :param batch_size: Size of batches, if not the constructor's.
-        :param nb_epochs: Number of epochs, if not the constructor's.
-        :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
-        :param weights: What the classifier ends with: "last", "ema" or "best".
-        :param kwargs: Further arguments of `mrt.fit`.
-        """
-        size = self.batch_size if batch_size is None else batch_size
-        epochs = self.nb_epochs if nb_epochs is None else nb_epochs
-        super().fit(x, y, validation_data, size, epochs, scheduler, weights, **kwargs)
-
-    def fit_generator(self, generator: Any, nb_epochs: int | None = None, *args: Any, **kwargs: Any) -> None:
-        """
-        Train the classifier on batches as a data generator gives them, see :class:`.NativeTrainer`.
-
-        :param generator: Data generator, whose size and batch size are known.
-        :param nb_epochs: Number of epochs, if not the constructor's.
-        :param args: scheduler, validation_data and weights, as in `fit`.
-        :param kwargs: The same by name, and further arguments of `mrt.fit`.
-        """
-        super().fit_generator(generator, self.nb_epochs if nb_epochs is None else nb_epochs, *args, **kwargs)
+        return mrt.Adversarial(replace(native, best="last") if native.restarts == 1 else native)
 
 
 class AdversarialTrainerTRADESPyTorch(NativeTrainer):
     """
     TRADES, as ART's trainer of the same name does it, in the native loop. With a PGD on this classifier, ours or ART's,
     the search ascends the divergence from the clean answer, as in the paper, with the attack's norm, radius, step and
-    number of steps, whatever its loss and number of runs; with any other attack of ours its own result is taken.
+    number of steps, whatever its loss and number of runs; of any other attack of ours, and of ART's AutoPGD or a PGD
+    with decay, the result is taken.
 
     | Paper link: https://arxiv.org/abs/1901.08573
     """
@@ -131,25 +92,18 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
         """
         super().__init__(classifier, attack=attack, beta=beta, verbose=verbose)
 
+    def largest_radius(self) -> float:
+        return largest_of(getattr(self.attack, "eps", 0.0))
+
     def strategy(self, width: float) -> Strategy | Stateful:
-        attack: Any = self.attack
-        if not isinstance(attack, OURS + STEPPED) or attack.targeted or attack.estimator is not self.classifier:
-            raise ValueError(
-                f"attack must be an untargeted PGD, or an attack of mrt_art, on this classifier; got {attack!r}"
-            )
-        inner = getattr(attack, "_attack", attack)  # ART's front keeps decay there alone
-        norm, eps, step = (getattr(attack, name, None) for name in ("norm", "eps", "eps_step"))
-        odd = {"eps": isinstance(eps, np.ndarray), "decay": getattr(inner, "decay", None) is not None}
-        odd |= {"random_eps": bool(getattr(attack, "random_eps", False))}
-        if any(odd.values()):
-            lost = ", ".join(name for name, is_odd in odd.items() if is_odd)
-            raise ValueError(
-                f"TRADES ascends the divergence by plain steps in one ball; the attack's {lost} would be lost"
-            )
-        native = attack.attack_for(width) if isinstance(attack, OURS) else None
-        if native is not None and not isinstance(native, mrt.PGD):
+        native: Any = as_ours(self.attack, self.classifier).attack_for(width)
+        if type(native) is not mrt.PGD:
             return mrt.TRADES(native, beta=self.beta)
         # For a PGD mrt.TRADES searches itself: the paper ascends the divergence, where ART ascends the cross-entropy.
-        ball = BALLS[read_norm(norm)](checks.number("eps", eps, open_low=True) / width)
-        size = None if step is None else checks.number("eps_step", step, open_low=True) / width
-        return mrt.TRADES(ball, beta=self.beta, steps=attack.max_iter, step_size=size)
+        return mrt.TRADES(native.threat, beta=self.beta, steps=native.steps, step_size=native.step_size)
+
+
+# ART's own code asks whether something is one of its classes.
+theirs.AdversarialTrainerMadryPGD.register(AdversarialTrainerMadryPGD)
+for _kind in (theirs.AdversarialTrainerTRADES, theirs.AdversarialTrainerTRADESPyTorch):
+    _kind.register(AdversarialTrainerTRADESPyTorch)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mrt.crafting.task import Task
 from mrt.data.images import Data
+from mrt.hosts.agreement import IMAGES
 from mrt.hosts.hosted import Hosted, ModelForHost, settings_tuple, suggest
 from mrt.hosts.hosted_motions import HostedSpatial
 from mrt.protocols import Attack, Model, Threat
@@ -152,8 +153,12 @@ def make_classifier(seen: nn.Module, x: Tensor, classes: int, channels_first: bo
 
 def as_model(classifier: Any) -> Model:
     """Return an ART classifier as one of our models: images in [0, 1], whatever its clip values, through its
-    preprocessing."""
+    preprocessing. It is called on a few random images, and refused where its `predict` answers otherwise."""
     if not isinstance(classifier, PyTorchClassifier):
         raise ValueError(f"only a PyTorchClassifier can be attacked or evaluated; got {type(classifier).__name__}")
     bridge = Bridge(classifier)
-    return bridge.unit_model(bridge.pixel_range())
+    model = bridge.unit_model(bridge.pixel_range())
+    # No image is known here: random ones tell as well whether two functions are one.
+    shape = bridge.to_channels_first(torch.empty(0, *classifier.input_shape)).shape[1:]
+    bridge.need_same_answers(model, torch.rand(IMAGES, *shape, generator=torch.Generator().manual_seed(0)))
+    return model

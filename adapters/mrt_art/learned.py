@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import mrt
+from mrt.crafting.gradient import crafting
 from mrt.generators import L2LGenerator, PGNGenerator
 from mrt.generators.generator import Generator
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
-from mrt_art.bridge import Bridge, read_norm
+from mrt_art.bridge import Bridge, Seen, read_norm
 from mrt_art.radii import BALLS, read_radius
 
+ENOUGH = 8  # images that are classified correctly: of fewer, none fooled says little
 
-class L2LDA(Native):
+
+class _Learned(Native):
+    """An attack that a generator has learned, and that is none where the generator was not fitted to the classifier."""
+
+    generator: Generator
+
+    def count_fooled(self, model: Seen, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[int, int]:
+        with torch.no_grad(), crafting(model) as f:
+            right = f(x).argmax(1) == y
+            return int(right.sum()), int((right & (f(x_adv).argmax(1) != y)).sum())
+
+    def warn_of_failure(self, standing: int, fooled: int) -> None:
+        if standing >= ENOUGH and not fooled:
+            text = f"the {type(self.generator).__name__} fooled the classifier on none of {standing} images"
+            warnings.warn(f"{text}: has it been fitted to it, mrt.fit_generator?", stacklevel=3)
+
+
+class L2LDA(_Learned):
     """
     What a generator of L2L-DA makes in the linf ball, the worst of several latents. Untargeted; fit it to the model
     first, `mrt.fit_generator`.
@@ -62,7 +82,7 @@ class L2LDA(Native):
         return mrt.GeneratorAttack(self.generator, mrt.Linf(self.eps / width), self.samples)
 
 
-class PGN(Native):
+class PGN(_Learned):
     """
     What a generator of PGN makes, projected on a ball. Untargeted; fit it to the model first, `mrt.fit_generator`.
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
 from mrt.protocols import Stateful, Strategy, Threat
+from mrt_art.bridge import Seen
 from mrt_art.radii import make_balls, read_radii, read_radius
 from mrt_art.trainer_base import NativeTrainer
-from mrt_art.trainers import UnionTrainer
+from mrt_art.trainer_checks import warn_of_weak_generator
+from mrt_art.union_trainer import UnionTrainer
 
 
 class AdversarialTrainerMNGACPyTorch(UnionTrainer):
@@ -27,31 +31,44 @@ class AdversarialTrainerMNGACPyTorch(UnionTrainer):
     def __init__(
         self,
         classifier: Any,
-        eps: dict[Any, float] | None = None,
-        eps_step: dict[Any, float] | None = None,
+        eps: float | dict[Any, float] | None = None,
+        eps_step: float | dict[Any, float] | None = None,
         max_iter: int = 10,
         keep: Keep = 0.99,
         beta: float = 12.0,
         look_ahead: float = 1.0,
         generator_optimizer: Any = "sgd",
         verbose: bool = True,
+        nb_epochs: int | None = None,
+        batch_size: int | None = None,
+        num_random_init: int | None = None,
+        attack: Any = None,
     ) -> None:
         """
         Create an :class:`.AdversarialTrainerMNGACPyTorch` instance.
 
         :param classifier: PyTorch classifier to train, with its optimizer.
-        :param eps: Radii by norm, by default {"inf": 8/255, "2": 0.5, "1": 12} times the range of the pixels.
-        :param eps_step: Lengths of steps by norm, by default 2.5 `eps` / `max_iter`, in l1 a fifth of `eps` at least.
+        :param eps: Radii by norm, by default {"inf": 8/255, "2": 0.5, "1": 12} times the range of the pixels. A number
+                    is that of linf, with which the other two grow.
+        :param eps_step: Lengths of steps by norm, or that of linf, of which the others are the same share of their
+                         radius; by default 2.5 `eps` / `max_iter`, in l1 a fifth of `eps` at least.
         :param max_iter: Number of steps of each attack.
         :param keep: The entries that an l1 step moves: a quantile of the gradient, a count, or a range of either.
         :param beta: Weight of the consistency between the image, its attack and its noise.
         :param look_ahead: Step of the look-ahead in units of the learning rate; with Adam, above 1.
         :param generator_optimizer: "sgd" or "adam", at the classifier's learning rate.
         :param verbose: Show progress.
+        :param nb_epochs: Number of training epochs, if `fit` is not told.
+        :param batch_size: Size of batches, if `fit` is not told.
+        :param num_random_init: Number of runs from random points, 0 for one from the image; by default one, random in
+                                linf alone.
+        :param attack: One attack on this classifier or several, trained on as they are, in place of radii, steps and
+                       runs: of `mrt_art`, or ART's PGD, BIM, FGM and AutoPGD.
         """
         NativeTrainer.__init__(  # past UnionTrainer's, which knows fewer settings
             self, classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, beta=beta,
             look_ahead=look_ahead, generator_optimizer=generator_optimizer, verbose=verbose,
+            nb_epochs=nb_epochs, batch_size=batch_size, num_random_init=num_random_init, attack=attack,
         )  # fmt: skip
 
     def strategy(self, width: float) -> Strategy | Stateful:
@@ -69,6 +86,8 @@ class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
     | Please keep in mind the limitations of defences: judge the classifier by attacks that it was not trained on, see
         `mrt.evaluate`.
     """  # noqa: E501
+
+    eps: Any
 
     def __init__(
         self,
@@ -105,6 +124,15 @@ class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
         steps = checks.count("max_iter", self.max_iter)
         return mrt.L2LDA(mrt.Linf(eps / width), steps=steps, **settings)
 
+    def read_settings(self, width: float) -> None:
+        self.eps = read_radius(self.eps, "inf", width)
+        super().read_settings(width)
+
+    def look_back(self, model: Seen, x: Tensor, y: Tensor) -> None:
+        assert self.run is not None
+        eps = self.eps / model.scale.width
+        warn_of_weak_generator(model, self.run.state.generator, mrt.Linf(eps), x, y)
+
 
 class AdversarialTrainerPGNPyTorch(NativeTrainer):
     """
@@ -116,6 +144,8 @@ class AdversarialTrainerPGNPyTorch(NativeTrainer):
     | Please keep in mind the limitations of defences: judge the classifier by attacks that it was not trained on, see
         `mrt.evaluate`.
     """
+
+    eps: Any
 
     def __init__(
         self,
@@ -152,3 +182,12 @@ class AdversarialTrainerPGNPyTorch(NativeTrainer):
         # The strategy has no radius that images could be judged under.
         eps = {"2": read_radius(None, 2, width)} if self.eps is None else self.eps
         return list(make_balls(read_radii(eps, width), width))
+
+    def read_settings(self, width: float) -> None:
+        self.eps = read_radii({"2": read_radius(None, 2, width)} if self.eps is None else self.eps, width)
+        super().read_settings(width)
+
+    def look_back(self, model: Seen, x: Tensor, y: Tensor) -> None:
+        assert self.run is not None
+        ball: Any = (self.validation_threats(model.scale.width) or [])[0]
+        warn_of_weak_generator(model, self.run.state.generator, ball, x, y)

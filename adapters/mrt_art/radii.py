@@ -21,16 +21,36 @@ def read_radii(eps: Any, width: float) -> dict[str, float]:
         raise ValueError(
             f'eps must be a dict of radii by norm, such as {{"inf": 0.03, "2": 0.5, "1": 12}}; got {eps!r}'
         )
-    radii = {read_norm(norm): checks.number("eps", radius, open_low=True) for norm, radius in eps.items()}
+    radii = {read_norm(norm): checks.number("eps", radius) for norm, radius in eps.items()}
     # Two spellings of one norm, 2 and "l2" say, are two keys of the dict that was given, but one of ours.
     if len(radii) < len(eps):
         raise ValueError(f"eps names a norm twice: {eps!r}")
     return radii
 
 
+def read_union(eps: Any, width: float) -> dict[str, float]:
+    """Return radii by norm as `read_radii` does; a number, Madry's argument, is that of linf, with which the other two
+    usual ones grow."""
+    if eps is None or isinstance(eps, dict):
+        return read_radii(eps, width)
+    factor = checks.number("eps", eps) / (USUAL["inf"] * width)
+    return {norm: radius * width * factor for norm, radius in USUAL.items()}
+
+
+def read_union_steps(eps_step: Any, eps: dict[str, float], width: float) -> dict[str, float | None]:
+    """Return step sizes by norm as `read_step_sizes` does; a number, Madry's argument, is that of linf, and the others
+    are the same share of their radius."""
+    if eps_step is None or isinstance(eps_step, dict):
+        return read_step_sizes(eps_step, eps, width)
+    if not eps.get("inf"):
+        raise ValueError(f"eps_step must be a dict with the norms of eps where linf has no radius; got {eps_step!r}")
+    share = checks.number("eps_step", eps_step, open_low=True) / eps["inf"]
+    return {norm: radius * share / width for norm, radius in eps.items()}
+
+
 def read_radius(eps: Any, norm: Any, width: float) -> float:
     """Return the radius of one ball, in the host's units: the one given, or the usual one for None."""
-    return USUAL[read_norm(norm)] * width if eps is None else checks.number("eps", eps, open_low=True)
+    return USUAL[read_norm(norm)] * width if eps is None else checks.number("eps", eps)
 
 
 def read_step_sizes(eps_step: Any, eps: dict[str, float], width: float) -> dict[str, float | None]:

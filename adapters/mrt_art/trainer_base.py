@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from abc import abstractmethod
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 from art.data_generators import DataGenerator
 from art.defences.trainer import Trainer
 from art.estimators.classification import PyTorchClassifier
 from art.exceptions import EstimatorError
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 import mrt
@@ -21,16 +22,25 @@ from mrt import checks
 from mrt.data import Images, Stream
 from mrt.hosts.pixel_range import Range
 from mrt.protocols import Stateful, Strategy, Threat
-from mrt_art.bridge import Bridge
+from mrt_art.attack_base import largest_of
+from mrt_art.bridge import Bridge, Seen
+from mrt_art.drawn import open_stream
+from mrt_art.trainer_checks import (
+    LOOKED_AT,
+    Weights,
+    check_call,
+    loss_to_descend,
+    need_cross_entropy,
+    need_labels_kept,
+    read_pair,
+)
 
 logger = logging.getLogger("mrt_art.trainer")  # a name that log filters of users may hold
-PASSED = ("clip", "crop", "ema", "fast", "out", "seed", "channels_last", "tensorboard")  # on to mrt.fit
-Weights = Literal["last", "ema", "best"]
 
 
 class NativeTrainer(Trainer):  # type: ignore[misc]
     """A training of ours on an ART classifier: its model, its optimizer with its learning rate, its preprocessing (that
-    of training in the step, that of prediction under attack). It minimises cross-entropy, whatever the method adds, and
+    of training in the step, that of prediction under attack), its loss, a cross-entropy, whatever the method adds. It
     ends in eval mode. `run` is what `mrt.fit` returned last: metrics by epoch, and models of images in [0, 1].
 
     numpy's global generator decides on the order of images and on noise, as it does in ART, unless `fit` gets a seed.
@@ -48,13 +58,18 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
             raise EstimatorError(type(self), [PyTorchClassifier], classifier)
         super().__init__(classifier=classifier)
         checks.flag("verbose", settings["verbose"])
-        _need_cross_entropy(classifier._loss)
-        if classifier.clip_values is None:  # a radius is a share of their range, and motions bring in the lower one
-            raise ValueError(
-                "this trainer needs a classifier with clip_values: the range in which pixels are perturbed"
-            )
+        need_cross_entropy(classifier._loss)
         self.__dict__.update(settings)
-        self.strategy(Bridge(classifier).width)  # the strategy checks the settings, so that a bad one is an error here
+        self.read_settings(Bridge(classifier).width)
+
+    def read_settings(self, width: float) -> None:
+        """Take in what the constructor was given; the strategy checks it, so that a bad setting is an error here."""
+        self.strategy(width)
+
+    @property
+    def trainer(self) -> NativeTrainer:
+        """This trainer: ART's own have another one within, which scripts ask for."""
+        return self
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in self.settings)})"
@@ -66,6 +81,14 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
     def validation_threats(self, width: float) -> list[Threat] | None:
         """Return what `validation_data` is judged under; None for what the strategy trains on."""
         return None
+
+    def largest_radius(self) -> float:
+        """Return how far one pixel may move, in the host's units: what room images need without clip values."""
+        eps: Any = getattr(self, "eps", None)
+        return 0.0 if eps is None else largest_of(eps)
+
+    def look_back(self, model: Seen, x: Tensor, y: Tensor) -> None:
+        """Say what there is to say of a training that has ended; x and y are some of its images and classes."""
 
     def fit(
         self,
@@ -79,30 +102,36 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         """
-        Train the classifier. Images that fill no batch wait for another epoch.
+        Train the classifier.
 
         :param x: Training images, an array or a tensor within the classifier's clip values.
         :param y: Their classes, as numbers or one-hot.
         :param validation_data: Images and classes, judged after every epoch: clean, under attack on each threat, and on
                                 all of them (union).
         :param batch_size: Size of batches.
-        :param nb_epochs: Number of epochs to use for trainings.
+        :param nb_epochs: Number of epochs to use for trainings; 0 trains nothing.
         :param scheduler: Any torch scheduler of the classifier's optimizer, stepped at the end of every epoch.
         :param weights: What the classifier ends with: the "last" weights, their average ("ema", with ema=), or those of
                         the "best" union on `validation_data`.
-        :param kwargs: Further arguments of `mrt.fit`: clip, crop, ema, fast, out, seed, channels_last, tensorboard.
-                       With out=, a folder, the same call goes on where one was killed (seed 0 unless given).
+        :param kwargs: drop_last=True leaves images that fill no batch to another epoch, and training_mode=False trains
+                       a model in eval mode; pin_memory is taken, as in ART, and changes nothing. Further arguments of
+                       `mrt.fit`: clip, crop, ema, fast, out, seed, channels_last, tensorboard. With out=, a folder, the
+                       same call goes on where one was killed (seed 0 unless given).
         """
         bridge, batch_size = Bridge(self.classifier), checks.count("batch_size", batch_size)
         images = bridge.read_pixels(x)
         classes = bridge.read_labels(y, len(images))
         if not len(images):
             raise ValueError("there must be at least one training image; got none")
-        scale = bridge.pixel_range()
+        held = None if validation_data is None else read_pair(bridge, validation_data)
+        scale = bridge.pixel_range(images, *([] if held is None else held[:1]), room=self.largest_radius())
         names = tuple(str(label) for label in range(int(self.classifier.nb_classes)))
-        data = Images(scale.to_unit(images), classes, names, "none" if kwargs.get("crop") is None else "crop-flip")
-        options = {"validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
-        self._fit(data, options | {"batch_size": batch_size}, weights, kwargs)
+        crop: Any = "none" if kwargs.get("crop") is None else "crop-flip"
+        data = Images(scale.to_unit(bridge.clip(images, scale)).cpu(), classes, names, crop)
+        # Several processes share each batch, which they can do only if all are of one size.
+        options: dict[str, Any] = {"drop_last": int(os.environ.get("WORLD_SIZE", "1")) > 1, "batch_size": batch_size}
+        options |= {"validation": held, "nb_epochs": nb_epochs, "schedule": scheduler}
+        self._fit(data, (data.x, classes), scale, options, weights, kwargs)
 
     def fit_generator(
         self,
@@ -124,21 +153,16 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         :param kwargs: Further arguments of `mrt.fit`, as in `fit`, but not crop and out.
         """
         if not isinstance(generator, DataGenerator) or generator.size is None:
-            raise ValueError(f"generator must be an ART DataGenerator of known size; got {generator!r}")
+            raise ValueError(f"generator must be an ART DataGenerator of known size; got {type(generator).__name__}")
         if "crop" in kwargs:
             raise ValueError("crop is for fit: what a data generator gives is trained on as it is")
+        if "drop_last" in kwargs:
+            raise ValueError("drop_last is for fit: the batches of a data generator are its own")
         bridge = Bridge(self.classifier)
-        scale = bridge.pixel_range()
-
-        def draw() -> tuple[Tensor, Tensor]:
-            x, y = generator.get_batch()
-            images = bridge.read_pixels(x)
-            return scale.to_unit(images), bridge.read_labels(y, len(images))
-
-        # A short last batch is trained on: unlike the rest of an array it cannot wait for another epoch.
-        stream = Stream(draw, int(generator.size), int(generator.batch_size))
-        options = {"validation": validation_data, "nb_epochs": nb_epochs, "schedule": scheduler}
-        self._fit(stream, options, weights, kwargs)
+        held = None if validation_data is None else read_pair(bridge, validation_data)
+        stream, first, scale = open_stream(generator, bridge, held, self.largest_radius(), nb_epochs == 0)
+        options = {"validation": held, "nb_epochs": nb_epochs, "schedule": scheduler}
+        self._fit(stream, first, scale, options, weights, kwargs)
 
     def predict(self, x: Any, **kwargs: Any) -> Any:
         """
@@ -150,47 +174,48 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         """
         return self.classifier.predict(x, **kwargs)
 
-    def _fit(self, data: Images | Stream, options: dict[str, Any], weights: Weights, passed: dict[str, Any]) -> None:
-        """Run `mrt.fit` with these options and what the user passes on to it; the classifier ends with `weights`."""
-        classifier, bridge = self.classifier, Bridge(self.classifier)
-        scale, optimizer = bridge.pixel_range(), classifier.optimizer
-        for name in passed:
-            if name not in PASSED:
-                raise TypeError(f"fit() got an unexpected keyword argument {name!r}; besides its own it takes {PASSED}")
-        if optimizer is None:
-            raise ValueError("Optimizer of classifier is currently None, but is required for adversarial training.")
-        _need_labels_kept(classifier, scale)
-        checks.choice("weights", weights, get_args(Weights))
-        if weights == "ema" and passed.get("ema") is None:
-            raise ValueError(f"weights={weights!r} needs ema=, the decay of the average")
-        if weights == "best" and options["validation"] is None:
-            raise ValueError(f"weights={weights!r} needs validation_data")
-        options |= {"epochs": checks.count("nb_epochs", options.pop("nb_epochs")), "progress": self.verbose}
+    def _fit(
+        self,
+        data: Images | Stream,
+        first: tuple[Tensor, Tensor],
+        scale: Range,
+        options: dict[str, Any],
+        weights: Weights,
+        passed: dict[str, Any],
+    ) -> None:
+        """Run `mrt.fit` with these options and what the user passes on to it; the classifier ends with `weights`.
+
+        `first` are images in [0, 1] and classes to try it on.
+        """
+        classifier, bridge, passed = self.classifier, Bridge(self.classifier), dict(passed)
+        check_call(classifier, weights, options, passed)
+        optimizer = classifier.optimizer
+        need_labels_kept(classifier, scale)
+        options |= {"epochs": checks.count("nb_epochs", options.pop("nb_epochs"), low=0), "progress": self.verbose}
         options |= {"optimizer": optimizer, "schedule": _wrap_scheduler(options["schedule"], optimizer)}
+        options |= {"loss": loss_to_descend(classifier._loss), "on_epoch": _log}
         if options["validation"] is not None:
-            pixels, labels = _read_pair(bridge, options["validation"])
-            threats = self.validation_threats(scale.width)
-            options["validation"] = mrt.Validation((scale.to_unit(pixels), labels), threats)
+            pixels, labels = options["validation"]
+            held = scale.to_unit(bridge.clip(pixels, scale)).cpu(), labels
+            options["validation"] = mrt.Validation(held, self.validation_threats(scale.width))
         # With a run folder the same call has to find the same run again: no draw may decide on its seed.
         seed = 0 if "out" in passed else int(np.random.randint(2**31))
         logger.info("Training with %s", self)
-        model, strategy = bridge.unit_model(scale), self.strategy(scale.width)
+        model, strategy = bridge.unit_model(scale, passed.pop("training_mode", True)), self.strategy(scale.width)
+        bridge.need_same_answers(model, first[0])
+        if options["epochs"] == 0:
+            return
         try:
             self.run = mrt.fit(model, strategy, data, **{"seed": seed, **options, **passed})
             if weights != "last":
                 classifier.model.load_state_dict(getattr(self.run, weights).model.state_dict())
         finally:  # what ART holds around the model tells its mode, too
             classifier._model.training = classifier.model.training
-        for row in self.run.metrics:
-            logger.info(" ".join(f"{name}: {value:.4g}" for name, value in row.items()))
+        self.look_back(model, *(part[:LOOKED_AT].to(classifier.device) for part in first))
 
 
-def _read_pair(bridge: Bridge, pair: Any) -> tuple[Tensor, Tensor]:
-    """Return validation images, (N, C, H, W) in the host's range, and class numbers, (N,)."""
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise ValueError(f"validation_data must be a pair (x, y); got {type(pair).__name__}")
-    pixels = bridge.read_pixels(pair[0])
-    return pixels, bridge.read_labels(pair[1], len(pixels))
+def _log(row: dict[str, float]) -> None:
+    logger.info(" ".join(f"{name}: {value:.4g}" for name, value in row.items()))
 
 
 # Run folders hold this class's name in their config.json: under another one they would count as another run.
@@ -221,30 +246,3 @@ def _wrap_scheduler(scheduler: Any, optimizer: Any) -> Any:
         raise ValueError(f"scheduler must be a torch scheduler of the classifier's own optimizer; got {scheduler!r}")
     # ReduceLROnPlateau is stepped with the epoch's mean loss, which the loop gives to it alone.
     return scheduler if isinstance(scheduler, ReduceLROnPlateau) else _ByEpoch(scheduler)
-
-
-def _need_cross_entropy(loss: Any) -> None:
-    """Raise a ValueError unless the loss is plain cross-entropy, which is what strategies descend.
-
-    Any other would be ignored in silence. NLLLoss, of log-probabilities, is the same.
-    """
-    defaults = {"weight": None, "reduction": "mean", "label_smoothing": 0.0, "ignore_index": -100}
-    odd = {name: getattr(loss, name) for name, plain in defaults.items() if getattr(loss, name, plain) != plain}
-    if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or odd:
-        settings = ", ".join(f"{name}={value}" for name, value in odd.items())
-        raise ValueError(
-            f"this trainer minimises plain cross-entropy; the classifier's loss is {type(loss).__name__}({settings})"
-        )
-
-
-def _need_labels_kept(classifier: Any, scale: Range) -> None:
-    """Raise a ValueError if a preprocessing defence would train on other labels than it is given."""
-    # A defence does not say whether it changes labels: it is tried on one image of constant pixels.
-    changing = [p for p in classifier.preprocessing_defences or [] if p.apply_fit]
-    if not changing:
-        return
-    x = np.full((1, *classifier.input_shape), float(scale.low.min()), dtype=np.float32)
-    y = np.eye(int(classifier.nb_classes), dtype=np.float32)[:1]
-    _, labels = classifier._apply_preprocessing(x, y, fit=True)
-    if labels is None or not np.array_equal(labels, y):
-        raise ValueError(f"a defence among {changing} changes labels, and this trainer trains on class numbers")

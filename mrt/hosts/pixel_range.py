@@ -3,51 +3,91 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mrt.threats.projections import per_example
 
-ROWS = 4096  # images that are converted at once
+NUMBERS = 2**23  # converted at once, in doubles: 64 MiB of them
 ROUNDING = 1e-5  # of the range: images this far outside it are a conversion's rounding
 
 
 @dataclass(frozen=True, eq=False)
 class Range:
     """Pixels from `low` to low + `width`. `low` may differ by entry; every norm of a difference is `width` times that
-    in [0, 1], so that a radius is divided by it."""
+    in [0, 1], so that a radius is divided by it.
+
+    Where entries have ranges of different sizes, `width` is the largest and `high` holds their upper bounds: images in
+    [0, 1] then stop at the bounds on their way to the host, and a gradient that points beyond is zero, as it is for an
+    attack at the edge of [0, 1].
+    """
 
     low: Tensor
     width: float
+    high: Tensor | None = None
 
     @staticmethod
     def between(low: Tensor, high: Tensor) -> Range:
-        """The range between these bounds, tensors that broadcast to an image; ValueError unless it is equally wide for
+        """The range between these bounds, tensors that broadcast to an image; ValueError unless it is above zero for
         every pixel."""
         widths = (high.double() - low.double()).expand(torch.broadcast_shapes(low.shape, high.shape)).flatten()
-        width = float(widths[0])
-        if not (widths > 0).all() or not torch.allclose(widths, widths[:1], rtol=1e-6, atol=0):
+        if not (widths > 0).all() or not widths.isfinite().all():
             extremes = f"from {float(widths.min()):g} to {float(widths.max()):g}"
-            raise ValueError(
-                f"every pixel needs the same range, above zero, for a radius to mean one; got ranges {extremes}"
-            )
-        return Range(low.double(), width)
+            raise ValueError(f"every pixel needs a finite range above zero; got ranges {extremes}")
+        width = float(widths.max())
+        alike = torch.allclose(widths, widths[:1], rtol=1e-6, atol=0)
+        return Range(low.double(), float(widths[0]) if alike else width, None if alike else high.double())
+
+    def _parts(self, x: Tensor) -> int:
+        """How many images of x are converted at once: doubles of a whole data set are large."""
+        return max(1, NUMBERS // max(1, x[:1].numel()))
+
+    def clip(self, x: Tensor, near: float) -> Tensor:
+        """The images x without what lies outside their bounds by at most `near` times the range; themselves where all
+        lie within."""
+        low, high = self.low.to(x.device), (self.low + self.width if self.high is None else self.high).to(x.device)
+        room = near * self.width
+        for part in x.split(self._parts(x)):
+            wide = part.double()
+            if ((wide < low - ROUNDING * self.width) | (wide > high + ROUNDING * self.width)).any():
+                break
+        else:
+            return x
+        clipped = torch.empty_like(x)
+        for part, target in zip(x.split(self._parts(x)), clipped.split(self._parts(x)), strict=True):
+            wide = part.double()
+            close = (wide >= low - room) & (wide <= high + room)
+            target.copy_(torch.where(close, torch.minimum(torch.maximum(wide, low), high), wide))
+        return clipped
 
     def to_unit(self, x: Tensor) -> Tensor:
         """The images x as images in [0, 1], float32; ValueError where they lie outside their bounds."""
-        unit, low = torch.empty_like(x, dtype=torch.float32), self.low.to(x.device)
-        for part, target in zip(x.split(ROWS), unit.split(ROWS), strict=True):  # doubles of a whole data set are large
-            scaled = (part.double() - low).div_(self.width)
-            if not ((scaled >= -ROUNDING) & (scaled <= 1 + ROUNDING)).all():  # NaN fails the comparison
-                least, largest = (f"{float(v):g}" for v in torch.aminmax(x))
-                details = f"({self.description}), without NaN; got values from {least} to {largest}"
-                raise ValueError(f"images must lie within their bounds {details}")
-            target.copy_(scaled.clamp_(0, 1))
+        unit = torch.empty_like(x, dtype=torch.float32)
+        for part, target in zip(x.split(self._parts(x)), unit.split(self._parts(x)), strict=True):
+            target.copy_(self._scaled(part))
         return unit
+
+    def check(self, x: Tensor) -> None:
+        """ValueError where images x lie outside their bounds: what `to_unit` would say, without its result."""
+        for part in x.split(self._parts(x)):
+            self._scaled(part)
+
+    def _scaled(self, part: Tensor) -> Tensor:
+        """Some images as images in [0, 1], in doubles."""
+        scaled = (part.double() - self.low.to(part.device)).div_(self.width)
+        top = 1.0 if self.high is None else ((self.high - self.low) / self.width).to(part.device)
+        if not ((scaled >= -ROUNDING) & (scaled <= top + ROUNDING)).all():  # NaN fails the comparison
+            least, largest = (f"{float(v):g}" for v in torch.aminmax(part))
+            details = f"({self.description}), without NaN; got values from {least} to {largest}"
+            raise ValueError(f"images must lie within their bounds {details}")
+        return torch.clamp_(scaled, min=0).clamp_(max=top)
 
     def from_unit(self, unit: Tensor) -> Tensor:
         """Images in [0, 1] as images of this range; gradients flow through it."""
+        if self.high is not None:
+            unit = _Stop.apply(unit, ((self.high - self.low) / self.width).to(unit))
         return unit * self.width + self.low.to(unit)
 
     def carry_back(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None = None) -> Tensor:
@@ -60,7 +100,8 @@ class Range:
         if gauge is not None:
             delta /= per_example(gauge.double().clamp(min=1), delta)
         low = self.low.to(x.device)
-        aim = torch.minimum(torch.maximum(start + delta, low), low + self.width)
+        high = low + self.width if self.high is None else self.high.to(x.device)
+        aim = torch.minimum(torch.maximum(start + delta, low), high)
         moved = aim.to(x.dtype)
         # Rounding to x's own format may have gone beyond what the attack asked for: then one number back.
         beyond = (moved.double() - start).abs() > (aim - start).abs()
@@ -69,5 +110,21 @@ class Range:
     @property
     def description(self) -> str:
         """The range in words, for messages: 0 to 255."""
-        low, high = (float(v) for v in torch.aminmax(self.low))
-        return f"{low:g} to {high + self.width:g}"
+        return (
+            f"{float(self.low.min()):g} to {float((self.low + self.width if self.high is None else self.high).max()):g}"
+        )
+
+
+class _Stop(torch.autograd.Function):
+    """min(unit, top), whose gradient is zero where a step along it would only go further beyond `top`."""
+
+    # Not a clamp's own gradient, which is zero beyond the bound whatever its sign: no step would ever lead back.
+    @staticmethod
+    def forward(ctx: Any, unit: Tensor, top: Tensor) -> Tensor:
+        ctx.save_for_backward(unit >= top)
+        return torch.minimum(unit, top)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (beyond,) = ctx.saved_tensors
+        return torch.where(beyond & (grad > 0), 0.0, grad), None

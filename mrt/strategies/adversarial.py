@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.crafting.gradient import BatchNormMode
@@ -33,6 +32,6 @@ class Adversarial:
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         attack = adversary(self.threat, self.steps, self.bn, step.fast)
-        loss = cross_entropy(model(craft(attack, 0, model, x, y, step)), y)
+        loss = step.loss(model(craft(attack, 0, model, x, y, step)), y)
         # Without a weight clean images get no pass at all, which would also move BatchNorm's statistics.
-        return loss + self.clean * cross_entropy(model(x), y) if self.clean else loss
+        return loss + self.clean * step.loss(model(x), y) if self.clean else loss

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
@@ -27,4 +26,4 @@ class Alternate:
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         # By the number of the update, which a resumed run knows: there is no state to be kept.
         number = step.index % len(self.threats)
-        return cross_entropy(model(craft(attacks_of(self, step)[number], number, model, x, y, step)), y)
+        return step.loss(model(craft(attacks_of(self, step)[number], number, model, x, y, step)), y)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.attacks.iterative import need_ball
@@ -59,4 +58,4 @@ class Noisy(Learner):
                 x_aug = self.generator.craft(f, x, y, noise.fold(step.seeds, 1), ball)
         # A coin for each image and not the first half of the batch: half of the images on average.
         noisy = noise.integers(noise.fold(step.seeds, 2), 0, 1).bool()
-        return cross_entropy(model(torch.where(noisy[:, None, None, None], x_aug, x)), y)
+        return step.loss(model(torch.where(noisy[:, None, None, None], x_aug, x)), y)

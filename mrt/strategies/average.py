@@ -8,7 +8,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.crafting.gradient import BatchNormMode
@@ -41,8 +40,8 @@ class Average:
             # An iterator, so that each attack is made when its loss is asked for: the training loop asks after it has
             # taken a step on the loss before.
             attacks = enumerate(attacks_of(self, step))
-            return (cross_entropy(model(craft(attack, j, model, x, y, step)), y) for j, attack in attacks)
+            return (step.loss(model(craft(attack, j, model, x, y, step)), y) for j, attack in attacks)
         batches = craft_all(self, model, x, y, step)
         if self.how == "concatenate":  # (n N, C, H, W): BatchNorm normalises by the statistics of all attacks together
-            return cross_entropy(model(torch.cat(batches)), y.repeat(len(batches)))
-        return torch.stack([cross_entropy(model(x_adv), y) for x_adv in batches]).mean()
+            return step.loss(model(torch.cat(batches)), y.repeat(len(batches)))
+        return torch.stack([step.loss(model(x_adv), y) for x_adv in batches]).mean()

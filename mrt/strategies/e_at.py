@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt.attacks import APGD
 from mrt.crafting.gradient import BatchNormMode
@@ -75,4 +74,4 @@ class RunningErrors(nn.Module):
         self.fooled[i] += step.mean((logits.argmax(1) != y).double().mean())
         self.given[i] += 1
         # 4. Descend the loss on what it found.
-        return cross_entropy(logits, y)
+        return step.loss(logits, y)

@@ -14,7 +14,6 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.crafting.gradient import crafting
@@ -105,7 +104,7 @@ class LearningToLearn(Learner):
 
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         if step.index < self.settings.warmup:
-            return cross_entropy(model(x), y)
+            return step.loss(model(x), y)
         self.generator.check_batch(x, y)
         self.generator.train()
         # 1. Attack: the inputs, and what the generator's training descends on the way.
@@ -117,4 +116,4 @@ class LearningToLearn(Learner):
         logits, latents = model(torch.cat([x, made.x_adv])), len(made.x_adv) // len(x)
         share = 1 / (1 + latents) if self.settings.clean_weight is None else self.settings.clean_weight
         clean, adversarial = logits[: len(x)], logits[len(x) :]
-        return share * cross_entropy(clean, y) + (1 - share) * cross_entropy(adversarial, y.repeat(latents))
+        return share * step.loss(clean, y) + (1 - share) * step.loss(adversarial, y.repeat(latents))

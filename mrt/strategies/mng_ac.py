@@ -134,7 +134,7 @@ class MetaNoise(Learner):
             x_aug = self.augmented(model, x, y, ball, noise.fold(step.seeds, AUGMENT))
         # 4. The classifier's loss. Three passes and not one, since BatchNorm could tell a joint batch from these.
         clean, augmented, adversarial = model(x), model(x_aug), model(x_adv)
-        return cross_entropy(adversarial, y) + s.beta * consistency(clean, augmented, adversarial)
+        return step.loss(adversarial, y) + s.beta * consistency(clean, augmented, adversarial)
 
     def augmented(self, model: nn.Module, x: Tensor, y: Tensor, ball: Ball, seeds: Tensor) -> Tensor:
         """Put noise on x, the generator's or plain Gaussian noise, and bring it onto the ball."""

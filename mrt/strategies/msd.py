@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.attacks import MSD
@@ -68,4 +67,4 @@ class MSDTraining:
         batches = [craft(attack, j, model, x, y, step) for j, attack in enumerate(attacks)]
         # With balls alone there is nothing to compare, and the pass that compares is saved.
         x_adv = worst_of(batches, model, y, self, step) if others else batches[0]
-        return cross_entropy(model(x_adv), y)
+        return step.loss(model(x_adv), y)

@@ -15,7 +15,6 @@ from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt import checks
 from mrt.crafting.gradient import crafting
@@ -101,5 +100,5 @@ class Penalised(Learner):
             with torch.no_grad(), crafting(self.generator, bn="batch"):
                 x_adv = self.generator.perturb_image(x, grad, y)[1]
         s = self.settings
-        adversarial = s.adversarial * cross_entropy(model(x_adv), y)
-        return adversarial + s.clean * cross_entropy(model(x), y) if s.clean else adversarial
+        adversarial = s.adversarial * step.loss(model(x_adv), y)
+        return adversarial + s.clean * step.loss(model(x), y) if s.clean else adversarial

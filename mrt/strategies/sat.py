@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
@@ -33,7 +32,7 @@ class SAT:
         # 2. Attack the batch with it: x_adv = A_i(x).
         x_adv = craft(attacks_of(self, step)[i], i, model, x, y, step)
         # 3. Descend the loss on what it found.
-        return cross_entropy(model(x_adv), y)
+        return step.loss(model(x_adv), y)
 
 
 def draw_index(weights: Tensor, step: Step) -> int:

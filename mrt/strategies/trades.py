@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import log_softmax
 
 from mrt import checks
 from mrt.attacks import sparsity
@@ -57,7 +57,7 @@ class TRADES:
             x_adv = craft(adversary(self.threat, self.steps, self.bn, step.fast), 0, model, x, y, step)
         # One clean pass serves both terms, and gradients flow through both arguments of the divergence.
         clean = model(x)
-        return cross_entropy(clean, y) + self.beta * divergence(clean, model(x_adv)).mean()
+        return step.loss(clean, y) + self.beta * divergence(clean, model(x_adv)).mean()
 
     def farthest(self, ball: Ball, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         """Return x' in the ball, (N, C, H, W), whose answer diverges as far from that to x as the search gets it."""

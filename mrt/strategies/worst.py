@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from mrt.crafting.gradient import BatchNormMode
 from mrt.protocols import Step
@@ -28,4 +27,4 @@ class Worst:
         candidates = craft_all(self, model, x, y, step)
         # The winners, one for each example, are passed a second time: the pass that chose them was made without a
         # graph and in the attacks' mode.
-        return cross_entropy(model(worst_of(candidates, model, y, self, step)), y)
+        return step.loss(model(worst_of(candidates, model, y, self, step)), y)

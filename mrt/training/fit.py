@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LRScheduler
 
 from mrt import checks
@@ -75,6 +76,9 @@ def fit(
     channels_last: bool = True,
     device: str | None = None,
     progress: bool = True,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    drop_last: bool = True,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
     info: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train `model` in place by what `strategy` says, for so many epochs or iterations; it ends in eval mode.
@@ -84,9 +88,10 @@ def fit(
     average of the weights (less at first); `clip` a bound on the gradient's norm; `validation` is judged under attack
     after each epoch and picks the best weights; `crop` is what augmented data get; `fast` also runs the training passes
     in bfloat16; with `channels_last`, the faster way, convolutions lie so in memory while they train. The rest of an
-    epoch that does not fill a batch is left out. With `labelled`, that share of every batch is truly labelled and the
-    rest is what `data.pseudo` marks. A `Stream` of data brings its own batches. The global random generators are set
-    from `seed` and put back.
+    epoch that does not fill a batch is left out unless `drop_last` is False. `loss`, a function of logits and labels,
+    takes the place of the classifier's cross-entropy; `on_epoch` is called with each row of metrics. With `labelled`,
+    that share of every batch is truly labelled and the rest is what `data.pseudo` marks. A `Stream` of data brings its
+    own batches. The global random generators are set from `seed` and put back.
 
     With `out`, a folder, the same call goes on after a kill, to the bit on a CPU with as many threads, or finds the run
     finished; checkpoints are written every epoch and every so many updates. `info` is kept in config.json,
@@ -102,7 +107,7 @@ def fit(
     images = images.to(device_of(model, device))
     asked: dict[str, Any] = {"batch_size": batch_size, "optimizer": optimizer, "schedule": schedule, "ema": ema}
     asked |= {"clip": clip, "validation": validation, "checkpoint_every": checkpoint_every, "crop": crop, "seed": seed}
-    asked |= {"fast": fast, "channels_last": channels_last, "labelled": labelled}
+    asked |= {"fast": fast, "channels_last": channels_last, "labelled": labelled, "loss": loss, "drop_last": drop_last}
     with processes() as team, restore_generators():
         settings = check_settings(model, strategy, images, epochs, iterations, team.count, **asked)
         folder = None if out is None else RunFolder(Path(out), team.first)
@@ -121,7 +126,7 @@ def fit(
                 shown = folder.path if folder is not None and tensorboard and team.first else None
                 with (
                     Progress(progress and team.first, settings.total, loop.index) as bar,
-                    Board(shown, loop.index) as board,
+                    Board(shown, loop.index, on_epoch if team.first else None) as board,
                 ):
                     loop.run(bar, board, signals)
                 team.gather(None)  # wait: the first process may still be writing the best weights

@@ -114,8 +114,8 @@ class Loop:
         """Tell the strategy what it may want to know of this update."""
         done, rate = self.index / self.settings.per_epoch, float(self.optimizer.param_groups[0]["lr"])
         seeds, shared = self.feed.seeds(self.index, batch), self.feed.shared_seed(self.index)
-        fast, mean = self.settings.fast, self.together.mean
-        return Step(self.index, self.settings.total, done, rate, batch.x_raw, seeds, shared, fast, mean)
+        s, mean = self.settings, self.together.mean
+        return Step(self.index, s.total, done, rate, batch.x_raw, seeds, shared, s.fast, mean, s.loss)
 
     def losses(self, batch: Batch, step: Step) -> Iterator[Tensor]:
         """Ask the strategy for its losses one after the other, each under autocast, and check them. A strategy that

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LRScheduler
 
 from mrt import checks
@@ -49,6 +50,8 @@ class Settings:
     seed: int
     fast: Fast
     channels_last: bool
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    drop_last: bool = True
 
     def optimizer_and_scheduler(self, model: nn.Module) -> tuple[torch.optim.Optimizer, LRScheduler | None]:
         """Return the optimizer, and torch's scheduler if that is what decides on its rate, else None."""
@@ -62,6 +65,9 @@ class Settings:
         settings |= {
             name: _describe(getattr(self, name)) for name in ("strategy", "optimizer", "schedule", "crop", "fast")
         }
+        # Named only where they are not the usual ones, so that folders of earlier versions can be resumed.
+        settings |= {} if self.drop_last else {"drop_last": False}
+        settings |= {} if self.loss is cross_entropy else {"loss": _describe(self.loss) | {"settings": repr(self.loss)}}
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
         tensors = [data.x, data.y]
@@ -99,7 +105,13 @@ def check_settings(
     batch = _check_batch_size(data, count, options)
     # Examples that fill no batch wait for another epoch's order: so every update weighs the same, processes get equal
     # parts, and BatchNorm never sees a batch of one. A stream's short last batch cannot be put off: it counts.
-    per_epoch = -(-len(data) // batch) if isinstance(data, Stream) else len(data) // batch
+    drop_last, loss = options.get("drop_last", True), options.get("loss", cross_entropy)
+    checks.flag("drop_last", drop_last)
+    if not drop_last and (count > 1 or options["labelled"] is not None):
+        raise ValueError("drop_last=False is for one process and no labelled= share: their batches are all of one size")
+    if isinstance(loss, type) or not callable(loss):
+        raise ValueError(f"loss must be a function of logits and labels, as cross_entropy is; got {loss!r}")
+    per_epoch = len(data) // batch if drop_last and not isinstance(data, Stream) else -(-len(data) // batch)
     total = _check_length(epochs, iterations, per_epoch)
     if options["ema"] is not None and checks.number("ema", options["ema"], open_low=True, high=1) == 1:
         raise ValueError("ema must be a decay between 0 and 1, both excluded; got 1")

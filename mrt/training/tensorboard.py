@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ def need_tensorboard(out: Path | str | None) -> None:
 class Board:
     """Draws each column of the metrics as a curve over updates, in FOLDER/tensorboard; nothing without a folder.
 
-    `step` is the number of updates that are done when it begins.
+    `step` is the number of updates that are done when it begins; `told` is called with each row as well.
     """
 
-    def __init__(self, folder: Path | None, step: int) -> None:
-        self.folder, self.step = folder, step
+    def __init__(self, folder: Path | None, step: int, told: Callable[[dict[str, float]], None] | None = None) -> None:
+        self.folder, self.step, self.told = folder, step, told
 
     def __enter__(self) -> Board:
         if self.folder is not None:
@@ -39,6 +40,8 @@ class Board:
 
     def epoch(self, row: dict[str, float]) -> None:
         """Draw the row of metrics of an epoch that has ended."""
+        if self.told is not None:
+            self.told(dict(row))
         if self.folder is not None:
             for name, value in row.items():
                 self.writer.add_scalar(name, value, int(row["step"]))

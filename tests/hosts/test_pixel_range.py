@@ -72,9 +72,10 @@ def test_bounds_by_pixel_and_doubles() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "x", "says"),
     [
-        (0.0, 0.0, None, "same range, above zero"),
-        (1.0, 0.0, None, "same range, above zero"),
-        (torch.zeros(2), torch.tensor([1.0, 2.0]), None, "from 1 to 2"),
+        (0.0, 0.0, None, "range above zero"),
+        (1.0, 0.0, None, "range above zero"),
+        (torch.zeros(2), torch.tensor([1.0, -2.0]), None, "from -2 to 1"),
+        (torch.zeros(2), torch.tensor([1.0, 2.0]), torch.tensor([[1.5, 0.0]]), r"\(0 to 2\)"),
         (0.0, 255.0, torch.tensor([[300.0, 0.0]]), r"\(0 to 255\).*got values from 0 to 300"),
         (0.0, 255.0, torch.tensor([[float("nan"), 0.0]]), "NaN"),
     ],

@@ -1,0 +1,53 @@
+"""Whether we see the model that a host sees: answers of both to the same few images, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mrt.hosts.isolation import isolate_globals
+
+IMAGES = 4  # asked of both sides, so that a comparison costs no more than one pass of 8 images
+DRAWS = 4  # times the difference of two draws of one model
+TOLERANCE = 1e-3  # of the largest logit: other kernels and number formats differ by less
+
+
+def need_same_logits(who: str, ours: Callable[[Tensor], Any], theirs: Callable[[Tensor], Any], x: Tensor) -> None:
+    """Raise a ValueError of one line unless both give the first IMAGES images of x the same logits (N, K).
+
+    `theirs` is what the host's users are answered, `ours` what our attacks would search; `who` names the host's model.
+    A model that draws at random may differ by a few times as much as it differs from itself. The global generators are
+    put back. Modes of modules are the caller's business: call it within `crafting`.
+    """
+    part = x[:IMAGES]
+    if not len(part):
+        return
+    with isolate_globals(0), torch.no_grad():
+        mine, host, again = _logits(ours(part)), _logits(theirs(part)), None
+        if mine.shape != host.shape:
+            raise ValueError(f"{_refusal(who)}: {tuple(host.shape)} where its model gives {tuple(mine.shape)}")
+        largest = torch.cat([mine, host]).nan_to_num(0.0, 0.0, 0.0).abs().amax()
+        gap = _gap(mine, host)
+        if gap > TOLERANCE * largest:
+            again = _gap(mine, _logits(ours(part)))  # a model that draws differs from itself, too
+    if again is not None and gap > DRAWS * again:
+        raise ValueError(f"{_refusal(who)}, by up to {float(gap):.3g} where logits are up to {float(largest):.3g}")
+
+
+def _logits(answer: Any) -> Tensor:
+    """An answer in doubles on the CPU; one logit for each image has an axis of its own."""
+    z = torch.as_tensor(answer).detach().double().cpu()
+    return z[:, None] if z.ndim == 1 else z
+
+
+def _gap(a: Tensor, b: Tensor) -> Tensor:
+    """The largest difference; equal infinities are equal, and a NaN is one on both sides or an infinite difference."""
+    same = (a == b) | (a.isnan() & b.isnan())
+    return torch.where(same, 0.0, (a - b).abs()).nan_to_num(torch.inf, torch.inf).amax()
+
+
+def _refusal(who: str) -> str:
+    return f"{who} answers other logits than the model that would be attacked or trained"
