@@ -11,7 +11,7 @@ from torch import Tensor
 from mrt import checks
 from mrt.crafting.best import Best, Policy, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode
-from mrt.crafting.losses import loss_named
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.crafting.task import Task, open_task
 from mrt.fast import Fast
 from mrt.protocols import Ball, Model, Rng
@@ -22,7 +22,8 @@ class Iterative(ABC):
     """The settings that PGD, MIM, SLIDE, APGD and CWLinf share.
 
     `steps` is their number and `step_size` the length of one, None being 2.5 eps / steps. `loss` is "ce" for
-    cross-entropy, "margin" or "dlr". `restarts` counts all runs; those after the first start at random and see only
+    cross-entropy, "margin", "dlr" or a function (logits, labels) -> (N,) to raise; with a target that is given the
+    target's classes, and falls. `restarts` counts all runs; those after the first start at random and see only
     what still stands. With `random_start` the first one starts at random, too. best="broken" prefers a misclassified
     point to one of larger loss, best="loss" does not. bn="batch" lets BatchNorm normalise by the batch at hand, as the
     published codes do (see `crafting.gradient.crafting`). `fast` says how the model is run (see `Fast`).
@@ -34,7 +35,7 @@ class Iterative(ABC):
     threat: Ball
     steps: int = field(default=10, kw_only=True)
     step_size: float | None = field(default=None, kw_only=True)
-    loss: str = field(default="ce", kw_only=True)
+    loss: Chosen = field(default="ce", kw_only=True)
     restarts: int = field(default=1, kw_only=True)
     random_start: bool = field(default=False, kw_only=True)
     best: Policy = field(default="broken", kw_only=True)
