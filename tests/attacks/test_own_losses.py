@@ -37,7 +37,8 @@ def own_ce(logits: Tensor, labels: Tensor) -> Tensor:
 
 def with_loss(attack: Any, loss: Any) -> Any:
     if isinstance(attack, mrt.Smallest):
-        return replace(attack, attack=replace(attack.attack, loss=loss))
+        inner: Any = attack.attack
+        return replace(attack, attack=replace(inner, loss=loss))
     return replace(attack, loss=loss)
 
 
