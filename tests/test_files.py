@@ -287,9 +287,12 @@ def test_an_image_is_decoded_by_pillow_alone(tmp_path: Path, monkeypatch: pytest
     """Of an EPS, whatever its name says, pillow would have Ghostscript run what is written in it."""
     (tmp_path / "a").mkdir()
     asked = list[Any]()
-    monkeypatch.setattr(
-        EpsImagePlugin, "Ghostscript", lambda *given: asked.append(given) or Image.new("RGB", (4, 4)).im
-    )
+
+    def run(*given: Any) -> Any:
+        asked.append(given)
+        return Image.new("RGB", (4, 4)).im
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", run)
     Image.new("RGB", (4, 4)).save(tmp_path / "a" / "0.png", format="EPS")
     with pytest.raises(ValueError, match="0.png cannot be read"):
         mrt.data.folder(tmp_path)

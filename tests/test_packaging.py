@@ -37,7 +37,7 @@ LAYERS = {
     "models": "torch checks protocols",
     "data": "torch torchvision numpy PIL sklearn checks files protocols threats",
     "inputs": "torch numpy robustbench checks config protocols records weights models data",
-    "generators": "torch rich checks protocols records threats weights crafting attacks data",
+    "generators": "torch rich checks fast protocols records threats weights crafting attacks data",
     "strategies": "torch checks fast protocols threats crafting attacks generators",
     "hosts": "torch numpy checks fast protocols threats crafting attacks data inputs",
     "evaluation": "torch numpy PIL jinja2 rich checks config fast files locks protocols processes records stopping "

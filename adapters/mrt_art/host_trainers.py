@@ -100,7 +100,8 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
         if type(native) is not mrt.PGD:
             return mrt.TRADES(native, beta=self.beta)
         # For a PGD mrt.TRADES searches itself: the paper ascends the divergence, where ART ascends the cross-entropy.
-        return mrt.TRADES(native.threat, beta=self.beta, steps=native.steps, step_size=native.step_size)
+        plain: Any = native
+        return mrt.TRADES(plain.threat, beta=self.beta, steps=plain.steps, step_size=plain.step_size)
 
 
 # ART's own code asks whether something is one of its classes.

@@ -7,7 +7,7 @@ from typing import Any
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
-from mrt.crafting.losses import LOSSES
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge, read_norm
@@ -19,13 +19,13 @@ class _OneBall(Native):
 
     norm: Any
     eps_step: float | None
-    loss_type: str
+    loss_type: Chosen
 
     def _check_params(self) -> None:
         self.eps = read_radius(self.eps, self.norm, Bridge(self.estimator).width)
         if self.eps_step is not None:
             self.eps_step = checks.number("eps_step", self.eps_step, open_low=True)
-        checks.choice("loss_type", self.loss_type, tuple(LOSSES))
+        loss_named(self.loss_type, "loss_type")
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 
@@ -56,7 +56,7 @@ class SLIDE(_OneBall):
         targeted: bool = False,
         num_random_init: int = 0,
         batch_size: int = 128,
-        loss_type: str = "ce",
+        loss_type: Chosen = "ce",
         verbose: bool = True,
     ) -> None:
         """
@@ -70,7 +70,7 @@ class SLIDE(_OneBall):
         :param targeted: Whether `y` is the class to reach.
         :param num_random_init: Number of runs from random points of the ball; 0 for one from the image.
         :param batch_size: Images attacked at once.
-        :param loss_type: "ce", "margin" or "dlr".
+        :param loss_type: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
         :param verbose: Show progress bars.
         """
         super().__init__(
@@ -99,7 +99,7 @@ class PGD(_OneBall):
         targeted: bool = False,
         num_random_init: int = 0,
         batch_size: int = 128,
-        loss_type: str = "ce",
+        loss_type: Chosen = "ce",
         verbose: bool = True,
     ) -> None:
         """
@@ -113,7 +113,7 @@ class PGD(_OneBall):
         :param targeted: Whether `y` is the class to reach.
         :param num_random_init: Number of runs from random points of the ball; 0 for one from the image.
         :param batch_size: Images attacked at once.
-        :param loss_type: "ce", "margin" or "dlr".
+        :param loss_type: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
         :param verbose: Show progress bars.
         """
         super().__init__(
@@ -143,7 +143,7 @@ class APGD(_OneBall):
         targeted: bool = False,
         num_random_init: int = 1,
         batch_size: int = 128,
-        loss_type: str = "ce",
+        loss_type: Chosen = "ce",
         verbose: bool = True,
     ) -> None:
         """
@@ -157,7 +157,7 @@ class APGD(_OneBall):
         :param targeted: Whether `y` is the class to reach.
         :param num_random_init: Number of runs from random points of the ball; 0 for one from the image.
         :param batch_size: Images attacked at once.
-        :param loss_type: "ce", "margin" or "dlr".
+        :param loss_type: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
         :param verbose: Show progress bars.
         """
         super().__init__(

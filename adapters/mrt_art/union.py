@@ -7,7 +7,7 @@ from typing import Any
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
-from mrt.crafting.losses import LOSSES
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge
@@ -31,7 +31,7 @@ class MSD(Native):
         targeted: bool = False,
         num_random_init: int = 0,
         batch_size: int = 128,
-        loss_type: str = "ce",
+        loss_type: Chosen = "ce",
         verbose: bool = True,
     ) -> None:
         """
@@ -45,7 +45,7 @@ class MSD(Native):
         :param targeted: Whether `y` is the class to reach.
         :param num_random_init: Number of runs from random points of the union; 0 for one from the image.
         :param batch_size: Images attacked at once.
-        :param loss_type: "ce", "margin" or "dlr".
+        :param loss_type: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
         :param verbose: Show progress bars.
         """
         super().__init__(
@@ -55,7 +55,7 @@ class MSD(Native):
 
     def _check_params(self) -> None:
         self.eps = read_radii(self.eps, Bridge(self.estimator).width)
-        checks.choice("loss_type", self.loss_type, tuple(LOSSES))
+        loss_named(self.loss_type, "loss_type")
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 

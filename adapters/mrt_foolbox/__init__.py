@@ -7,14 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 # This one comes first: it sets an environment variable without which `import foolbox` may fail.
-from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, as_model, attack  # isort: skip
+from mrt_foolbox.incoming import FoolboxAttack, FoolboxSpatial, attack  # isort: skip
 import foolbox
 
 from mrt.hosts.one_import import OneImport
+from mrt_foolbox.host_named import L1PGD, L2PGD, PGD, LinfPGD, SparseL1DescentAttack
 from mrt_foolbox.learned import L2LDA, PGN
-from mrt_foolbox.motions import Affine, RotationTranslation
-from mrt_foolbox.one_ball import APGD, L1PGD, L2PGD, PGD, SLIDE, LinfPGD, SparseL1DescentAttack
+from mrt_foolbox.motions import Affine, RotationTranslation, SpatialAttack
+from mrt_foolbox.one_ball import APGD, SLIDE
 from mrt_foolbox.union import MSD, Union
+from mrt_foolbox.wrapped_models import as_model
 
 # Foolbox has each of these attacks under two names; a script that uses the long ones has to find them here as well.
 L1ProjectedGradientDescentAttack = L1PGD
@@ -24,7 +26,8 @@ LinfProjectedGradientDescentAttack = LinfPGD
 __all__ = [
     "APGD", "L1PGD", "L2LDA", "L2PGD", "MSD", "PGD", "PGN", "SLIDE", "Affine", "FoolboxAttack", "FoolboxSpatial",
     "L1ProjectedGradientDescentAttack", "L2ProjectedGradientDescentAttack", "LinfPGD",
-    "LinfProjectedGradientDescentAttack", "RotationTranslation", "SparseL1DescentAttack", "Union", "as_model", "attack",
+    "LinfProjectedGradientDescentAttack", "RotationTranslation", "SparseL1DescentAttack", "SpatialAttack", "Union",
+    "as_model", "attack",
 ]  # fmt: skip
 
 NAMES = OneImport(__name__, (foolbox.attacks, foolbox))

@@ -1,218 +1,231 @@
-"""What all our attacks share as Foolbox attacks: they check a call before the model sees anything, and translate pixels
-from the bounds of the host's model to [0, 1] and back."""
+"""What all our attacks share as Foolbox attacks: how they are called, repeated, measured and shown."""
 
 from __future__ import annotations
 
 import copy
 import inspect
-import numbers
+import math
 from abc import abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import eagerpy as ep
-import foolbox
 import torch
 from foolbox.attacks.base import Attack as HostAttack
-from foolbox.attacks.base import FixedEpsilonAttack, raise_if_kwargs
-from foolbox.distances import Distance
+from foolbox.attacks.base import FixedEpsilonAttack
+from foolbox.attacks.base import Repeated as HostRepeated
 from torch import Tensor, nn
 
 import mrt
 from mrt import checks
-from mrt.crafting.gradient import crafting
-from mrt.hosts.pixel_range import Range
-from mrt.protocols import Attack, Model
-from mrt.threats.gauge import gauge
-from mrt_foolbox.incoming import as_model
+from mrt.protocols import Attack
+from mrt.threats import AnyOf
+from mrt_foolbox.calls import Call, open_call, read_epsilons, say_what_mode
+from mrt_foolbox.radii import USUAL
 
-BALLS: dict[str, type[Any]] = {"linf": mrt.Linf, "l2": mrt.L2, "l1": mrt.L1}
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """A checked call: `model` sees images in [0, 1], `x` are the host's pixels and `unit` the same in [0, 1].
-
-    Of `labels` and `targets` one holds the classes of the criterion, (N,) int64, and the other is None.
-    """
-
-    model: Model
-    x: Tensor
-    unit: Tensor
-    range: Range
-    labels: Tensor | None
-    targets: Tensor | None
-
-    def search(self, attack: Attack) -> Tensor:
-        """Return the attack's result in [0, 1]. A targeted attack takes the model's answers for labels."""
-        if self.labels is not None:
-            return attack(self.model, self.unit, self.labels)
-        # A targeted criterion of Foolbox does not hold the true classes, which our attacks ask for.
-        with torch.no_grad(), crafting(self.model) as f:
-            answers = checks.logits(f(self.unit), self.unit).argmax(1)
-        return attack(self.model, self.unit, answers, target=self.targets)
-
-
-def open_call(model: Any, inputs: Any, criterion: Any, kwargs: dict[str, Any]) -> tuple[Call, Any]:
-    """Return the checked call, and a function that makes a result of the inputs' own kind.
-
-    Whatever is wrong raises a ValueError or a TypeError before the model is called.
-    """
-    raise_if_kwargs(kwargs)
-    x, restore = ep.astensor_(inputs)
-    if not isinstance(x.raw, Tensor):
-        raise ValueError(f"mrt's attacks run on PyTorch; got inputs of type {type(x.raw).__name__}")
-    raw = x.raw.detach()
-    if not raw.is_floating_point() or raw.ndim < 2 or not raw.numel():
-        raise ValueError(f"inputs must be a non-empty batch of floats; got {raw.dtype} of shape {tuple(raw.shape)}")
-    unit_model = as_model(model, raw.dtype)
-    low, high = (torch.as_tensor(float(b), dtype=torch.float64) for b in model.bounds)
-    scale = Range.between(low, high)
-    labels, targets = _read_criterion(criterion, raw)
-    return Call(unit_model, raw, scale.to_unit(raw), scale, labels, targets), restore
-
-
-def _read_criterion(criterion: Any, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Return (labels, None) or (None, target classes), each (N,) int64."""
-    # Foolbox takes plain labels in place of a criterion, and so do its users.
-    if not isinstance(criterion, foolbox.criteria.Criterion):
-        criterion = foolbox.criteria.Misclassification(criterion)
-    targeted = isinstance(criterion, foolbox.criteria.TargetedMisclassification)
-    if not targeted and not isinstance(criterion, foolbox.criteria.Misclassification):
-        raise ValueError(f"unsupported criterion {criterion!r}: give Misclassification or TargetedMisclassification")
-    raw_classes = (criterion.target_classes if targeted else criterion.labels).raw
-    if not isinstance(raw_classes, Tensor) or raw_classes.is_floating_point():
-        kind = raw_classes.dtype if isinstance(raw_classes, Tensor) else type(raw_classes).__name__
-        raise ValueError(f"classes must be an integer torch tensor, as the inputs are a torch tensor; got {kind}")
-    classes = raw_classes.long()
-    checks.labels("the criterion's classes", classes, x)
-    return (None, classes) if targeted else (classes, None)
-
-
-def read_epsilons(epsilons: Any) -> float | list[float | None] | None:
-    """Return one number, or a list of them, as Foolbox takes them.
-
-    None stays None, alone or in a list: the host has its own error for it.
-    """
-    # Tensors and arrays are iterable but their entries are no plain numbers, which `checks.number` asks for.
-    if isinstance(epsilons, (Tensor, ep.Tensor)) or hasattr(epsilons, "ndim"):
-        epsilons = epsilons.tolist() if not isinstance(epsilons, ep.Tensor) else epsilons.raw.tolist()
-    if epsilons is None or isinstance(epsilons, numbers.Number):
-        return None if epsilons is None else checks.number("epsilons", epsilons)
-    if not isinstance(epsilons, Iterable) or isinstance(epsilons, str):
-        raise TypeError(f"epsilons must be a number or several; got {epsilons!r}")
-    return [None if e is None else checks.number("epsilons", e) for e in epsilons]
-
-
-def host_distance(norm: str) -> Distance:
-    """Return Foolbox's distance for one of our names of norms, which are the same."""
-    distance: Distance = getattr(foolbox.distances, norm)
-    return distance
+HOOKS = ("get_loss_fn", "get_optimizer", "value_and_grad", "normalize", "project", "get_random_start")
+"""The methods of Foolbox's gradient descents that its users override."""
+PROBES = 12  # radii tried for each image where the smallest is asked for, after one was found that fools
 
 
 class ShortRepr:
     """Give an attack a short repr: its name and the settings that differ from the defaults."""
 
     def __repr__(self) -> str:
-        parameters = inspect.signature(type(self).__init__).parameters
-        changed = {n: v for n, v in vars(self).items() if n in parameters and v != parameters[n].default}
-        # A network is shown by its type: its own repr fills a page.
-        settings = [f"{n}={type(v).__name__ if isinstance(v, nn.Module) else repr(v)}" for n, v in changed.items()]
-        # Where `restarts` is a setting it has been shown as one; elsewhere only `repeat` can have changed it.
-        repeats = 1 if "restarts" in parameters else getattr(self, "restarts", 1)
-        return f"{type(self).__name__}({', '.join(settings)})" + (f".repeat({repeats})" if repeats != 1 else "")
+        parameters, held = inspect.signature(type(self).__init__).parameters, vars(self)
+        # What a user's subclass may want as a name of its own is kept with an underscore in front.
+        settings = {n: held[k] for n in parameters for k in (f"_{n}", n) if k in held}
+        changed = {n: v for n, v in settings.items() if v != parameters[n].default}
+        return f"{type(self).__name__}({', '.join(f'{n}={_show(v)}' for n, v in changed.items())})"
+
+
+def _show(value: Any) -> str:
+    # A network is shown by its type: its own repr fills a page. A function by its name: an address says nothing.
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+class Repeated(HostRepeated):
+    """An attack run several times, as Foolbox has it: `attack` and `times`. Each later run starts at random and sees
+    only the images that still stand."""
+
+    def __repr__(self) -> str:
+        return f"{self.attack!r}.repeat({self.times})"
+
+    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:
+        attack: Any = self.attack
+        if attack.runs_as_the_host:
+            return super().__call__(model, inputs, criterion, epsilons=epsilons, **kwargs)
+        return attack.with_runs(self.times)(model, inputs, criterion, epsilons=epsilons, **kwargs)
+
+    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: Any, **kwargs: Any) -> Any:
+        """Return the worst perturbed inputs of all runs."""
+        attack: Any = self.attack
+        return attack.with_runs(self.times).run(model, inputs, criterion, epsilon=epsilon, **kwargs)
+
+    def repeat(self, times: int) -> Repeated:
+        return Repeated(self.attack, self.times * checks.count("times", times))
 
 
 class Native(ShortRepr, FixedEpsilonAttack):
     """An attack of ours on a ball, or a union of balls, of radius epsilon. Its `raw` obeys epsilon and the bounds.
 
-    Nothing of the model is touched: modes, buffers and .grad stay as they are. Randomness is torch's global
-    generator's; no image's result depends on the others.
+    epsilons=None finds the smallest radius that fools. mask= keeps pixels where it is 0. Nothing of the model is
+    touched: modes, buffers and .grad stay as they are. Randomness is torch's global generator's; no image's result
+    depends on the others.
     """
 
-    restarts: int = 1
-    targetable: bool = True
+    _runs: int = 1
+    _targetable: bool = True
+    _hooks: ClassVar[tuple[str, ...]] = ()  # of HOOKS, those that a subclass may override
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in HOOKS:
+            if hasattr(cls, name) and name not in cls._hooks:
+                raise ValueError(
+                    f"{cls.__name__} overrides {name}, which {cls.__mro__[1].__name__} never calls: give it "
+                    "loss=function, or subclass LinfPGD, L2PGD, L1PGD or SparseL1DescentAttack"
+                )
 
     @abstractmethod
     def attack_for(self, epsilon: float, width: float) -> Attack:
         """Return the attack as `mrt` has it: lengths divided by the bounds' width."""
 
+    @property
+    def runs_as_the_host(self) -> bool:
+        """Has a subclass its own `run`? Then Foolbox calls it, as it does in its own attacks."""
+        return "run" in vars(self) or inspect.getattr_static(type(self), "run").__module__ != __name__
+
     # Foolbox's types call this method final. It is overridden all the same: otherwise a bad radius in a list, a bad
     # criterion or bad bounds would be noticed after the model had run, or end in an assertion without words.
     def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """Return Foolbox's (raw, clipped, success): lists and an array (K, N) for a list of K epsilons."""
+        if self.runs_as_the_host:
+            return super().__call__(model, inputs, criterion, epsilons=epsilons, **kwargs)
         call, restore = open_call(model, inputs, criterion, kwargs)
-        epsilons = read_epsilons(epsilons)
-        inputs = restore(ep.astensor(call.x.clamp(*model.bounds)))  # the host's own clipped images may be 1e-7 outside
-        for epsilon in epsilons if isinstance(epsilons, list) else [epsilons]:
-            if epsilon:
-                self._build_attack(epsilon, call)  # so that the last radius of a list fails before the first is run
-        return super().__call__(model, inputs, criterion, epsilons=epsilons, **kwargs)
+        several, single = read_epsilons(epsilons)
+        # All of them are made before the first one runs, so that a bad radius is noticed at once.
+        attacks = [self._build(epsilon, call) for epsilon in several]
+        say_what_mode(call)
+        images = [self._search(call, attack) for attack in attacks]
+        success = [call.judge(image) for image in images]
+        self._look_at(call, success)
+        return pack(images, success, restore, single)
 
     def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: float, **kwargs: Any) -> Any:
         """Return the worst perturbed inputs on the way, successful or not."""
         call, restore = open_call(model, inputs, criterion, kwargs)
-        # Foolbox allows a radius of 0, which our balls refuse: nothing may move then.
-        if not checks.number("epsilon", epsilon):
-            return restore(ep.astensor(call.x.clone()))
-        attack = self._build_attack(epsilon, call)
-        unit_adv = call.search(attack)
-        # Rounding on the way to the host's pixels must not carry a result out of its ball.
-        size = gauge(attack.threat, call.unit, unit_adv)
-        return restore(ep.astensor(call.range.carry_back(call.x, call.unit, unit_adv, size)))
+        (epsilon_, *_), _ = read_epsilons(epsilon)
+        return restore(ep.astensor(self._search(call, self._build(epsilon_, call))))
 
-    def repeat(self, times: int) -> Native:
-        """Return the same attack with so many times the runs.
+    def repeat(self, times: int) -> Repeated:
+        """Return the same attack with so many runs."""
+        return Repeated(self, checks.count("times", times))
 
-        Each later run starts at random and sees only the images that still stand.
-        """
+    def with_runs(self, times: int) -> Native:
+        """Return a copy that runs so many times."""
         repeated = copy.copy(self)
-        repeated.restarts = self.restarts * checks.count("times", times)
+        repeated._runs = times
         return repeated
 
-    def _build_attack(self, epsilon: float, call: Call) -> Attack:
-        """Return the attack for this call, or raise a ValueError if it cannot aim at the classes it is to reach."""
-        if call.targets is not None and not self.targetable:
+    def _build(self, epsilon: float | None, call: Call) -> Any:
+        """Return the attack for this call, None for a radius of 0; ValueError where it cannot do what is asked."""
+        if call.targets is not None and not self._targetable:
             raise ValueError(f"unsupported criterion TargetedMisclassification: {self!r} aims at no class")
-        return self.attack_for(epsilon, call.range.width)
+        if epsilon is None:
+            return self._build_smallest(call)
+        # Foolbox allows a radius of 0, which our balls refuse: nothing may move then.
+        if not epsilon:
+            return None
+        attack = self.attack_for(self._whole_box(call) if math.isinf(epsilon) else epsilon, call.range.width)
+        if call.mask is not None and not hasattr(attack, "step_size"):
+            raise ValueError(f"{type(self).__name__} takes no mask: only attacks on balls that go by steps do")
+        return attack
+
+    def _build_smallest(self, call: Call) -> Any:
+        """Return a search for the smallest radius that fools, from a usual one on, up to the whole box."""
+        if call.mask is not None:
+            raise ValueError("a mask needs a radius; got epsilons=None, which asks for the smallest")
+        if getattr(self, "abs_stepsize", None) is not None:
+            raise ValueError("epsilons=None needs steps that follow the radius: give rel_stepsize, not abs_stepsize")
+        first = self._usual_radius(call)
+        reach = max(self._whole_box(call) / first, 1.0)
+        attack = self.attack_for(first, call.range.width)
+        return mrt.Smallest(attack, probes=PROBES + math.ceil(math.log2(reach)), reach=reach)
+
+    def _search(self, call: Call, attack: Any) -> Tensor:
+        if attack is None:
+            return call.x.clone()
+        if isinstance(attack, mrt.Smallest):
+            return call.search(Closest(attack))
+        return call.search(attack)
+
+    def _usual_radius(self, call: Call) -> float:
+        """Return a radius to begin with, in the host's units."""
+        return USUAL[str(self._norm)] * call.range.width  # type: ignore[attr-defined]
+
+    def _whole_box(self, call: Call) -> float:
+        """Return the least epsilon from which on the bounds alone limit what may change."""
+        reach = {"linf": 1.0, "l2": math.sqrt(call.x[0].numel()), "l1": float(call.x[0].numel())}
+        threat: Any = self.attack_for(1.0, call.range.width).threat
+        balls: tuple[Any, ...] = threat.threats if isinstance(threat, AnyOf) else (threat,)
+        return float(max(reach[ball.name] / ball.eps for ball in balls))
+
+    def _look_at(self, call: Call, success: list[Tensor]) -> None:
+        """Look at what came out, and warn if it says little."""
+
+
+class Closest:
+    """The closest points that `Smallest` finds, by the call of an attack."""
+
+    def __init__(self, smallest: mrt.Smallest) -> None:
+        self.smallest, self.threat = smallest, None  # no gauge: there is no radius to keep
+
+    def __call__(self, model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+        return self.smallest.closest(model, x, y, **options)
+
+
+def pack(images: list[Tensor], success: list[Tensor], restore: Any, single: bool) -> Any:
+    """Return Foolbox's (raw, clipped, success). Nothing is left to clip: what is raw keeps to its radius."""
+    raw = [restore(ep.astensor(image)) for image in images]
+    clipped = [restore(ep.astensor(image.clone())) for image in images]
+    if single:
+        return raw[0], clipped[0], restore(ep.astensor(success[0]))
+    return raw, clipped, restore(ep.astensor(torch.stack(success)))
 
 
 class Unmeasured(ShortRepr, HostAttack):
-    """An attack of ours whose perturbations no norm measures. `epsilons` are factors of its radii: 1 is as it was
-    made."""
+    """An attack of ours whose perturbations no norm measures. `epsilons` are factors of its radii: 1, which None means
+    as well, is as it was made."""
 
     @abstractmethod
     def attack_for(self, epsilon: float, width: float) -> Attack:
         """Return the attack as `mrt` has it, its radii times epsilon."""
 
-    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any = 1.0, **kwargs: Any) -> Any:
+    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any = None, **kwargs: Any) -> Any:
         """Return Foolbox's (raw, clipped, success), clipped being raw: lists and (K, N) for a list of K epsilons."""
-        call, restore = open_call(model, inputs, criterion, kwargs)
-        factors = read_epsilons(epsilons)
-        several = factors if isinstance(factors, list) else [factors]
-        if any(epsilon is None for epsilon in several):
-            raise NotImplementedError(
-                f"{type(self).__name__} needs epsilons, factors of its radii: 1 is as it was made"
-            )
+        call, restore = self._open(model, inputs, criterion, kwargs)
+        several, single = read_epsilons(epsilons)
         # All of them are made before the first one runs, so that a bad factor is noticed at once.
-        attacks = [self.attack_for(epsilon or 0.0, call.range.width) for epsilon in several]
-        images = [ep.astensor(self._search_pixels(call, attack)) for attack in attacks]
-        if not isinstance(criterion, foolbox.criteria.Criterion):
-            criterion = foolbox.criteria.Misclassification(criterion)
-        success = ep.stack([criterion(image, ep.astensor(model(image.raw))) for image in images])  # (K, N)
-        raw = [restore(image) for image in images]
-        if isinstance(factors, list):
-            return raw, list(raw), restore(success)
-        return raw[0], raw[0], restore(success[0])
+        attacks = [self._build(epsilon, call) for epsilon in several]
+        say_what_mode(call)
+        images = [call.search(attack) for attack in attacks]
+        return pack(images, [call.judge(image) for image in images], restore, single)
 
-    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: float = 1.0, **kwargs: Any) -> Any:
+    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: Any = None, **kwargs: Any) -> Any:
         """Return the worst perturbed inputs on the way, successful or not."""
-        call, restore = open_call(model, inputs, criterion, kwargs)
-        attack = self.attack_for(checks.number("epsilon", epsilon), call.range.width)
-        return restore(ep.astensor(self._search_pixels(call, attack)))
+        call, restore = self._open(model, inputs, criterion, kwargs)
+        (epsilon, *_), _ = read_epsilons(epsilon)
+        return restore(ep.astensor(call.search(self._build(epsilon, call))))
 
-    @staticmethod
-    def _search_pixels(call: Call, attack: Attack) -> Tensor:
-        """Return the attack's result in the host's pixels; without a gauge, as there is no ball to stay in."""
-        return call.range.carry_back(call.x, call.unit, call.search(attack))
+    def _open(self, model: Any, inputs: Any, criterion: Any, kwargs: dict[str, Any]) -> tuple[Call, Any]:
+        if kwargs.get("mask") is not None:
+            raise ValueError(f"{type(self).__name__} takes no mask: only attacks on balls that go by steps do")
+        return open_call(model, inputs, criterion, kwargs)
+
+    def _build(self, epsilon: float | None, call: Call) -> Attack:
+        factor = 1.0 if epsilon is None else epsilon
+        if math.isinf(factor):
+            raise ValueError(f"epsilons of {type(self).__name__} are factors of its radii and finite; got inf")
+        return self.attack_for(factor, call.range.width)

@@ -1,5 +1,4 @@
-"""Foolbox attacks behind our interface, each trap of theirs survived (`mrt.hosts.hosted` says how); Foolbox models as
-ours."""
+"""Foolbox attacks behind our interface, each trap of theirs survived (`mrt.hosts.hosted` says how)."""
 
 from __future__ import annotations
 
@@ -16,13 +15,13 @@ import foolbox
 import torch
 from foolbox.attacks import base
 from foolbox.attacks import spatial_attack as spatial
-from torch import Tensor, nn
+from torch import Tensor
 
 from mrt.crafting.task import Task
 from mrt.data.images import Data
 from mrt.hosts.hosted import Hosted, ModelForHost, settings_tuple, suggest
 from mrt.hosts.hosted_motions import HostedSpatial
-from mrt.protocols import Attack, Model, Threat
+from mrt.protocols import Attack, Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 
 NORMS: dict[type, Any] = {Linf: foolbox.distances.linf, L2: foolbox.distances.l2, L1: foolbox.distances.l1}
@@ -175,35 +174,3 @@ class FoolboxSpatial(HostedSpatial):
             mine = open_rows & (self.threat.apply(task.x, motion) == x_adv).flatten(1).all(1)
             delta[mine], open_rows = motion[mine], open_rows & ~mine
         return delta
-
-
-def as_model(fmodel: Any, dtype: torch.dtype = torch.float32) -> Model:
-    """Return a Foolbox PyTorch model, or a wrapper of one, as one of ours: images in [0, 1], whatever its bounds.
-
-    The host's model is given images of type `dtype`.
-    """
-    inner = fmodel
-    # Wrappers such as Foolbox's ExpectationOverTransformationWrapper keep the model they wrap in `_model`.
-    while isinstance(inner, foolbox.Model) and not isinstance(inner, foolbox.PyTorchModel):
-        inner = getattr(inner, "_model", None)
-    if not isinstance(inner, foolbox.PyTorchModel):
-        raise ValueError(f"only a foolbox.PyTorchModel can be attacked or evaluated; got {type(fmodel).__name__}")
-    return _Ranged(fmodel, inner, dtype)
-
-
-class _Ranged(nn.Module):
-    """A Foolbox model for images in [0, 1]. It holds the user's module, so that this can be put into eval mode and
-    frozen."""
-
-    def __init__(self, fmodel: Any, inner: Any, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.fmodel, (self.low, self.high), self.dtype = fmodel, fmodel.bounds, dtype
-        # Foolbox hides the module in the closure of a function; only as an attribute do its modes and parameters
-        # belong to this module.
-        hidden = inspect.getclosurevars(inner._model).nonlocals.get("model")
-        self.module = hidden if isinstance(hidden, nn.Module) else None
-        self.training = self.module is not None and self.module.training
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.fmodel(x.to(self.dtype) * (self.high - self.low) + self.low)
-        return logits

@@ -1,4 +1,4 @@
-"""SLIDE, PGD and APGD as Foolbox's own, under our names and under its. Radii are in the units of the model's bounds."""
+"""SLIDE, PGD and APGD as Foolbox attacks. Radii are in the units of the model's bounds."""
 
 from __future__ import annotations
 
@@ -8,54 +8,75 @@ from foolbox.distances import Distance
 
 import mrt
 from mrt import checks
+from mrt.attacks.iterative import Share
 from mrt.attacks.sparsity import Keep, check_keep
-from mrt.crafting.losses import loss_named
+from mrt.crafting.losses import Chosen, loss_named
+from mrt.fast import Fast
 from mrt.protocols import Attack, Ball
-from mrt_foolbox.attack_base import BALLS, Native, host_distance
+from mrt_foolbox.attack_base import Native
+from mrt_foolbox.calls import BALLS, host_distance, read_norm
 
 
-class _Stepping(Native):
+class Stepping(Native):
     """An attack on one ball that goes by steps, whose length is a share of epsilon, or fixed by `abs_stepsize`."""
 
-    norm: str = "linf"
+    # Defaults of the class, for subclasses whose constructor calls ours with less, or not at all; and with an
+    # underscore, since they may have attributes of these names themselves.
+    _norm: str = "linf"
+    _loss: Chosen = "ce"
+    _fast: Fast = Fast()
+    rel_stepsize: float | None
+    abs_stepsize: float | None
+    steps: int
+    random_start: bool | None
 
-    def __init__(
+    def _set(
         self,
-        *,
         rel_stepsize: float | None,
         abs_stepsize: float | None,
         steps: int,
         random_start: bool | None,
-        loss: str,
+        loss: Chosen,
+        fast: Fast,
     ) -> None:
+        """Check the settings and keep them."""
         for name, value in {"rel_stepsize": rel_stepsize, "abs_stepsize": abs_stepsize}.items():
             if value is not None:
                 checks.number(name, value, open_low=True)
         self.rel_stepsize, self.abs_stepsize = rel_stepsize, abs_stepsize
-        self.steps, self.loss = checks.count("steps", steps), loss
+        self.steps = checks.count("steps", steps)
         loss_named(loss)  # raises a ValueError that lists the losses
         if random_start is not None:  # None leaves the choice to mrt.PGD, which starts at random in linf alone
             checks.flag("random_start", random_start)
         self.random_start = random_start
+        self._loss, self._fast = loss, check_fast(fast)
 
     @property
     def distance(self) -> Distance:
-        return host_distance(self.norm)
+        return host_distance(self._norm)
 
-    def settings(self, epsilon: float, width: float) -> dict[str, Any]:
+    def _settings(self, width: float) -> dict[str, Any]:
         """Return the keyword arguments that all our attacks by steps share."""
-        size = None if self.rel_stepsize is None else self.rel_stepsize * epsilon / width
+        size: float | Share | None = None if self.rel_stepsize is None else Share(self.rel_stepsize)
         if self.abs_stepsize is not None:  # wins over the relative one, as it does in Foolbox
             size = self.abs_stepsize / width
-        settings = {"steps": self.steps, "step_size": size, "loss": self.loss, "restarts": self.restarts}
+        settings: dict[str, Any] = {"steps": self.steps, "step_size": size, "loss": self._loss, "restarts": self._runs}
+        settings |= {"fast": self._fast}
         return settings if self.random_start is None else settings | {"random_start": self.random_start}
 
-    def ball(self, epsilon: float, width: float) -> Ball:
+    def _ball(self, epsilon: float, width: float) -> Ball:
         """Return the ball of this norm for images in [0, 1]."""
-        return BALLS[self.norm](epsilon / width)  # type: ignore[no-any-return]
+        return BALLS[self._norm](epsilon / width)  # type: ignore[no-any-return]
 
 
-class SLIDE(_Stepping):
+def check_fast(fast: Fast) -> Fast:
+    """Return it, or raise a ValueError unless it says how the model is run."""
+    if not isinstance(fast, Fast):
+        raise ValueError(f"fast must be a mrt.Fast(...); got {fast!r}")
+    return fast
+
+
+class SLIDE(Stepping):
     """Sparse l1 descent [#Tra19]_, projected exactly on ball and box; the best point of the path.
 
     Args:
@@ -64,14 +85,15 @@ class SLIDE(_Stepping):
         rel_stepsize: Stepsize relative to epsilon, by default 0.2, or 2.5 / steps where that is more.
         abs_stepsize: If given, it takes precedence over rel_stepsize.
         random_start: Whether to start at a random point of the ball.
-        loss: "ce", "margin" or "dlr".
+        loss: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
+        fast: How the model and the steps are run, see `mrt.Fast`.
 
     References:
         .. [#Tra19] Florian Tramer, Dan Boneh, "Adversarial Training and Robustness for Multiple Perturbations",
             https://arxiv.org/abs/1904.13000
     """
 
-    norm = "l1"
+    _norm = norm = "l1"
 
     def __init__(
         self,
@@ -81,149 +103,31 @@ class SLIDE(_Stepping):
         rel_stepsize: float | None = None,
         abs_stepsize: float | None = None,
         random_start: bool = False,
-        loss: str = "ce",
+        loss: Chosen = "ce",
+        fast: Fast = Fast(),  # noqa: B008
     ) -> None:
-        super().__init__(
-            rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, steps=steps, random_start=random_start, loss=loss
-        )
+        self._set(rel_stepsize, abs_stepsize, steps, random_start, loss, fast)
         check_keep(keep)
         self.keep = keep
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
-        return mrt.SLIDE(mrt.L1(epsilon / width), keep=self.keep, **self.settings(epsilon, width))
+        return mrt.SLIDE(mrt.L1(epsilon / width), keep=self._entries, **self._settings(width))
 
-
-class SparseL1DescentAttack(SLIDE):
-    """SLIDE under Foolbox's name and keywords. Unlike Foolbox's it aims well when targeted, stays in its ball, and
-    treats each image alone.
-
-    Args:
-        quantile: Steps move the entries at or above this quantile of the gradient.
-        rel_stepsize: Stepsize relative to epsilon.
-        abs_stepsize: If given, it takes precedence over rel_stepsize.
-        steps: Number of update steps.
-        random_start: Whether to start at a random point of the ball.
-    """
-
-    def __init__(
-        self,
-        *,
-        quantile: float = 0.99,
-        rel_stepsize: float = 0.2,
-        abs_stepsize: float | None = None,
-        steps: int = 10,
-        random_start: bool = False,
-    ) -> None:
-        checks.number("quantile", quantile, high=1)
-        # Our `keep` takes quantiles between 0 and 1 alone. 1 is the one largest entry, just above 0 are all of them.
-        keep: Keep = 1 if quantile == 1 else max(float(quantile), 1e-9)
-        super().__init__(
-            steps=steps, keep=keep, rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, random_start=random_start
-        )
-        self.quantile = quantile  # for the repr, which shows this class's own setting
-
-
-# The default step sizes and numbers of steps of the next three classes are those of Foolbox's classes of these names,
-# so that a script that changes its import alone asks for the same search.
-class LinfPGD(_Stepping):
-    """Projected gradient descent; the best point of the path.
-
-    Args:
-        rel_stepsize: Stepsize relative to epsilon.
-        abs_stepsize: If given, it takes precedence over rel_stepsize.
-        steps: Number of update steps to perform.
-        random_start: Whether the perturbation starts at a random point of the ball or at zero.
-        loss: "ce", "margin" or "dlr".
-    """
-
-    norm = "linf"
-
-    def __init__(
-        self,
-        *,
-        rel_stepsize: float | None = 0.01 / 0.3,
-        abs_stepsize: float | None = None,
-        steps: int = 40,
-        random_start: bool | None = True,
-        loss: str = "ce",
-    ) -> None:
-        super().__init__(
-            rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, steps=steps, random_start=random_start, loss=loss
-        )
-
-    def attack_for(self, epsilon: float, width: float) -> Attack:
-        return mrt.PGD(self.ball(epsilon, width), **self.settings(epsilon, width))
-
-
-class L2PGD(LinfPGD):
-    __doc__ = LinfPGD.__doc__
-    norm = "l2"
-
-    def __init__(
-        self,
-        *,
-        rel_stepsize: float | None = 0.025,
-        abs_stepsize: float | None = None,
-        steps: int = 50,
-        random_start: bool | None = True,
-        loss: str = "ce",
-    ) -> None:
-        super().__init__(
-            rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, steps=steps, random_start=random_start, loss=loss
-        )
-
-
-class L1PGD(L2PGD):
-    """Steepest l1 descent, the largest movable entry of the gradient a step; the best point of the path.
-
-    Args:
-        rel_stepsize: Stepsize relative to epsilon.
-        abs_stepsize: If given, it takes precedence over rel_stepsize.
-        steps: Number of update steps to perform.
-        random_start: Whether the perturbation starts at a random point of the ball or at zero.
-        loss: "ce", "margin" or "dlr".
-    """
-
-    norm = "l1"
-
-
-class PGD(LinfPGD):
-    """Projected gradient descent in any of the three norms; the best point of the path.
-
-    Args:
-        norm: "linf", "l2" or "l1".
-        rel_stepsize: Stepsize relative to epsilon, by default 2.5 / steps.
-        abs_stepsize: If given, it takes precedence over rel_stepsize.
-        steps: Number of update steps to perform.
-        random_start: Whether to start at a random point of the ball; by default in linf alone.
-        loss: "ce", "margin" or "dlr".
-    """
-
-    def __init__(
-        self,
-        norm: str = "linf",
-        *,
-        rel_stepsize: float | None = None,
-        abs_stepsize: float | None = None,
-        steps: int = 40,
-        random_start: bool | None = None,
-        loss: str = "ce",
-    ) -> None:
-        super().__init__(
-            rel_stepsize=rel_stepsize, abs_stepsize=abs_stepsize, steps=steps, random_start=random_start, loss=loss
-        )
-        self.norm = checks.choice("norm", norm, tuple(BALLS))
+    @property
+    def _entries(self) -> Keep:
+        return self.keep
 
 
 class APGD(Native):
     """PGD without parameters [#Cro20]_ [#Cro21]_; the best point of the path.
 
     Args:
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2" or "l1", in any spelling.
         steps: Number of update steps.
-        loss: "ce", "margin" or "dlr".
+        loss: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
         targets: So many of the likeliest wrong classes are aimed at in turn, for untargeted criteria; 0 for none.
         random_start: Whether to start at a random point of the ball.
+        fast: How the model and the steps are run, see `mrt.Fast`.
 
     References:
         .. [#Cro20] Francesco Croce, Matthias Hein, "Reliable evaluation of adversarial robustness with an ensemble of
@@ -233,11 +137,19 @@ class APGD(Native):
     """
 
     def __init__(
-        self, norm: str = "linf", *, steps: int = 100, loss: str = "ce", targets: int = 0, random_start: bool = True
+        self,
+        norm: Any = "linf",
+        *,
+        steps: int = 100,
+        loss: Chosen = "ce",
+        targets: int = 0,
+        random_start: bool = True,
+        fast: Fast = Fast(),  # noqa: B008
     ) -> None:
-        self.norm = checks.choice("norm", norm, tuple(BALLS))
+        self.norm = self._norm = read_norm(norm)
         self.steps, self.loss, self.targets, self.random_start = steps, loss, targets, random_start
-        self.targetable = not targets  # with `targets` it chooses the classes to aim at itself
+        self.fast = check_fast(fast)
+        self._targetable = not targets  # with `targets` it chooses the classes to aim at itself
         self.attack_for(1.0, 1.0)  # checks the settings
 
     @property
@@ -246,5 +158,5 @@ class APGD(Native):
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
         settings: dict[str, Any] = {"steps": self.steps, "loss": self.loss, "targets": self.targets}
-        settings |= {"random_start": self.random_start, "restarts": self.restarts}
+        settings |= {"random_start": self.random_start, "restarts": self._runs, "fast": self.fast}
         return mrt.APGD(BALLS[self.norm](epsilon / width), **settings)

@@ -15,7 +15,7 @@ from mrt.attacks.iterative import check_run, default_step_size
 from mrt.attacks.spatial import RTGrid, apply_motion, search_motions
 from mrt.crafting.best import Best, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode, input_grad
-from mrt.crafting.losses import loss_named
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.crafting.task import Task, open_task
 from mrt.fast import Fast
 from mrt.protocols import Ball, Model, Rng, Threat
@@ -43,7 +43,7 @@ class AffineAttack:
     k: int = field(default=10, kw_only=True)
     steps: int = field(default=20, kw_only=True)
     restarts: int = field(default=10, kw_only=True)
-    loss: str = field(default="ce", kw_only=True)
+    loss: Chosen = field(default="ce", kw_only=True)
     weights: tuple[float, ...] | None = field(default=None, kw_only=True)
     ends: bool = field(default=True, kw_only=True)
     random_start: bool | None = field(default=None, kw_only=True)

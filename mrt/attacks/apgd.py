@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mrt import checks
-from mrt.attacks.iterative import Iterative
+from mrt.attacks.iterative import Iterative, Share, default_step_size
 from mrt.crafting.best import Best, run_with_restarts
 from mrt.crafting.gradient import input_grad
 from mrt.crafting.losses import Goal, loss_named, margin
@@ -115,7 +115,8 @@ class APGD(Iterative):
             grad, loss = _evaluate_at(stage, x_adv, best)
             walk = _Walk(x_adv, grad, loss, x_adv, grad, loss)
             sparse = isinstance(ball, L1)  # where a step is as long as the radius, and not twice that
-            length = self.step_size * radius if self.step_size is not None else ball.eps * (1 if sparse else 2)
+            first = Share(1 if sparse else 2) if self.step_size is None else self.step_size
+            length = default_step_size(first, task.threat.eps, self.steps) * radius
             size = torch.as_tensor(length, dtype=x.dtype, device=x.device).expand(len(x))
             if sparse:
                 _walk_in_l1(stage, walk, best, size, steps, self.share if radius == radii[0] else None)

@@ -9,6 +9,7 @@ import torch
 from mrt.attacks.iterative import Iterative, default_step_size
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import input_grad
+from mrt.crafting.losses import Chosen
 from mrt.crafting.task import Task
 from mrt.protocols import Ball
 from mrt.threats.balls import Linf
@@ -29,7 +30,7 @@ class CWLinf(Iterative):
     KINDS = (Linf,)
 
     steps: int = field(default=100, kw_only=True)
-    loss: str = field(default="margin", kw_only=True)
+    loss: Chosen = field(default="margin", kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

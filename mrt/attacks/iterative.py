@@ -11,10 +11,20 @@ from torch import Tensor
 from mrt import checks
 from mrt.crafting.best import Best, Policy, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode
-from mrt.crafting.losses import loss_named
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.crafting.task import Task, open_task
 from mrt.fast import Fast
 from mrt.protocols import Ball, Model, Rng
+
+
+@dataclass(frozen=True)
+class Share:
+    """A step's length as a share of the radius, whatever the radius is: how Foolbox measures steps."""
+
+    of_radius: float
+
+    def __post_init__(self) -> None:
+        checks.number("step_size's share of the radius", self.of_radius, open_low=True)
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,8 @@ class Iterative(ABC):
     """The settings that PGD, MIM, SLIDE, APGD and CWLinf share.
 
     `steps` is their number and `step_size` the length of one, None being 2.5 eps / steps. `loss` is "ce" for
-    cross-entropy, "margin" or "dlr". `restarts` counts all runs; those after the first start at random and see only
+    cross-entropy, "margin", "dlr" or a function (logits, labels) -> (N,) to raise; with a target that is given the
+    target's classes, and falls. `restarts` counts all runs; those after the first start at random and see only
     what still stands. With `random_start` the first one starts at random, too. best="broken" prefers a misclassified
     point to one of larger loss, best="loss" does not. bn="batch" lets BatchNorm normalise by the batch at hand, as the
     published codes do (see `crafting.gradient.crafting`). `fast` says how the model is run (see `Fast`).
@@ -33,8 +44,8 @@ class Iterative(ABC):
 
     threat: Ball
     steps: int = field(default=10, kw_only=True)
-    step_size: float | None = field(default=None, kw_only=True)
-    loss: str = field(default="ce", kw_only=True)
+    step_size: float | Share | None = field(default=None, kw_only=True)
+    loss: Chosen = field(default="ce", kw_only=True)
     restarts: int = field(default=1, kw_only=True)
     random_start: bool = field(default=False, kw_only=True)
     best: Policy = field(default="broken", kw_only=True)
@@ -45,7 +56,7 @@ class Iterative(ABC):
         need_ball(self, self.threat, *self.KINDS)
         check_settings(self, self.POLICIES)
         if self.step_size is not None:
-            checks.number("step_size", self.step_size, open_low=True)
+            check_step_size(self.step_size)
 
     def __call__(
         self,
@@ -97,7 +108,14 @@ def check_run(attack: Any) -> None:
         raise ValueError(f"fast must be a Fast(...); got {attack.fast!r}")
 
 
-def default_step_size(step_size: float | None, eps: float | Tensor, steps: int) -> float | Tensor:
+def check_step_size(step_size: Any) -> float | Share:
+    """Return the length, or a ValueError unless it is a number above zero or a Share."""
+    return step_size if isinstance(step_size, Share) else checks.number("step_size", step_size, open_low=True)
+
+
+def default_step_size(step_size: float | Share | None, eps: float | Tensor, steps: int) -> float | Tensor:
     """Return the step as it was asked for, or 2.5 eps / steps: enough to reach any point of the ball and to turn
     back."""
+    if isinstance(step_size, Share):
+        return step_size.of_radius * eps
     return 2.5 * eps / steps if step_size is None else step_size

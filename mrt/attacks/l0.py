@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import input_grad
-from mrt.crafting.losses import loss_named
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.crafting.task import open_task
 from mrt.protocols import Model, Rng
 from mrt.threats.l0 import L0
@@ -23,7 +23,7 @@ class GreedyL0:
     points."""
 
     threat: L0
-    loss: str = field(default="ce", kw_only=True)
+    loss: Chosen = field(default="ce", kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.threat, L0):

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.attacks import sparsity
-from mrt.attacks.iterative import check_settings, default_step_size, need_ball
+from mrt.attacks.iterative import Share, check_settings, check_step_size, default_step_size, need_ball
 from mrt.attacks.published_code import ReferenceMSD
 from mrt.attacks.sparsity import Keep
 from mrt.crafting.best import Best, Policy, run_with_restarts
 from mrt.crafting.gradient import BatchNormMode, input_grad
-from mrt.crafting.losses import loss_named
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.crafting.recorded_steps import State, Step, repeat_step
 from mrt.crafting.task import Task, open_task
 from mrt.crafting.winner_gradient import ForwardPasses, check_examples_apart
@@ -41,15 +41,15 @@ class MSD:
 
     step_size is one length for each ball, or None: 2.5 eps / steps each. The union that MSD training reaches depends
     strongly on their ratio: tune it on held-out data. `keep` is the number of entries an l1 step moves: a count, a
-    quantile of |grad|, or a range of either to draw from per example and step. loss is "ce", "margin" or "dlr"; best
-    is "loss" or "broken" (misclassified first); bn and fast are those of `crafting`.
+    quantile of |grad|, or a range of either to draw from per example and step. loss is that of `Iterative`; best is
+    "loss" or "broken" (misclassified first); bn and fast are those of `crafting`.
     """
 
     threats: tuple[Ball, ...]
     steps: int = field(default=50, kw_only=True)
-    step_size: tuple[float, ...] | None = field(default=None, kw_only=True)
+    step_size: tuple[float | Share, ...] | None = field(default=None, kw_only=True)
     keep: Keep = field(default=(5, 20), kw_only=True)
-    loss: str = field(default="ce", kw_only=True)
+    loss: Chosen = field(default="ce", kw_only=True)
     restarts: int = field(default=1, kw_only=True)
     random_start: bool = field(default=False, kw_only=True)
     best: Policy = field(default="loss", kw_only=True)
@@ -71,7 +71,7 @@ class MSD:
                 raise ValueError(
                     f"step_size needs one length for each of {len(self.threats)} threats; got {self.step_size!r}"
                 )
-            object.__setattr__(self, "step_size", tuple(checks.number("step_size", s, open_low=True) for s in sizes))
+            object.__setattr__(self, "step_size", tuple(check_step_size(s) for s in sizes))
 
     @property
     def threat(self) -> AnyOf:
@@ -94,7 +94,7 @@ class MSD:
     def run(self, task: Task[AnyOf]) -> Best:
         """Search once from one start; T = `steps` turns cost T gradients, and T passes for each ball."""
         balls = [ball for ball in task.threat.threats if isinstance(ball, Ball)]
-        lengths = self.step_size or (None,) * len(balls)
+        lengths: tuple[float | Share | None, ...] = self.step_size or (None,) * len(balls)
         sizes = tuple(default_step_size(s, b.eps, self.steps) for s, b in zip(lengths, balls, strict=True))
         counts = sparsity.draw_counts_of_steps(self.keep, task, self.steps)  # of entries in an l1 step, (N,) each
 

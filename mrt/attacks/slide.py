@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mrt.attacks import sparsity
-from mrt.attacks.iterative import Iterative
+from mrt.attacks.iterative import Iterative, Share, default_step_size
 from mrt.attacks.pgd import ascend
 from mrt.attacks.published_code import ReferenceSLIDE
 from mrt.attacks.sparsity import Keep
@@ -53,7 +53,8 @@ class SLIDE(Iterative):
     def run(self, task: Task[Ball]) -> Best:
         # A fifth of the radius is close to the papers' fixed steps of 1 and 2, and stronger than 2.5 eps / steps alone:
         # on a natural MNIST network (eps = 5, 40 steps) 76.2% were left, not 78.0%. Few steps still need long ones.
-        size = task.threat.eps * max(0.2, 2.5 / self.steps) if self.step_size is None else self.step_size
+        step_size = Share(max(0.2, 2.5 / self.steps)) if self.step_size is None else self.step_size
+        size = default_step_size(step_size, task.threat.eps, self.steps)
         counts = sparsity.draw_counts_of_steps(self.keep, task, self.steps)
         return ascend(task, task.first_point(self.random_start), self.steps, size, self.best, counts)
 

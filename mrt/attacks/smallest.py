@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, fields, is_dataclass
+from types import NoneType
 from typing import Any, ClassVar
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.attacks.combine import OneAtRandom
+from mrt.attacks.iterative import Share
 from mrt.crafting.losses import margin
 from mrt.crafting.task import Task, open_task
 from mrt.crafting.undefined import warn_once
@@ -154,7 +156,8 @@ def with_radii(attack: Any, factor: Tensor) -> Any:
     # Hosts' attacks have a `minimal`, and Smallest itself; OneAtRandom gives a member some rows of the batch alone.
     if not names or hasattr(attack, "minimal") or isinstance(attack, OneAtRandom):
         raise ValueError(f"Smallest can change the radius of attacks of ours, but OneAtRandom's; got {attack!r}")
-    if getattr(attack, "step_size", None) is not None:
+    lengths = getattr(attack, "step_size", None)
+    if any(not isinstance(s, (Share, NoneType)) for s in (lengths if isinstance(lengths, tuple) else (lengths,))):
         raise ValueError(f"Smallest needs steps that follow the radius, step_size=None; got {attack!r}")
     view: Any = copy.copy(attack)
     for name in names:  # one threat or attack, or several

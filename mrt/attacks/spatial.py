@@ -30,9 +30,13 @@ class RTGrid:
 
     threat: RotationTranslation = field(default=RotationTranslation())
     grid: tuple[int, int, int] = field(default=(5, 5, 31), kw_only=True)
+    # No part of what identifies it, since it changes nothing beyond rounding: reports from before it existed compare.
+    fast: Fast = field(default=Fast(), kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         need_rotation_translation(self, self.threat)
+        if not isinstance(self.fast, Fast):
+            raise ValueError(f"fast must be a Fast(...); got {self.fast!r}")
         if not isinstance(self.grid, (tuple, list)) or len(self.grid) != 3:
             raise ValueError(f"grid must be three counts: shifts right, shifts down, angles; got {self.grid!r}")
         object.__setattr__(self, "grid", tuple(checks.count("grid", n) for n in self.grid))
@@ -56,9 +60,12 @@ class RTGrid:
     def _search(
         self, model: Model, x: Tensor, y: Tensor, target: Tensor | None, rng: Rng, start: Tensor | None
     ) -> Tensor:
+        def motions(task: Task[RotationTranslation]) -> Iterable[Tensor]:
+            return task.threat.grid(task.x, self.grid)
+
         refuse_start(start)
         call = (model, x, y, target, rng, None)
-        return worst_motion(self.threat, call, lambda task: task.threat.grid(task.x, self.grid), stop=True)
+        return worst_motion(self.threat, call, motions, stop=True, fast=self.fast)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mrt import checks
-
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -49,10 +47,37 @@ def dlr(logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
 
 LOSSES: dict[str, Loss] = {"ce": ce, "margin": margin, "dlr": dlr}
 
+Chosen = str | Callable[[Tensor, Tensor], Tensor]
+"""A loss as users choose it: a name in LOSSES, or a function of their own, (logits, labels) -> (N,)."""
 
-def loss_named(loss: str) -> Loss:
-    """Look up the loss of that name."""
-    return LOSSES[checks.choice("loss", loss, tuple(LOSSES))]
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """A loss of the user's, (logits, labels) -> (N,): the attack raises it. With a target the labels are the target's
+    classes and the loss is to fall, as in the hosts."""
+
+    function: Callable[[Tensor, Tensor], Tensor]
+
+    def __call__(self, logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+        # Copies: what it writes into must change neither the verdict on these logits nor the batch's labels.
+        value = self.function(logits.clone(), (y if target is None else target).clone())
+        if not isinstance(value, Tensor) or value.shape != y.shape or not value.is_floating_point():
+            given = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            hint = " (reduction='none'?)" if isinstance(value, Tensor) and not value.ndim else ""
+            raise ValueError(f"loss must return a float for each of {len(y)} images, ({len(y)},); got {given}{hint}")
+        if logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise ValueError("loss must be differentiable in the logits; what it returned has no gradient")
+        return value.float() if target is None else -value.float()
+
+
+def loss_named(loss: Chosen, name: str = "loss") -> Loss:
+    """Look up the loss of that name, or take one's own. `name` is what the setting is called where it is wrong."""
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]
+    if not callable(loss) or isinstance(loss, type):
+        known = ", ".join(map(repr, LOSSES))
+        raise ValueError(f"{name} must be one of {known}, or a function (logits, labels) -> (N,); got {loss!r}")
+    return OwnLoss(loss)
 
 
 @dataclass(frozen=True, eq=False)

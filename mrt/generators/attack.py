@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from mrt.crafting.losses import ce
 from mrt.crafting.task import open_task
 from mrt.data import gather, order
 from mrt.data.images import Data, Images, as_images
+from mrt.fast import Fast
 from mrt.generators.generator import Generator, take_step
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats import noise
@@ -36,16 +37,20 @@ class GeneratorAttack:
     generator: Generator
     threat: Ball
     samples: int = 1
+    fast: Fast = field(default=Fast(), compare=False)  # which changes nothing beyond rounding
 
     def __post_init__(self) -> None:
         if not isinstance(self.generator, Generator):
             raise ValueError(f"generator must be one of mrt.generators; got {self.generator!r}")
         self.generator.check_threat(self.threat)
         checks.count("samples", self.samples)
+        if not isinstance(self.fast, Fast):
+            raise ValueError(f"fast must be a Fast(...); got {self.fast!r}")
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.generator.settings.items())
-        return f"GeneratorAttack({type(self.generator).__name__}({settings}), {self.threat!r}, {self.samples})"
+        fast = "" if self.fast == Fast() else f", {self.fast!r}"
+        return f"GeneratorAttack({type(self.generator).__name__}({settings}), {self.threat!r}, {self.samples}{fast})"
 
     def __call__(
         self,
@@ -60,7 +65,8 @@ class GeneratorAttack:
         if target is not None or start is not None:
             raise ValueError("a generator attack has no target and no start: it makes what it was trained to make")
         # The generator is put into eval mode and frozen like the model: an attack changes neither.
-        with open_task(self.threat, ce, (model, x, y, None, rng, None)) as task, crafting(self.generator):
+        call = (model, x, y, None, rng, None)
+        with open_task(self.threat, ce, call, fast=self.fast) as task, crafting(self.generator):
             self.generator.check(task.x, task.goal.y, self.threat)
 
             def f(z: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -11,7 +11,12 @@ from torch import Tensor
 from mrt.threats.projections import per_example
 
 NUMBERS = 2**23  # converted at once, in doubles: 64 MiB of them
+LONGER = 1e-6  # of the radius: a perturbation that is longer by no more is as long as float32 can make it
 ROUNDING = 1e-5  # of the range: images this far outside it are a conversion's rounding
+
+
+class OutOfBounds(ValueError, AssertionError):
+    """Images outside their bounds: an AssertionError as well, which is what Foolbox raises there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +67,25 @@ class Range:
             target.copy_(torch.where(close, torch.minimum(torch.maximum(wide, low), high), wide))
         return clipped
 
+    @property
+    def is_unit(self) -> bool:
+        """Is it [0, 1] itself, so that there is nothing to convert?"""
+        return self.width == 1 and self.high is None and not bool(self.low.any())
+
     def to_unit(self, x: Tensor) -> Tensor:
-        """The images x as images in [0, 1], float32; ValueError where they lie outside their bounds."""
+        """The images x as images in [0, 1], float32, perhaps x itself; OutOfBounds where they lie outside."""
+        if self.is_unit and x.dtype == torch.float32 and x.numel():
+            least, largest = torch.stack(torch.aminmax(x)).tolist()
+            if not (least >= -ROUNDING and largest <= 1 + ROUNDING):  # NaN fails the comparison
+                self._raise(x)
+            return x if least >= 0 and largest <= 1 else x.clamp(0, 1)
         unit = torch.empty_like(x, dtype=torch.float32)
         for part, target in zip(x.split(self._parts(x)), unit.split(self._parts(x)), strict=True):
             target.copy_(self._scaled(part))
         return unit
 
     def check(self, x: Tensor) -> None:
-        """ValueError where images x lie outside their bounds: what `to_unit` would say, without its result."""
+        """OutOfBounds where images x lie outside their bounds: what `to_unit` would say, without its result."""
         for part in x.split(self._parts(x)):
             self._scaled(part)
 
@@ -79,10 +94,13 @@ class Range:
         scaled = (part.double() - self.low.to(part.device)).div_(self.width)
         top = 1.0 if self.high is None else ((self.high - self.low) / self.width).to(part.device)
         if not ((scaled >= -ROUNDING) & (scaled <= top + ROUNDING)).all():  # NaN fails the comparison
-            least, largest = (f"{float(v):g}" for v in torch.aminmax(part))
-            details = f"({self.description}), without NaN; got values from {least} to {largest}"
-            raise ValueError(f"images must lie within their bounds {details}")
+            self._raise(part)
         return torch.clamp_(scaled, min=0).clamp_(max=top)
+
+    def _raise(self, x: Tensor) -> NoReturn:
+        least, largest = (f"{float(v):g}" for v in torch.aminmax(x))
+        details = f"({self.description}), without NaN; got values from {least} to {largest}"
+        raise OutOfBounds(f"images must lie within their bounds {details}")
 
     def from_unit(self, unit: Tensor) -> Tensor:
         """Images in [0, 1] as images of this range; gradients flow through it."""
@@ -92,7 +110,18 @@ class Range:
 
     def carry_back(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None = None) -> Tensor:
         """x moved as unit_adv is from unit. Each entry is rounded towards x, so that rounding lengthens no perturbation
-        in any norm; where `gauge` (N,) is above 1, the perturbation is divided by it."""
+        in any norm; where `gauge` (N,) is above 1, the perturbation is divided by it. In [0, 1] itself float32's own
+        rounding, a millionth of the radius, is let pass."""
+        if self.is_unit and x.dtype == torch.float32:  # nothing to convert, and only what is too long to be shortened
+            far = None if gauge is None else (gauge > 1 + LONGER).nonzero()[:, 0]
+            if far is None or gauge is None or not len(far):
+                return unit_adv
+            moved = self._round_towards(x[far], unit[far], unit_adv[far], gauge[far])
+            return unit_adv.index_copy(0, far, moved)
+        return self._round_towards(x, unit, unit_adv, gauge)
+
+    def _round_towards(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None) -> Tensor:
+        """The same, for any range."""
         # x plus the change, and not from_unit(unit_adv): pixels that no attack touched stay the host's to the bit. In
         # doubles, so that the radius holds for the raw result.
         start = x.double()
@@ -110,9 +139,8 @@ class Range:
     @property
     def description(self) -> str:
         """The range in words, for messages: 0 to 255."""
-        return (
-            f"{float(self.low.min()):g} to {float((self.low + self.width if self.high is None else self.high).max()):g}"
-        )
+        high = self.low + self.width if self.high is None else self.high
+        return f"{float(self.low.min()):g} to {float(high.max()):g}"
 
 
 class _Stop(torch.autograd.Function):

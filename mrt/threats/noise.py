@@ -26,6 +26,7 @@ def _signed(value: int) -> int:
 
 # SplitMix64's constants: gamma, and the shift and the multiplier of each round of its mix.
 _GOLDEN = 0x9E3779B97F4A7C15
+CACHED = 32768  # words that a CPU's cache holds, with what is computed from them
 _MIX = (30, _signed(0xBF58476D1CE4E5B9)), (27, _signed(0x94D049BB133111EB))
 
 
@@ -80,12 +81,19 @@ def seeds_of_index(index: Tensor, *tags: int) -> Tensor:
 
 def uniform(seed: Tensor, *shape: int) -> Tensor:
     """float32 (N, *shape), uniform on (0, 1): both ends excluded, and exactly 1/2 as well."""
-    counter = torch.arange(1, math.prod(shape) + 1, device=seed.device) * _signed(_GOLDEN)
     # The seed is mixed once more first: without it the entries would be the very words that `fold` makes seeds of, and
     # seeds that differ by gamma would have the same entries, one place further on.
-    bits = _shift(_mix(_mix(seed)[:, None] + counter), 41)  # 23 bits, so that the half step below is exact
-    # Half a step up: 0 would be infinite in `normal`, `laplace` and `simplex`, and so would 1 in the first two.
-    return ((bits.float() + 0.5) * 2.0**-23).reshape(-1, *shape)
+    count, mixed = math.prod(shape), _mix(seed)[:, None]
+    # A CPU makes few columns at once: a dozen passes over words of a whole batch would all go through memory.
+    block = max(count, 1) if seed.is_cuda else max(CACHED // max(len(seed), 1), 1024)
+    out = torch.empty(len(seed), count, dtype=torch.float32, device=seed.device)
+    for start in range(0, count, block):
+        part = out[:, start : start + block]
+        counter = torch.arange(start + 1, start + 1 + part.shape[1], device=seed.device) * _signed(_GOLDEN)
+        bits = _shift(_mix(mixed + counter), 41)  # 23 bits, so that the half step below is exact
+        # Half a step up: 0 would be infinite in `normal`, `laplace` and `simplex`, and so would 1 in the first two.
+        part.copy_(bits).add_(0.5).mul_(2.0**-23)
+    return out.reshape(-1, *shape)
 
 
 def normal(seed: Tensor, *shape: int) -> Tensor:

@@ -87,6 +87,7 @@ TWIN: dict[str, Callable[[float], Any]] = {  # what each is at a share of its ra
 SAME = {"APGD linf", "PGN", "L2LDA", "L2LDA star"}  # whose every pixel follows the last digit of a gradient's sign
 LEARNED = {"L2LDA", "L2LDA star", "PGN"}
 every_attack = pytest.mark.parametrize("name", list(MAKE))
+untrained = pytest.mark.filterwarnings("ignore:.* fooled the model on no image that it got right")
 
 
 def model(module: nn.Module, bounds: tuple[float, float]) -> Any:
@@ -111,11 +112,12 @@ def inside(attack: Any, x: Tensor, raw: Tensor, epsilon: float) -> bool:
 
 
 def test_every_attack_is_tested() -> None:
-    known = {"FoolboxAttack", "FoolboxSpatial", "Union", "as_model", "attack"}
+    known = {"FoolboxAttack", "FoolboxSpatial", "SpatialAttack", "Union", "as_model", "attack"}
     aliases = {f"{n}ProjectedGradientDescentAttack" for n in ("L1", "L2", "Linf")}
     assert {name.split()[0] for name in MAKE} == set(ours.__all__) - known - aliases
 
 
+@untrained
 @pytest.mark.parametrize("shape", SHAPES)
 @every_attack
 def test_the_hosts_conventions(name: str, shape: tuple[int, int, int]) -> None:
@@ -199,6 +201,7 @@ def test_what_an_attack_returns_is_brought_inside() -> None:
     assert inside(Loose(), x, raw, 0.1) and float((raw - x).abs().max()) > 0.0999
 
 
+@untrained
 @every_attack
 def test_it_hurts_and_it_aims(name: str) -> None:
     """What Foolbox's own tests ask of an attack: accuracy falls, and targeted hits rise."""
@@ -281,12 +284,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"inputs": (X * 255).byte()}, ValueError, "floats; got torch.uint8"),
     ({"epsilons": -0.1}, ValueError, "epsilons.*-0.1"),
     ({"epsilons": [0.1, float("nan")]}, ValueError, "epsilons.*nan"),
-    ({"epsilons": [0.1, None]}, NotImplementedError, "None|epsilons"),
-    ({"epsilons": None}, NotImplementedError, "None|epsilons"),
+    ({"epsilons": []}, ValueError, "got none"),
     ({"epsilons": "0.1"}, TypeError, "epsilons must be a number"),
     ({"step": 5}, TypeError, "unexpected keyword argument 'step'"),
-    ({"model": lambda x: x}, ValueError, "only a foolbox.PyTorchModel"),
-    ({"model": foolbox.NumPyModel(lambda x: x, bounds=(0, 1))}, ValueError, "got NumPyModel"),
+    ({"model": lambda x: x}, ValueError, "only a foolbox.Model"),
+    ({"model": foolbox.NumPyModel(lambda x: x, bounds=(0, 1))}, ValueError, "got NumPyModel, a model of NumPy"),
 ]
 
 
@@ -330,7 +332,6 @@ def test_epsilons_may_not_be_left_out_where_they_are_a_radius() -> None:
         (lambda: ours.PGN(generated(PGNGenerator, (1, 16, 16)), norm="l0"), "norm.*l0"),
         (lambda: ours.LinfPGD().repeat(0), "times.*0"),
         (lambda: ours.RotationTranslation().repeat(2), "repeat is not supported"),
-        (lambda: ours.PGN(generated(PGNGenerator, (1, 16, 16))).repeat(2), "repeat is not supported"),
     ],
 )
 def test_bad_settings(make: Callable[[], Any], says: str) -> None:
@@ -392,7 +393,7 @@ def test_repeat_runs_only_what_still_stands() -> None:
     many = attack.repeat(2).repeat(2)(fmodel, x, y, epsilons=epsilon)[2]
     assert bool((many | ~once).all())
     assert calls[:4] == [12] * 4 and max(calls[4:-1]) == 12 - int(once.sum()) and calls[-1] == 12
-    assert attack.restarts == 1 and attack.repeat(2).repeat(3).restarts == 6
+    assert attack.repeat(2).repeat(3).times == 6 and attack.repeat(2).attack is attack
     assert repr(ours.LinfPGD(steps=3).repeat(3)) == "LinfPGD(steps=3).repeat(3)"
     assert ours.RotationTranslation(samples=3).repeat(4).samples == 12
     assert ours.Affine(restarts=2).repeat(3).restarts == 6

@@ -1,4 +1,5 @@
-"""mrt/hosts/one_import.py, adapters/*/__main__.py, mrt_foolbox/attacks.py: A script changes its import alone."""
+"""mrt/hosts/one_import.py, adapters/mrt_foolbox/attacks.py, adapters/mrt_art/__main__.py: A script changes
+its import alone."""
 
 from __future__ import annotations
 

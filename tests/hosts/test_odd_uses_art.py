@@ -10,7 +10,7 @@ from tests.hosts import odd_uses_art, odd_uses_art_list, odd_uses_art_models  # 
 from tests.hosts.odd_uses_art import DIFFERS, REFUSED, USES
 from tests.support import ROOT
 
-KIND = re.compile(r"(ValueError|TypeError|EstimatorError|NoNumbers|NoGradient|ModelFailed): .")
+KIND = re.compile(r"(ValueError|TypeError|EstimatorError|NoNumbers|NoGradient|ModelFailed|OutOfBounds): .")
 ALL = list(USES)
 KNOWN = [name for name in ALL if name in REFUSED or name in DIFFERS]
 
