@@ -31,7 +31,8 @@ WITHOUT_HOSTS = tests/kernels/test_cpu.py tests/kernels/test_gpu_check.py tests/
     $(addprefix tests/crafting/test_,recorded_steps.py model_copy.py winner_gradient.py cuda_graphs.py pretend_gpu.py) \
     tests/training/test_pretend_gpu.py
 TYPED := $(wildcard mrt adapters tests examples)
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(NPROC) --dist loadgroup
+# A file's tests go to one process, so that what they share is made once.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(NPROC) --dist loadfile
 
 export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

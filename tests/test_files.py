@@ -171,9 +171,6 @@ def equal(one: Any, two: Any) -> bool:
     return bool(one == two)
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # what its tests share is made once
-
-
 @pytest.fixture(scope="module")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     with warnings.catch_warnings():

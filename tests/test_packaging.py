@@ -52,9 +52,6 @@ LAYERS = {
 EVERYTHING = " ".join(LAYERS)
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # what its tests share is made once
-
-
 @pytest.fixture(scope="module")
 def config() -> configparser.ConfigParser:
     parser = configparser.ConfigParser()

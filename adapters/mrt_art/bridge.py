@@ -11,6 +11,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
+from mrt.crafting.freezing import held_still
 from mrt.crafting.gradient import crafting
 from mrt.hosts.agreement import IMAGES, need_same_logits
 from mrt.hosts.pixel_range import Range
@@ -122,7 +123,7 @@ class Bridge:
     def need_same_answers(self, model: Seen, unit: Tensor) -> None:
         """Raise a ValueError unless `model` and the classifier's `predict` answer some images in [0, 1] alike."""
         classifier, whole = self.classifier, self.classifier._model
-        unit, mode = unit[:IMAGES].to(classifier.device), whole.training
+        unit = unit[:IMAGES].to(classifier.device)
 
         def ours(x: Tensor) -> Tensor:
             # What ART does to answers afterwards is no part of what its attacks differentiate, as long as it leaves
@@ -135,14 +136,24 @@ class Bridge:
             return torch.from_numpy(answers)
 
         def theirs(x: Tensor) -> Any:
-            return np.asarray(classifier.predict(self.to_host_layout(model.scale.from_unit(x)).cpu().numpy()))
+            array = self.to_host_layout(model.scale.from_unit(x)).cpu().numpy()
+            try:
+                return np.asarray(classifier.predict(array))
+            except RuntimeError as error:  # torch's, of doubles that a preprocessing on arrays makes with numpy 2, say
+                raise _PredictFailed(str(error).splitlines()[0]) from error
 
         try:
-            # Which puts back the modes that `predict` sets; and numpy has no bfloat16 for a caller's autocast.
-            with crafting(model) as f, torch.autocast(unit.device.type, enabled=False):
+            # These put back the modes that `predict` sets; and numpy has no bfloat16 for a caller's autocast.
+            held = held_still([(whole, "training", False)])
+            with held, crafting(model) as f, torch.autocast(unit.device.type, enabled=False):
                 need_same_logits(f"{type(classifier).__name__}.predict", ours, theirs, unit)
-        finally:
-            whole.training = mode
+        except _PredictFailed as error:
+            said = f"predict itself fails ({error}): its answers cannot be compared with the attacked model's"
+            warnings.warn(said, stacklevel=3)
+
+
+class _PredictFailed(Exception):
+    """The host's own predictions cannot be had."""
 
 
 # Run folders hold this class's name in their config.json: under another one they would count as another run.

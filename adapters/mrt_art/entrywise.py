@@ -25,7 +25,7 @@ class EntryLinf(mrt.Linf):
         object.__setattr__(self, "strides", strides)
 
     def at(self, index: Tensor) -> Any:
-        return self if len(self.strides) == 1 else super().at(index)
+        return self if len(self.strides) == 1 else super().at(index.to(self.strides.device))
 
     def sample(self, x: Tensor, rng: Rng = None) -> Tensor:
         return self.project((noise.uniform(noise.seeds(rng, x), *x.shape[1:]) * 2 - 1).mul_(self._radii(x)), x)

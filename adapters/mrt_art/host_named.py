@@ -91,9 +91,13 @@ class ProjectedGradientDescent(Native):
 
     @property
     def _by_entry(self) -> bool:
-        """Whether eps holds more than a number for each image."""
-        eps: Any = self.eps
-        return isinstance(eps, np.ndarray) and eps.size != (eps.shape[0] if eps.ndim else 1)
+        """Whether eps holds more than a number for each image: as ART broadcasts it to the images."""
+        eps, shape = self.eps, self.estimator.input_shape
+        if not isinstance(eps, np.ndarray) or eps.size == 1:
+            return False
+        if eps.ndim == 1:  # as many as an image has columns are theirs; others are ours alone, one for each image
+            return bool(eps.size == shape[-1])
+        return not (eps.ndim == len(shape) + 1 and eps.size == eps.shape[0])
 
     def attack_for(self, width: float) -> Attack:
         # Where every image has a radius of its own this is the attack of the largest: it stands for all in the checks.

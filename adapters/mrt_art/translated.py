@@ -27,7 +27,9 @@ def as_ours(attack: Any, classifier: Any) -> Native:
     that is targeted or on another classifier."""
     known = isinstance(attack, (*OURS, *STEPPED, evasion.AutoProjectedGradientDescent))
     # ART's AutoPGD makes another classifier around the same model where it has a loss of its own.
-    if not known or attack.targeted or getattr(attack.estimator, "model", None) is not classifier.model:
+    same = known and getattr(attack.estimator, "model", None) is classifier.model
+    same = same and np.array_equal(_bounds(attack.estimator), _bounds(classifier))  # of which its lengths are shares
+    if not same or attack.targeted:
         raise ValueError(f"attack must be {KINDS}, untargeted and on this classifier; got {attack!r}")
     eps = getattr(attack, "eps", None)
     odd = {"eps in arrays": isinstance(eps, np.ndarray), "random_eps": bool(getattr(attack, "random_eps", False))}
@@ -48,6 +50,11 @@ def as_ours(attack: Any, classifier: Any) -> Native:
     # ART's front keeps decay in the attack behind it alone.
     decay = getattr(getattr(attack, "_attack", attack), "decay", None)
     return ProjectedGradientDescent(classifier, **settings, decay=decay)
+
+
+def _bounds(classifier: Any) -> np.ndarray[Any, Any]:
+    bounds = classifier.clip_values
+    return np.array([]) if bounds is None else np.stack(np.broadcast_arrays(*map(np.asarray, bounds)))
 
 
 def adversaries_of(attack: Any, classifier: Any, width: float) -> tuple[Attack, ...]:

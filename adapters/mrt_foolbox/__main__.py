@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from mrt_foolbox import NAMES
 
-print(NAMES.table())
+if __name__ == "__main__":
+    print(NAMES.table())

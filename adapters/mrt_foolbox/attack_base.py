@@ -95,7 +95,7 @@ class Native(ShortRepr, FixedEpsilonAttack):
     @property
     def runs_as_the_host(self) -> bool:
         """Has a subclass its own `run`? Then Foolbox calls it, as it does in its own attacks."""
-        return "run" in vars(self) or inspect.getattr_static(type(self), "run").__module__ != __name__
+        return "run" in vars(self) or type(self).run is not Native.run
 
     # Foolbox's types call this method final. It is overridden all the same: otherwise a bad radius in a list, a bad
     # criterion or bad bounds would be noticed after the model had run, or end in an assertion without words.
@@ -198,6 +198,16 @@ def pack(images: list[Tensor], success: list[Tensor], restore: Any, single: bool
 class Unmeasured(ShortRepr, HostAttack):
     """An attack of ours whose perturbations no norm measures. `epsilons` are factors of its radii: 1, which None means
     as well, is as it was made."""
+
+    _own_run = False  # may a subclass have its own `run`?
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ours = cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+        if "run" in vars(cls) and not ours and not cls._own_run:
+            raise ValueError(
+                f"{cls.__name__} overrides run, which {cls.__mro__[1].__name__} never calls: override __call__"
+            )
 
     @abstractmethod
     def attack_for(self, epsilon: float, width: float) -> Attack:

@@ -54,7 +54,7 @@ class Call:
     mask: Tensor | None
 
     def search(self, attack: Any) -> Tensor:
-        """Return the attack's result in the host's pixels, within the radius to the last digit."""
+        """Return the attack's result in the host's pixels; it is in its ball, but for float32's rounding."""
         labels, options = self.labels, {"target": self.targets}
         if labels is None:
             # A targeted criterion of Foolbox does not hold the true classes, which our attacks ask for.
@@ -72,7 +72,7 @@ class Call:
 
     def judge(self, images: Tensor) -> Tensor:
         """Return whether the host's criterion holds of the host's model's answers, bool (N,)."""
-        perturbed = ep.astensor(images)
+        perturbed = ep.astensor(images.clone())  # which the user's model may write into
         return self.criterion(perturbed, ep.astensor(self.host(perturbed))).raw  # type: ignore[no-any-return]
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, field, fields, is_dataclass, make_dataclass
-from typing import Annotated, Any, get_type_hints
+from functools import reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
 from mrt import checks
+from mrt.attacks.iterative import Share
 from mrt.cli.choices import ALIASES, ATTACKS, OPTIMIZERS, STRATEGIES, TEXT
 from mrt.cli.train_command import Command, Options, find_strategy
 from mrt.data import CropFlip
@@ -114,7 +118,15 @@ def settings_of(kind: Any) -> dict[str, Any]:
     # The fields themselves hold types as texts, because of the import of annotations. The mark of keyword-only fields
     # is no type, and Python 3.10 refuses it among the annotations: something else is put in its place.
     hints = get_type_hints(kind, localns={"KW_ONLY": object})
-    return {f.name: (hints[f.name], f) for f in fields(kind) if f.init}
+    return {f.name: (_without_objects(hints[f.name]), f) for f in fields(kind) if f.init}
+
+
+def _without_objects(hint: Any) -> Any:
+    """Return the type without what no word can say: a function of the user's own, or a step as a share of a radius."""
+    inner: Any = tuple(_without_objects(a) for a in get_args(hint) if a is not Share and get_origin(a) is not Callable)
+    if get_origin(hint) in (Union, UnionType):
+        return reduce(or_, inner)
+    return tuple.__class_getitem__(inner) if get_origin(hint) is tuple else hint
 
 
 def _make_form(title: str, settings: Mapping[str, Any]) -> type:

@@ -25,7 +25,8 @@ class _Held:
         thread = threading.get_ident()
         if any(other != thread and theirs != value for other, theirs in self.wanted.values()):
             raise ValueError(
-                "another thread attacks this model with another bn=; use one of them, or give each thread its own copy"
+                "another thread attacks this model and has BatchNorm in another mode (bn=): "
+                "give each thread a copy of the model"
             )
         self.wanted[block] = thread, value
         setattr(self.owner, self.name, value)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import torch
@@ -22,6 +23,19 @@ from mrt.protocols import Model
 from mrt.threats.projections import no_sync
 
 BatchNormMode = Literal["eval", "batch"]
+CLIMBING: ContextVar[bool] = ContextVar("CLIMBING", default=False)
+"""Is the gradient of this pass for a step upwards of ours? A model may then answer for what a step cannot do: see
+`hosts.pixel_range`. Others may go down it."""
+
+
+@contextmanager
+def climbing() -> Iterator[None]:
+    """Inside, passes are for steps upwards."""
+    token = CLIMBING.set(True)
+    try:
+        yield
+    finally:
+        CLIMBING.reset(token)
 
 
 @contextmanager
@@ -144,7 +158,7 @@ def input_grad(f: Model, x_adv: Tensor, objective: Callable[[Tensor], Tensor]) -
     """Differentiate the objective in the images: the gradient of sum objective(f(x_adv)) in x_adv (N, C, H, W), the
     logits (N, K), and objective(logits) (N,). Since examples do not see each other, row n of the gradient is that of
     example n alone. No gradient of a parameter is computed."""
-    with torch.enable_grad():
+    with torch.enable_grad(), climbing():
         point = x_adv.detach().requires_grad_()
         logits = f(point)
         loss = objective(logits)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mrt import checks, kernels
-from mrt.crafting.gradient import finite_or_zero, input_grad
+from mrt.crafting.gradient import climbing, finite_or_zero, input_grad
 from mrt.crafting.model_failure import differentiate
 from mrt.crafting.task import Task
 from mrt.protocols import Model
@@ -32,7 +32,7 @@ class ForwardPasses:
     def __init__(self, f: Model, points: Tensor | list[Tensor], objective: Callable[[Tensor], Tensor]) -> None:
         # It must hold no way to the graphs, which hold it: they would never be freed, with all their activations.
         self.saved = _SavedTensors(len(points))
-        with torch.enable_grad():
+        with torch.enable_grad(), climbing():
             self.inputs = [point.detach().requires_grad_() for point in points]
             self.losses, logits = [], []
             for number, point in enumerate(self.inputs):

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from mrt.crafting.gradient import CLIMBING
 from mrt.threats.projections import per_example
 
 NUMBERS = 2**23  # converted at once, in doubles: 64 MiB of them
@@ -25,8 +26,8 @@ class Range:
     in [0, 1], so that a radius is divided by it.
 
     Where entries have ranges of different sizes, `width` is the largest and `high` holds their upper bounds: images in
-    [0, 1] then stop at the bounds on their way to the host, and a gradient that points beyond is zero, as it is for an
-    attack at the edge of [0, 1].
+    [0, 1] then stop at the bounds on their way to the host, and a gradient along which an attack of ours would climb
+    beyond is zero, as it is at the edge of [0, 1].
     """
 
     low: Tensor
@@ -50,13 +51,13 @@ class Range:
         return max(1, NUMBERS // max(1, x[:1].numel()))
 
     def clip(self, x: Tensor, near: float) -> Tensor:
-        """The images x without what lies outside their bounds by at most `near` times the range; themselves where all
+        """The images x without what lies outside their bounds by at most `near` times their range; themselves where all
         lie within."""
         low, high = self.low.to(x.device), (self.low + self.width if self.high is None else self.high).to(x.device)
-        room = near * self.width
+        room, rounding = near * (high - low), ROUNDING * (high - low)
         for part in x.split(self._parts(x)):
             wide = part.double()
-            if ((wide < low - ROUNDING * self.width) | (wide > high + ROUNDING * self.width)).any():
+            if ((wide < low - rounding) | (wide > high + rounding)).any():
                 break
         else:
             return x
@@ -105,7 +106,7 @@ class Range:
     def from_unit(self, unit: Tensor) -> Tensor:
         """Images in [0, 1] as images of this range; gradients flow through it."""
         if self.high is not None:
-            unit = _Stop.apply(unit, ((self.high - self.low) / self.width).to(unit))
+            unit = _Stop.apply(unit, ((self.high - self.low) / self.width).to(unit), CLIMBING.get())
         return unit * self.width + self.low.to(unit)
 
     def carry_back(self, x: Tensor, unit: Tensor, unit_adv: Tensor, gauge: Tensor | None = None) -> Tensor:
@@ -144,15 +145,17 @@ class Range:
 
 
 class _Stop(torch.autograd.Function):
-    """min(unit, top), whose gradient is zero where a step along it would only go further beyond `top`."""
+    """min(unit, top). Its gradient is what arrives, but where we climb zero where a step along it would only go further
+    beyond `top`."""
 
-    # Not a clamp's own gradient, which is zero beyond the bound whatever its sign: no step would ever lead back.
+    # Not a clamp's own gradient, which is zero beyond the bound whatever its sign: no step would ever lead back. Whose
+    # attack goes down a loss, as hosts' do, needs the other sign.
     @staticmethod
-    def forward(ctx: Any, unit: Tensor, top: Tensor) -> Tensor:
-        ctx.save_for_backward(unit >= top)
+    def forward(ctx: Any, unit: Tensor, top: Tensor, climbing: bool) -> Tensor:
+        ctx.save_for_backward((unit >= top) & climbing)
         return torch.minimum(unit, top)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (beyond,) = ctx.saved_tensors
-        return torch.where(beyond & (grad > 0), 0.0, grad), None
+        return torch.where(beyond & (grad > 0), 0.0, grad), None, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class Settings:
         }
         # Named only where they are not the usual ones, so that folders of earlier versions can be resumed.
         settings |= {} if self.drop_last else {"drop_last": False}
-        settings |= {} if self.loss is cross_entropy else {"loss": _describe(self.loss) | {"settings": repr(self.loss)}}
+        settings |= {} if self.loss is cross_entropy else {"loss": _describe_loss(self.loss)}
         shapes = {name: list(p.shape) for name, p in model.named_parameters()}
         settings |= {"model": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())}
         tensors = [data.x, data.y]
@@ -178,6 +179,19 @@ def _check_schedule(optimizer: Any, schedule: Any) -> Schedule | LRScheduler | N
     if isinstance(schedule, type) or not callable(schedule):
         raise ValueError(f"schedule must be one such as Triangular(), or a torch scheduler; got {schedule!r}")
     return schedule  # type: ignore[no-any-return]
+
+
+def _describe_loss(loss: Any) -> dict[str, Any]:
+    """Return a loss as JSON: its name, and what tells it from another of that name."""
+    if isinstance(loss, partial):
+        given = {"args": [repr(a) for a in loss.args], "keywords": {n: repr(v) for n, v in loss.keywords.items()}}
+        return {**_describe_loss(loss.func), **given}
+    described: dict[str, Any] = _describe(loss)
+    if isinstance(loss, nn.Module):  # whose repr names neither weights nor smoothing
+        public = {n: v for n, v in vars(loss).items() if not n.startswith("_") and n != "training"}
+        described |= {"settings": {n: v for n, v in public.items() if isinstance(v, (bool, int, float, str))}}
+        described |= {"tensors": fingerprint(*loss.state_dict().values(), *loss.buffers())}
+    return described
 
 
 def _describe(value: Any) -> Any:

@@ -21,7 +21,6 @@ from mrt.hosts.hosted import host_seed
 from tests import apart
 from tests.support import digits, digits_net, small_net, torch_seed
 
-pytestmark = pytest.mark.xdist_group(__name__)  # what its tests share is made once
 installed = pytest.mark.skipif(find_spec("adv_lib") is None, reason="adv-lib is not installed")
 advlib: Any = mrt_advlib.attack
 LINF, L2, L1, L0 = mrt.Linf(0.2), mrt.L2(0.7), mrt.L1(2.0), mrt.L0(6)

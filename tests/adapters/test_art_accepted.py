@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import mrt
+from mrt.crafting.gradient import climbing
 from mrt.generators import L2LGenerator
 from mrt.hosts import pixel_range
 from mrt.hosts.pixel_range import Range
@@ -197,7 +198,8 @@ def test_clip_values_of_unequal_ranges(norm: Any) -> None:
 def test_gradients_stop_at_the_narrower_bound() -> None:
     scale = Range.between(torch.zeros(2), torch.tensor([1.0, 2.0]))
     unit = torch.tensor([[0.5, 0.9], [0.9, 0.9], [0.4, 1.0]], requires_grad=True)
-    raw = scale.from_unit(unit)
+    with climbing():
+        raw = scale.from_unit(unit)
     assert torch.equal(raw, torch.tensor([[1.0, 1.8], [1.0, 1.8], [0.8, 2.0]]))
     for sign, expected in ((1.0, [[0, 2], [0, 2], [2, 0]]), (-1.0, [[-2, -2]] * 3)):
         (grad,) = torch.autograd.grad(sign * raw.sum(), unit, retain_graph=True)
@@ -418,3 +420,24 @@ def test_a_generator_that_learned_nothing_is_spoken_of() -> None:
     trainer = ours.AdversarialTrainerL2LDA(where, 0.2, 1, 4, generator_lr=1e-9, **QUIET)
     with pytest.warns(UserWarning, match="trained against a generator that fools it on .* gains next to nothing"):
         trainer.fit(X, Y, nb_epochs=1, batch_size=70)
+
+
+def test_radii_are_broadcast_as_art_broadcasts_them() -> None:
+    """One for each channel of three images, or for each column of eight, is none for each image."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+    where = classifier(module, (0.0, 1.0), (3, 8, 8))
+    by_channel = np.array([0.01, 0.1, 0.2]).reshape(3, 1, 1)
+    columns, each = np.linspace(0.01, 0.2, 8), np.array([0.01, 0.1, 0.2]).reshape(3, 1, 1, 1)
+    for eps in (by_channel, columns, each):
+        x = np.full((8 if eps is columns else 3, 3, 8, 8), 0.5, dtype=np.float32)
+        attack = ours.ProjectedGradientDescent(where, eps=eps, eps_step=eps, max_iter=1, verbose=False)
+        moved = np.abs(attack.generate(x, np.zeros(len(x), dtype=int)) - x)
+        np.testing.assert_allclose(moved, np.broadcast_to(eps, x.shape), rtol=1e-4)
+
+
+def test_an_attack_on_other_clip_values_is_not_translated() -> None:
+    module = victim()
+    bytes_, unit = classifier(module, (0.0, 255.0), (1, 8, 8)), classifier(module, (0.0, 1.0), (1, 8, 8))
+    attack = evasion.ProjectedGradientDescent(bytes_, eps=8.0, eps_step=2.0, verbose=False)
+    with pytest.raises(ValueError, match="untargeted and on this classifier"):
+        ours.AdversarialTrainerTRADESPyTorch(unit, attack, beta=1.0)

@@ -261,6 +261,10 @@ def test_the_comparison_itself() -> None:
     need_same_logits("It", ask, lambda p: p.flatten(1), x)
     need_same_logits("It", lambda p: z, lambda p: -z, x[:0])  # nothing to compare
     assert shown == [4]
+    masked = torch.tensor([-1e9, 2.0, -3.0]).repeat(4, 1)
+    need_same_logits("It", lambda p: masked, lambda p: masked * (1 + 1e-5), x)
+    with pytest.raises(ValueError, match="answers other logits"):  # whatever one of the classes is
+        need_same_logits("It", lambda p: masked, lambda p: masked * torch.tensor([1.0, -1.0, -1.0]), x)
     need_same_logits("It", lambda p: torch.randn(4, 3), lambda p: torch.randn(4, 3), x)
     with pytest.raises(ValueError, match="It answers other logits"):
         need_same_logits("It", lambda p: torch.randn(4, 3), lambda p: torch.randn(4, 3) + 100, x)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from mrt_foolbox.calls import read_norm
 from mrt_foolbox.wrapped_models import as_model
-from torch import nn
+from torch import Tensor, nn
 
 import mrt
 from mrt.generators import PGNGenerator
@@ -278,11 +278,11 @@ def test_a_generator_that_has_learned_nothing_is_spoken_of() -> None:
 
 @pytest.mark.parametrize("name", ["LinfPGD", "SLIDE", "APGD", "MSD"])
 def test_a_mask_keeps_pixels_and_spends_all_on_the_others(name: str) -> None:
-    x, y = digits(10)
+    x, y = digits(40)
     fmodel = foolbox.PyTorchModel(digits_net(), bounds=(0, 1), device="cpu")
     attack, mask = getattr(ours, name)(steps=6), torch.zeros(8, 8, dtype=torch.bool)
     mask[2:6, 2:6] = True
-    radius = {"LinfPGD": 0.3, "SLIDE": 5.0, "APGD": 0.3, "MSD": 6.0}[name]
+    radius = {"LinfPGD": 0.5, "SLIDE": 5.0, "APGD": 0.5, "MSD": 6.0}[name]
     raw, _, success = attack(fmodel, x, y, epsilons=radius, mask=mask)
     assert torch.equal(raw[..., ~mask], x[..., ~mask]) and float(attack.distance(x, raw).max()) <= radius * (1 + 1e-5)
     assert int(success.sum()) > int((fmodel(x).argmax(-1) != y).sum())
@@ -327,3 +327,20 @@ def test_a_copy_of_the_hosts_model_runs_a_copy_of_the_network() -> None:
     network: Any = seen.networks
     network[0].register_forward_hook(lambda *_: calls.append(1))
     assert torch.allclose(twin(X), fmodel(X * 2 - 1), atol=1e-6) and len(calls) == 1  # the host's own, not the twin's
+
+
+class Writing(nn.Module):
+    """It writes into its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sub_(0.5).flatten(1)[:, :5] * 3
+
+
+def test_a_model_that_writes_into_its_input_is_judged_on_a_copy() -> None:
+    fmodel, x, y = (
+        foolbox.PyTorchModel(Writing().eval(), bounds=(0, 1), device="cpu"),
+        X.clone(),
+        torch.arange(len(X)) % 5,
+    )
+    raw, _, _ = ours.LinfPGD(steps=2)(fmodel, x, y, epsilons=0.03)
+    assert torch.equal(x, X) and float((raw - x).abs().max()) <= 0.03 * (1 + 1e-5)

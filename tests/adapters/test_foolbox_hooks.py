@@ -207,3 +207,19 @@ def test_a_loss_of_ones_own(name: str) -> None:
     assert "loss=own_margin" in repr(mine)
     with pytest.raises(ValueError, match="loss must return a float for each"):
         getattr(ours, name)(steps=2, loss=nn.CrossEntropyLoss(), **more)(fmodel, x, y, epsilons=epsilon)
+
+
+def test_a_run_of_ones_own_moves_images_too() -> None:
+    """Of SpatialAttack, whose host calls it; of what no class of Foolbox's stands behind it is refused."""
+    fmodel, x, y = case()
+    called = list[int]()
+
+    class Own(ours.SpatialAttack):
+        def run(self, model: Any, inputs: Any, criterion: Any, **kwargs: Any) -> Any:
+            called.append(1)
+            return inputs
+
+    raw, _, _ = Own()(fmodel, x, y)
+    assert called == [1] and torch.equal(raw, x)
+    with pytest.raises(ValueError, match="Mine overrides run, which RotationTranslation never calls"):
+        type("Mine", (ours.RotationTranslation,), {"run": Own.run})

@@ -232,7 +232,7 @@ def test_foolbox_models_hide_a_module_in_train_mode() -> None:
     x, y = torch.rand(8, 1, 8, 8, generator=torch_seed(0)), torch.arange(8)
     with pytest.warns(UserWarning, match="training mode"):
         host = foolbox.PyTorchModel(small_net((1, 8, 8), 10).train(), bounds=(0, 1), device="cpu")
-    module = mrt_foolbox.as_model(host).module  # type: ignore[attr-defined]
+    module = mrt_foolbox.as_model(host).networks[0]  # type: ignore[attr-defined]
     before = {k: v.clone() for k, v in module.state_dict().items()}
     foolbox.attacks.LinfPGD(steps=1)(host, x, y, epsilons=0.1)
     mended(any(not torch.equal(v, before[k]) for k, v in module.state_dict().items()), "Foolbox")

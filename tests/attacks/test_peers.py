@@ -19,9 +19,6 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # Foolbox's import needs a
 Victim = tuple[nn.Module, Tensor, Tensor]
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # what its tests share is made once
-
-
 @pytest.fixture(scope="module")
 def victim() -> Victim:
     """A digits network briefly trained against linf 0.1, and 150 test images that it classifies rightly."""

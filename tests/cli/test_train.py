@@ -140,6 +140,7 @@ def test_a_run_is_repeated_from_its_configuration_alone(tmp_path: Path) -> None:
 
 def test_an_attack_and_its_options(tmp_path: Path) -> None:
     words = "adversarial --threat linf=0.2 --attack mim --attack.decay 0.5 --attack.step-size 0.1 --iterations 2"
+    words += " --attack.loss margin"
     assert train(*words.split(), *QUICK, "--out", tmp_path / "a") == 0
     held = json.loads((tmp_path / "a/config.json").read_text())["strategy"]
     assert held["threat"] == {
@@ -147,6 +148,7 @@ def test_an_attack_and_its_options(tmp_path: Path) -> None:
         "threat": {"type": "Linf", "eps": 0.2},
         "steps": 2,
         "step_size": 0.1,
+        "loss": "margin",
         "decay": 0.5,
     }
     mixed = {"threats": ["l1=2", "rt=30,3"], "steps": 4, "bn": "batch"}

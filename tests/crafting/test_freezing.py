@@ -90,7 +90,7 @@ def test_two_threads_may_not_ask_for_different_modes() -> None:
         inside = state(net)
         in_a_thread(threading.Thread(target=attack))
         assert state(net) == inside
-    assert len(said) == 1 and "another thread attacks this model with another bn=" in said[0]
+    assert len(said) == 1 and "another thread attacks this model and has BatchNorm in another mode" in said[0]
     assert state(net) == before and not freezing._held
 
 

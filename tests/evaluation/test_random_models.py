@@ -16,9 +16,6 @@ from tests.support import Noisy, digits, digits_net, torch_seed
 NOISE, BALL = 0.4, mrt.Linf(0.15)
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # what its tests share is made once
-
-
 @pytest.fixture(scope="module")
 def model() -> Noisy:
     """A network that was trained behind the noise it is used behind."""

@@ -22,7 +22,7 @@ from mrt.processes import Processes
 from tests import apart
 from tests.support import ROOT, UNION, digits, digits_net
 
-pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.filterwarnings("ignore:gradient masking")]
+pytestmark = pytest.mark.filterwarnings("ignore:gradient masking")
 SCRIPT = """if True:
     import sys, warnings, torch, mrt, mrt.evaluation.reliability
     from tests.support import UNION, digits

@@ -15,9 +15,6 @@ SEARCHES = (mrt.PGD(BALLS[0], steps=10), mrt.PGD(BALLS[1], steps=10), mrt.APGD(B
 UNION = mrt.WorstOf((*SEARCHES, mrt.MSD(BALLS, steps=10)))
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # what its tests share is made once
-
-
 @pytest.fixture(scope="module")
 def report() -> mrt.Report:
     """Fixed radii and searches of all balls and of their union, on a network that withstands some."""

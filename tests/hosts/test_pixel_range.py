@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import mrt
+from mrt.crafting.gradient import input_grad
 from mrt.hosts.masked import attack_masked
 from mrt.hosts.pixel_range import Range
 from mrt.threats.gauge import gauge
@@ -23,6 +24,18 @@ bounds = st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-0.4242, 2.821
 
 def ranged(low: float, high: float) -> Range:
     return Range.between(torch.tensor(low), torch.tensor(high))
+
+
+def test_at_a_narrower_bound_only_a_step_upwards_of_ours_gets_no_gradient() -> None:
+    """Whoever goes down the loss, as hosts' attacks do, is told how to leave the bound."""
+    scale = Range.between(torch.zeros(2, 1, 1), torch.tensor([1.0, 0.5])[:, None, None])
+    x = torch.tensor([[0.3], [0.5]])[None, :, None]  # the second is at its bound
+    for sign in (1.0, -1.0):
+        x.requires_grad_()
+        (grad,) = torch.autograd.grad(sign * scale.from_unit(x).sum(), x)
+        assert grad.flatten().tolist() == [sign, sign]
+        climbed, _, _ = input_grad(lambda z: scale.from_unit(z).flatten(1), x, lambda z, s=sign: s * z.sum(1))  # type: ignore[misc]
+        assert climbed.flatten().tolist() == [sign, min(sign, 0.0)]
 
 
 @given(bounds, st.integers(0, 10**6), st.sampled_from(BALLS), st.floats(0.01, 3))

@@ -507,3 +507,17 @@ def test_it_learns() -> None:
     test = mrt.data.digits("test")
     assert (net(test.x).argmax(1) == test.y).double().mean() > 0.9
     assert all(a["loss"] > b["loss"] for a, b in itertools.pairwise(run.metrics))
+
+
+def test_a_run_tells_losses_of_one_kind_apart(tmp_path: Path) -> None:
+    """By smoothing and weights, which no repr of torch's names; one and the same loss goes on."""
+    kind, data = nn.CrossEntropyLoss, toy(16)
+    losses = [kind(), kind(label_smoothing=0.1), kind(weight=torch.tensor([1.0, 2.0, 1.0, 1.0, 1.0])), cross_entropy]
+    for number, loss in enumerate(losses):
+        fit(small_net(), mrt.Standard(), data, iterations=1, out=tmp_path / str(number), loss=loss)
+        for other_number, other in enumerate(losses):
+            if other_number == number:
+                fit(small_net(), mrt.Standard(), data, iterations=1, out=tmp_path / str(number), loss=other)
+                continue
+            with pytest.raises(ValueError, match="loss"):
+                fit(small_net(), mrt.Standard(), data, iterations=1, out=tmp_path / str(number), loss=other)

@@ -37,9 +37,6 @@ SCRIPT = """if True:
     sys.exit(main([*words.split(), str(out / "cli")]))"""
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # what its tests share is made once
-
-
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]], str]:
     """What two processes found."""

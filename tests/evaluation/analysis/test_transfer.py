@@ -19,7 +19,7 @@ from mrt.protocols import Attack, Spatial, Threat
 from mrt.records import identity
 from tests.support import UNION, Linear, digits, digits_net, small_net, torch_seed
 
-pytestmark = [pytest.mark.xdist_group(__name__), pytest.mark.filterwarnings("ignore:.*gradient masking")]
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient masking")
 QUICK: dict[str, Any] = {"progress": False}
 RT = mrt.RotationTranslation(30, 2)
 LINF = mrt.Linf(0.2)

@@ -22,10 +22,7 @@ from mrt.evaluation.report.report import _digest
 from mrt.recipes import published
 from tests.support import UNION, digits, digits_net
 
-pytestmark = [
-    pytest.mark.xdist_group(__name__),
-    pytest.mark.filterwarnings("ignore:gradient masking", "ignore:the model's outputs"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:gradient masking", "ignore:the model's outputs")
 RT = mrt.RotationTranslation(30, 2)
 
 
