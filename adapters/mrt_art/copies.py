@@ -41,6 +41,9 @@ def _rebound(value: Any, twins: dict[int, Any], path: set[int]) -> Any:
         parts = [_rebound(v, twins, path) for v in value]
         same = all(a is b for a, b in zip(parts, value, strict=True))
         return value if same else type(value)(parts)
+    if isinstance(value, dict):
+        by_key = {k: _rebound(v, twins, path) for k, v in value.items()}
+        return value if all(v is value[k] for k, v in by_key.items()) else by_key
     return _rebound_function(value, twins, path) if isinstance(value, FunctionType) else value
 
 

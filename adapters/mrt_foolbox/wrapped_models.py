@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,9 +26,11 @@ def as_model(fmodel: Any, dtype: torch.dtype = torch.float32) -> Model:
     The host's model is given images of type `dtype`, as the host's attacks do in an EagerPy tensor. ValueError where it
     is none, or one of another framework.
     """
-    kept = getattr(fmodel, "__dict__", {}).get("_mrt_ranged")
-    if isinstance(kept, Ranged) and kept.still_is(fmodel, dtype):
-        return kept
+    # With its place in memory: a deep copy of the model would bring a copy of the network, and Foolbox's own function,
+    # which no deep copy copies, goes on calling the original.
+    place, kept = getattr(fmodel, "__dict__", {}).get("_mrt_ranged", (0, None))
+    if place == id(fmodel) and kept.still_is(fmodel, dtype):
+        return kept  # type: ignore[no-any-return]
     if not callable(fmodel) or not hasattr(fmodel, "bounds"):
         raise ValueError(f"only a foolbox.Model can be attacked or evaluated; got {type(fmodel).__name__}")
     parts = list(_search(fmodel, set(), DEPTH))
@@ -41,7 +44,7 @@ def as_model(fmodel: Any, dtype: torch.dtype = torch.float32) -> Model:
     ranged = Ranged(fmodel, [part for part in parts if isinstance(part, nn.Module)], dtype)
     # Kept with the model: fast attacks make a copy, compiled perhaps, for each model that they see.
     if ranged.plain:
-        fmodel._mrt_ranged = ranged
+        fmodel._mrt_ranged = id(fmodel), ranged
     return ranged
 
 
@@ -59,8 +62,8 @@ class Ranged(nn.Module):
         self.training = any(network.training for network in networks)
 
     def still_is(self, fmodel: Any, dtype: torch.dtype) -> bool:
-        """Is this that model's, and is it as it was?"""
-        same = self.fmodel is fmodel and self.preprocessing is fmodel._preprocess_args and self.dtype == dtype
+        """Is that model as it was when this was made of it?"""
+        same = self.preprocessing is fmodel._preprocess_args and self.dtype == dtype
         return same and (self.low, self.high) == tuple(fmodel.bounds)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ def _search(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
     held: list[Any] = []
     if isinstance(value, dict):
         held = list(value.values())
-    elif isinstance(value, (list, tuple, set)):
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
         held = list(value)
     elif isinstance(value, functools.partial):
         held = [value.func, *value.args, *value.keywords.values()]
@@ -98,9 +101,11 @@ def _search(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
     elif isinstance(value, types.FunctionType):
         names = inspect.getclosurevars(value)
         held = [*names.nonlocals.values(), *(v for v in names.globals.values() if isinstance(v, nn.Module))]
-    elif hasattr(value, "__dict__"):
-        # A class's own methods may name networks as globals, where no attribute holds them.
-        call = vars(type(value)).get("__call__")
-        held = [*vars(value).values(), *([call] if inspect.isfunction(call) else [])]
+    else:
+        held = list(getattr(value, "__dict__", {}).values())
+        for kind in type(value).__mro__:
+            # A method may name networks as globals, where no attribute holds them.
+            held += [method for method in vars(kind).values() if inspect.isfunction(method)]
+            held += [getattr(value, slot, None) for slot in vars(kind).get("__slots__", ())]
     for one in held:
         yield from _search(one, seen, depth - 1)

@@ -92,6 +92,7 @@ def closure(module: Any) -> Any:
         closure,
         lambda m: MethodType(lambda self, x: type(self).forward(self, x) * 2, m),
         lambda m: functools.partial(lambda plain, x: plain(x) * 2, m.forward),
+        lambda m: (lambda parts: lambda x: parts["plain"](x) * 2)({"plain": m.forward}),
         lambda m: lambda x, again=m.forward: again(x) * 2,
         lambda m: lambda x, *, again=(m.forward,): again[0](x) * 2,
     ],

@@ -1,11 +1,12 @@
-"""adapters/mrt_foolbox/ (calls.py, models.py, radii.py, attack_base.py): What scripts written for the host's classes do
-with them: models, radii, norms, masks, repeats and warnings."""
+"""adapters/mrt_foolbox/ (calls.py, wrapped_models.py, radii.py, attack_base.py): What scripts written for the host's
+classes do with them: models, radii, norms, masks, repeats and warnings."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import warnings
+from collections import deque
 from typing import Any
 
 import eagerpy as ep
@@ -344,3 +345,52 @@ def test_a_model_that_writes_into_its_input_is_judged_on_a_copy() -> None:
     )
     raw, _, _ = ours.LinfPGD(steps=2)(fmodel, x, y, epsilons=0.03)
     assert torch.equal(x, X) and float((raw - x).abs().max()) <= 0.03 * (1 + 1e-5)
+
+
+HIDDEN = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(256), nn.Linear(256, 5))
+
+
+class Asking:
+    bounds = (0, 1)
+
+    def __call__(self, x: Any) -> Any:
+        return self.ask(x)
+
+    def ask(self, x: Any) -> Any:
+        return HIDDEN(x.raw if isinstance(x, ep.Tensor) else x)
+
+
+class Inheriting(Asking):
+    """It has neither a `__call__` nor a network of its own."""
+
+
+class Slotted:
+    __slots__ = ("bounds", "networks")
+
+    def __init__(self) -> None:
+        self.bounds, self.networks = (0, 1), deque([HIDDEN])
+
+    def __call__(self, x: Any) -> Any:
+        return self.networks[0](x.raw if isinstance(x, ep.Tensor) else x)
+
+
+@pytest.mark.parametrize("make", [Asking, Inheriting, Slotted])
+def test_a_network_is_found_wherever_a_model_keeps_it(make: Any) -> None:
+    """And so it is put into eval mode, which else the statistics of its BatchNorm would show."""
+    HIDDEN.train()
+    before = {name: value.clone() for name, value in HIDDEN.state_dict().items()}
+    seen: Any = ours.as_model(make())
+    assert [network is HIDDEN for network in seen.networks] == [True]
+    mrt.PGD(mrt.Linf(0.1), steps=2)(seen, X, torch.arange(len(X)) % 5)
+    assert HIDDEN.training and all(torch.equal(value, before[name]) for name, value in HIDDEN.state_dict().items())
+
+
+def test_a_deep_copy_of_a_model_is_attacked_as_the_host_sees_it() -> None:
+    """Foolbox's copy goes on calling the original network."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 5)).eval()
+    fmodel = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
+    ours.as_model(fmodel)
+    copied = copy.deepcopy(fmodel)
+    with torch.no_grad():
+        network[1].weight.mul_(-1)
+    torch.testing.assert_close(ours.as_model(copied)(X), copied(X))
