@@ -387,10 +387,11 @@ def test_a_network_is_found_wherever_a_model_keeps_it(make: Any) -> None:
 
 def test_a_deep_copy_of_a_model_is_attacked_as_the_host_sees_it() -> None:
     """Foolbox's copy goes on calling the original network."""
-    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 5)).eval()
-    fmodel = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
-    ours.as_model(fmodel)
+    linear = nn.Linear(256, 5)
+    fmodel = foolbox.PyTorchModel(nn.Sequential(nn.Flatten(), linear).eval(), bounds=(0, 1), device="cpu")
+    ours.as_model(fmodel)  # which keeps what it makes with the model
     copied = copy.deepcopy(fmodel)
     with torch.no_grad():
-        network[1].weight.mul_(-1)
-    torch.testing.assert_close(ours.as_model(copied)(X), copied(X))
+        linear.weight.mul_(-1)
+    seen: Any = ours.as_model(copied)
+    torch.testing.assert_close(seen(X), copied(X))
