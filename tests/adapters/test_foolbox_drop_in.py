@@ -4,6 +4,7 @@ classes do with them: models, radii, norms, masks, repeats and warnings."""
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import warnings
 from collections import deque
@@ -367,14 +368,14 @@ class Inheriting(Asking):
 class Slotted:
     __slots__ = ("bounds", "networks")
 
-    def __init__(self) -> None:
-        self.bounds, self.networks = (0, 1), deque([HIDDEN])
+    def __init__(self, network: nn.Module) -> None:
+        self.bounds, self.networks = (0, 1), deque([network])
 
     def __call__(self, x: Any) -> Any:
         return self.networks[0](x.raw if isinstance(x, ep.Tensor) else x)
 
 
-@pytest.mark.parametrize("make", [Asking, Inheriting, Slotted])
+@pytest.mark.parametrize("make", [Asking, Inheriting, functools.partial(Slotted, HIDDEN)])
 def test_a_network_is_found_wherever_a_model_keeps_it(make: Any) -> None:
     """And so it is put into eval mode, which else the statistics of its BatchNorm would show."""
     HIDDEN.train()

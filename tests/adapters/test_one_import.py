@@ -109,6 +109,7 @@ def test_the_table_says_whose_each_name_is(package: str, ours: str, theirs: str)
     counts = [list(whose.values()).count(word) for word in ("mrt", "host")]
     assert table[-1] == f"{counts[0]} names are ours (mrt), {counts[1]} are the host's own."
     assert max(map(len, table)) <= 150
+    assert not {"base", "deepfool", "fast_gradient"} & set(whose), "modules of the host"
 
 
 def test_the_table_is_a_command() -> None:
