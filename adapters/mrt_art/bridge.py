@@ -140,7 +140,7 @@ class Bridge:
             try:
                 return np.asarray(classifier.predict(array))
             except RuntimeError as error:  # torch's, of doubles that a preprocessing on arrays makes with numpy 2, say
-                raise _PredictFailed(str(error).splitlines()[0]) from error
+                raise _PredictFailed(str(error).partition("\n")[0]) from error
 
         try:
             # These put back the modes that `predict` sets; and numpy has no bfloat16 for a caller's autocast.
@@ -200,9 +200,8 @@ class Seen(nn.Module):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value for name, value in self.__dict__.items() if name != "_around"
-        }  # of a class made on the spot
+        # ART makes the class of its wrapper on the spot, which no pickle finds again.
+        return {name: value for name, value in self.__dict__.items() if name != "_around"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

@@ -19,17 +19,10 @@ from mrt.protocols import Ball
 from mrt_art.bridge import Bridge
 
 Weights = Literal["last", "ema", "best"]
-PASSED: tuple[str, ...] = (
-    "clip",
-    "crop",
-    "ema",
-    "fast",
-    "out",
-    "seed",
-    "channels_last",
-    "tensorboard",
-)  # on to mrt.fit
-PASSED += ("drop_last", "training_mode", "pin_memory")
+PASSED = (  # by `fit`: on to mrt.fit, and the last two are ART's own
+    "clip", "crop", "ema", "fast", "out", "seed", "channels_last", "tensorboard", "drop_last", "training_mode",
+    "pin_memory",
+)  # fmt: skip
 LOOKED_AT = 64  # images on which a generator is compared with one step along the gradient
 
 
