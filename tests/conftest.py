@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -36,6 +37,13 @@ def imports_are_no_garbage() -> None:
     third of a second each time and now takes a few milliseconds."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pickles_stay_out_of_the_home_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """ART writes the weights of every classifier that is pickled into a folder of its own, in the user's home."""
+    if (config := sys.modules.get("art.config")) is not None:
+        vars(config)["ART_DATA_PATH"] = str(tmp_path_factory.mktemp("art"))
 
 
 @pytest.fixture

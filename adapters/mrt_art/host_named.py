@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import art.attacks.evasion as evasion
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 import mrt
 from mrt import checks
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge, read_norm
@@ -46,6 +47,7 @@ class ProjectedGradientDescent(Native):
         random_eps: bool = False,
         summary_writer: Any = False,
         verbose: bool = True,
+        loss_type: Chosen = "ce",
     ) -> None:
         """
         Create a :class:`.ProjectedGradientDescent` instance.
@@ -63,11 +65,13 @@ class ProjectedGradientDescent(Native):
                            scale one half, if at most 1.
         :param summary_writer: False; nothing is logged.
         :param verbose: Show progress bars.
+        :param loss_type: What it climbs, which ART's has no word for: "ce", "margin", "dlr", or a function
+                          (logits, labels) -> (N,).
         """
         super().__init__(
             estimator, norm=norm, eps=eps, eps_step=eps_step, decay=decay, max_iter=max_iter, targeted=targeted,
             num_random_init=num_random_init, batch_size=batch_size, random_eps=random_eps,
-            summary_writer=summary_writer, verbose=verbose,
+            summary_writer=summary_writer, verbose=verbose, loss_type=loss_type,
         )  # fmt: skip
 
     def _check_params(self) -> None:
@@ -84,6 +88,7 @@ class ProjectedGradientDescent(Native):
                 checks.number(name, value, open_low=name == "eps_step")
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         checks.flag("random_eps", self.random_eps)
+        loss_named(self.loss_type, "loss_type")
         self.max_iter = checks.count("max_iter", self.max_iter, low=0)
         super()._check_params()
 
@@ -112,6 +117,7 @@ class ProjectedGradientDescent(Native):
         """Return the attack in that ball of images in [0, 1]."""
         settings: dict[str, Any] = {"steps": max(self.max_iter, 1), "step_size": step_size}
         settings |= {"restarts": max(self.num_random_init, 1), "random_start": self.num_random_init > 0}
+        settings["loss"] = self.loss_type
         return mrt.PGD(ball, **settings) if self.decay is None else mrt.MIM(ball, decay=self.decay, **settings)
 
     def searches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
@@ -163,7 +169,7 @@ class AutoProjectedGradientDescent(Native):
     """
 
     nb_random_init: int
-    losses = {None: "ce", "cross_entropy": "ce", "difference_logits_ratio": "dlr"}
+    losses: ClassVar[dict[Any, Chosen]] = {None: "ce", "cross_entropy": "ce", "difference_logits_ratio": "dlr"}
 
     def __init__(
         self,
@@ -175,7 +181,7 @@ class AutoProjectedGradientDescent(Native):
         targeted: bool = False,
         nb_random_init: int = 5,
         batch_size: int = 32,
-        loss_type: str | None = None,
+        loss_type: Chosen | None = None,
         verbose: bool = True,
     ) -> None:
         """
@@ -190,7 +196,8 @@ class AutoProjectedGradientDescent(Native):
         :param targeted: Whether `y` is the class to reach.
         :param nb_random_init: Number of runs from random points of the ball; 0 for one from the image.
         :param batch_size: Images attacked at once.
-        :param loss_type: "cross_entropy", which None means, too, or "difference_logits_ratio".
+        :param loss_type: "cross_entropy", which None means, too, "difference_logits_ratio", or a function
+                          (logits, labels) -> (N,).
         :param verbose: Show progress bars.
         """
         super().__init__(
@@ -205,9 +212,15 @@ class AutoProjectedGradientDescent(Native):
                 raise ValueError(f"{name} must be one number; got an array of shape {np.shape(value)}")
             checks.number(name, value, open_low=True)
         self.nb_random_init = checks.count("nb_random_init", self.nb_random_init, low=0)
-        if self.loss_type not in self.losses:
-            raise ValueError(f"loss_type must be one of {list(self.losses)}; got {self.loss_type!r}")
+        if not callable(self.loss_type) and self.loss_type not in tuple(self.losses):
+            known = ", ".join(map(repr, self.losses))
+            raise ValueError(f"loss_type must be one of {known}, or a function; got {self.loss_type!r}")
+        loss_named(self._loss, "loss_type")
         super()._check_params()
+
+    @property
+    def _loss(self) -> Chosen:
+        return self.loss_type if callable(self.loss_type) else self.losses[self.loss_type]
 
     def attack_for(self, width: float) -> Attack:
         # Steps only ever shrink, so one that starts too short gets nowhere: ART's default of 0.1 left 90% in an l1
@@ -215,7 +228,7 @@ class AutoProjectedGradientDescent(Native):
         first_step = self.eps * (1 if read_norm(self.norm) == "1" else 2)  # of the papers, l1-APGD's and APGD's
         settings: dict[str, Any] = {"steps": self.max_iter, "step_size": max(self.eps_step, first_step) / width}
         settings |= {"restarts": max(self.nb_random_init, 1), "random_start": self.nb_random_init > 0}
-        return mrt.APGD(BALLS[read_norm(self.norm)](self.eps / width), loss=self.losses[self.loss_type], **settings)
+        return mrt.APGD(BALLS[read_norm(self.norm)](self.eps / width), loss=self._loss, **settings)
 
 
 # ART's own code, FrameSaliencyAttack's say, asks whether an attack is one of its classes.

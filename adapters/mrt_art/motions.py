@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 import mrt
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge
@@ -29,6 +30,7 @@ class RotationTranslation(Native):
         samples: int | None = None,
         targeted: bool = False,
         batch_size: int = 128,
+        loss_type: Chosen = "ce",
         verbose: bool = True,
     ) -> None:
         """
@@ -41,14 +43,17 @@ class RotationTranslation(Native):
         :param samples: If given, so many random motions of each image instead of the grid.
         :param targeted: Whether `y` is the class to reach.
         :param batch_size: Images attacked at once.
+        :param loss_type: "ce", "margin", "dlr", or a function (logits, labels) -> (N,): of the motions that do not
+                          fool, the one where it is largest is kept.
         :param verbose: Show progress bars.
         """
         super().__init__(
             estimator, degrees=degrees, pixels=pixels, grid=grid, samples=samples, targeted=targeted,
-            batch_size=batch_size, verbose=verbose,
+            batch_size=batch_size, loss_type=loss_type, verbose=verbose,
         )  # fmt: skip
 
     def _check_params(self) -> None:
+        loss_named(self.loss_type, "loss_type")
         super()._check_params()
         # No motion, no pixels from outside: Affine, which is checked here as well, is often made without one.
         if (self.degrees or self.pixels) and self.estimator.clip_values is None:
@@ -61,8 +66,8 @@ class RotationTranslation(Native):
     def attack_for(self, width: float) -> Attack:
         threat = mrt.RotationTranslation(self.degrees, self.pixels)
         if self.samples is None:
-            return mrt.RTGrid(threat, grid=self.grid)
-        return mrt.RTWorstOf(threat, k=self.samples)
+            return mrt.RTGrid(threat, grid=self.grid, loss=self.loss_type)
+        return mrt.RTWorstOf(threat, k=self.samples, loss=self.loss_type)
 
 
 class Affine(RotationTranslation):
@@ -84,6 +89,7 @@ class Affine(RotationTranslation):
         samples: int = 10,
         targeted: bool = False,
         batch_size: int = 128,
+        loss_type: Chosen = "ce",
         verbose: bool = True,
     ) -> None:
         """
@@ -98,11 +104,13 @@ class Affine(RotationTranslation):
         :param samples: Motions tried for each.
         :param targeted: Whether `y` is the class to reach.
         :param batch_size: Images attacked at once.
+        :param loss_type: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
         :param verbose: Show progress bars.
         """
         Native.__init__(  # past RotationTranslation's, which knows other settings
             self, estimator, eps=eps, degrees=degrees, pixels=pixels, max_iter=max_iter,
-            num_random_init=num_random_init, samples=samples, targeted=targeted, batch_size=batch_size, verbose=verbose,
+            num_random_init=num_random_init, samples=samples, targeted=targeted, batch_size=batch_size,
+            loss_type=loss_type, verbose=verbose,
         )  # fmt: skip
 
     def _check_params(self) -> None:
@@ -115,4 +123,5 @@ class Affine(RotationTranslation):
         # The motion stands first: the balls perturb the image that has been moved.
         motion = (mrt.RotationTranslation(self.degrees, self.pixels),) if self.degrees or self.pixels else ()
         threat = mrt.Affine((*motion, *make_balls(self.eps, width)))
-        return mrt.AffineAttack(threat, k=self.samples, steps=self.max_iter, restarts=self.num_random_init)
+        settings: dict[str, Any] = {"k": self.samples, "steps": self.max_iter, "restarts": self.num_random_init}
+        return mrt.AffineAttack(threat, loss=self.loss_type, **settings)

@@ -61,6 +61,8 @@ class Repeated(HostRepeated):
     def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: Any, **kwargs: Any) -> Any:
         """Return the worst perturbed inputs of all runs."""
         attack: Any = self.attack
+        if attack.runs_as_the_host:
+            return super().__call__(model, inputs, criterion, epsilons=epsilon, **kwargs)[0]
         return attack.with_runs(self.times).run(model, inputs, criterion, epsilon=epsilon, **kwargs)
 
     def repeat(self, times: int) -> Repeated:

@@ -30,6 +30,8 @@ class RotationTranslation(Unmeasured):
         pixels: Shifts by up to so much each way.
         grid: Numbers of shifts right, shifts down and angles.
         samples: If given, so many random motions of each image instead of the grid.
+        loss: "ce", "margin", "dlr", or a function (logits, labels) -> (N,): of the motions that do not fool, the one
+            where it is largest is kept.
         fast: How the model is run, see `mrt.Fast`.
 
     References:
@@ -44,18 +46,19 @@ class RotationTranslation(Unmeasured):
         *,
         grid: tuple[int, int, int] = (5, 5, 31),
         samples: int | None = None,
+        loss: Chosen = "ce",
         fast: Fast = Fast(),  # noqa: B008
     ) -> None:
         self.degrees, self.pixels, self.grid, self.samples = degrees, pixels, grid, samples
-        self.fast = check_fast(fast)
+        self.loss, self.fast = loss, check_fast(fast)
         self.attack_for(1.0, 1.0)  # which checks the settings, so that a bad one is an error here and not in a call
 
     def attack_for(self, epsilon: float, width: float) -> Attack:
         # `width` plays no part: degrees and pixels are no lengths on the scale of brightness.
         threat = mrt.RotationTranslation(self.degrees * epsilon, self.pixels * epsilon)
         if self.samples is None:
-            return mrt.RTGrid(threat, grid=self.grid, fast=self.fast)
-        return mrt.RTWorstOf(threat, k=self.samples, fast=self.fast)
+            return mrt.RTGrid(threat, grid=self.grid, loss=self.loss, fast=self.fast)
+        return mrt.RTWorstOf(threat, k=self.samples, loss=self.loss, fast=self.fast)
 
     def repeat(self, times: int) -> RotationTranslation:
         """Return the same attack with so many times the random motions."""

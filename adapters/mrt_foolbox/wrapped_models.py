@@ -106,6 +106,7 @@ def _search(value: Any, seen: set[int], depth: int) -> Iterator[Any]:
         for kind in type(value).__mro__:
             # A method may name networks as globals, where no attribute holds them.
             held += [method for method in vars(kind).values() if inspect.isfunction(method)]
-            held += [getattr(value, slot, None) for slot in vars(kind).get("__slots__", ())]
+            slots = [name for name, member in vars(kind).items() if isinstance(member, types.MemberDescriptorType)]
+            held += [getattr(value, slot, None) for slot in slots]
     for one in held:
         yield from _search(one, seen, depth - 1)

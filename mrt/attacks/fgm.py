@@ -3,14 +3,14 @@ et al. 2015): a single step of PGD."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from mrt.attacks import sparsity
 from mrt.attacks.iterative import need_ball
 from mrt.crafting.gradient import input_grad
-from mrt.crafting.losses import ce
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.crafting.task import open_task
 from mrt.protocols import Ball, Model, Rng
 from mrt.threats.balls import Linf
@@ -22,9 +22,11 @@ class FGM:
     result is that point, whether or not it fools the model."""
 
     threat: Ball
+    loss: Chosen = field(default="ce", kw_only=True)
 
     def __post_init__(self) -> None:
         need_ball(self, self.threat)
+        loss_named(self.loss)
 
     def __call__(
         self,
@@ -36,7 +38,7 @@ class FGM:
         rng: Rng = None,
         start: Tensor | None = None,
     ) -> Tensor:
-        with open_task(self.threat, ce, (model, x, y, target, rng, start)) as task:
+        with open_task(self.threat, loss_named(self.loss), (model, x, y, target, rng, start)) as task:
             x_adv = task.first_point(random_start=False)
             grad, _, _ = input_grad(task.f, x_adv, task.goal)
             entries = sparsity.entries_to_spend_on(task.threat, task.x)
@@ -52,3 +54,4 @@ class FGSM(FGM):
 
     def __post_init__(self) -> None:
         need_ball(self, self.threat, Linf)
+        loss_named(self.loss)

@@ -13,7 +13,7 @@ from mrt import checks
 from mrt.attacks.iterative import check_run
 from mrt.crafting.best import Best
 from mrt.crafting.gradient import BatchNormMode
-from mrt.crafting.losses import ce
+from mrt.crafting.losses import Chosen, loss_named
 from mrt.crafting.task import Task, open_task
 from mrt.fast import Fast
 from mrt.protocols import Model, Rng, Threat
@@ -30,11 +30,13 @@ class RTGrid:
 
     threat: RotationTranslation = field(default=RotationTranslation())
     grid: tuple[int, int, int] = field(default=(5, 5, 31), kw_only=True)
+    loss: Chosen = field(default="ce", kw_only=True)
     # No part of what identifies it, since it changes nothing beyond rounding: reports from before it existed compare.
     fast: Fast = field(default=Fast(), kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         need_rotation_translation(self, self.threat)
+        loss_named(self.loss)
         if not isinstance(self.fast, Fast):
             raise ValueError(f"fast must be a Fast(...); got {self.fast!r}")
         if not isinstance(self.grid, (tuple, list)) or len(self.grid) != 3:
@@ -65,7 +67,7 @@ class RTGrid:
 
         refuse_start(start)
         call = (model, x, y, target, rng, None)
-        return worst_motion(self.threat, call, motions, stop=True, fast=self.fast)
+        return worst_motion(self, call, motions, stop=True, fast=self.fast)
 
 
 @dataclass(frozen=True)
@@ -74,12 +76,14 @@ class RTWorstOf:
 
     threat: RotationTranslation = field(default=RotationTranslation())
     k: int = field(default=10, kw_only=True)
+    loss: Chosen = field(default="ce", kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
     fast: Fast = field(default=Fast(), kw_only=True)
 
     def __post_init__(self) -> None:
         need_rotation_translation(self, self.threat)
         checks.count("k", self.k)
+        loss_named(self.loss)
         check_run(self)
 
     def __call__(
@@ -106,18 +110,18 @@ class RTWorstOf:
 
         refuse_start(start)
         call = (model, x, y, target, rng, None)
-        return worst_motion(self.threat, call, draws, stop=False, bn=self.bn, fast=self.fast)
+        return worst_motion(self, call, draws, stop=False, bn=self.bn, fast=self.fast)
 
 
 def worst_motion(
-    threat: RotationTranslation,
+    attack: RTGrid | RTWorstOf,
     call: tuple[Any, ...],
     candidates: Callable[[Task[RotationTranslation]], Iterable[Tensor]],
     stop: bool,
     **options: Any,
 ) -> Tensor:
     """Check the arguments of an attack's call, and search. `options` (bn, fast) are those of `crafting`."""
-    with open_task(threat, ce, call, **options) as task:
+    with open_task(attack.threat, loss_named(attack.loss), call, **options) as task:
         return search_motions(task, candidates(task), stop).point
 
 

@@ -3,6 +3,7 @@ ART's: treated as the host treats its own, over clip values, shapes, layouts and
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -378,6 +379,46 @@ def test_batches_targets_progress_and_other_norms(capfd: pytest.CaptureFixture[s
     assert (usual.eps, given.eps) == (12.0, 0.3)
     given.set_params(eps=None, norm=2)
     assert given.eps == 0.5
+
+
+def own_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    true = nn.functional.one_hot(labels, logits.shape[1]).bool()
+    return logits.masked_fill(true, -torch.inf).amax(1) - logits[true]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "same"),
+    [
+        ("SLIDE", {"max_iter": 3}, "margin"),
+        ("PGD", {"max_iter": 3}, "margin"),
+        ("APGD", {"max_iter": 3}, "margin"),
+        ("MSD", {"max_iter": 3}, "margin"),
+        ("RotationTranslation", {"samples": 3}, "margin"),
+        ("Affine", {"max_iter": 2, "num_random_init": 2}, "margin"),
+        ("ProjectedGradientDescent", {"max_iter": 3}, "margin"),
+        ("ProjectedGradientDescent", {"max_iter": 3, "decay": 0.5}, "margin"),
+        ("AutoProjectedGradientDescent", {"max_iter": 3, "nb_random_init": 1}, "cross_entropy"),
+    ],
+)
+def test_a_loss_of_ones_own(name: str, settings: dict[str, Any], same: str) -> None:
+    """It finds what the loss of ours that says the same finds, and not what another one does."""
+    host, x = classifier(net(SHAPES[0]), (0, 1), SHAPES[0]), dyadic(SHAPES[0], 6, (0, 1))
+    aim = torch.arange(6) % CLASSES
+    own = own_margin if same == "margin" else functools.partial(nn.functional.cross_entropy, reduction="none")
+    found = []
+    for loss, targeted in ((own, False), (same, False), (own, True), (same, True), (upside_down, False)):
+        np.random.seed(0)
+        attack = getattr(ours, name)(host, loss_type=loss, targeted=targeted, verbose=False, **settings)
+        found.append(attack.generate(x.numpy(), aim.numpy()))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[2], found[3])
+    assert not np.array_equal(found[0], found[4])
+    for wrong in ("mse", ["ce"], nn.CrossEntropyLoss):
+        with pytest.raises(ValueError, match="loss_type must be one of .*, or a function"):
+            getattr(ours, name)(host, loss_type=wrong, **settings)
+
+
+def upside_down(logits: Tensor, labels: Tensor) -> Tensor:
+    return -own_margin(logits, labels)
 
 
 def test_a_classifier_that_predicts_in_a_way_of_its_own_is_refused() -> None:

@@ -375,7 +375,20 @@ class Slotted:
         return self.networks[0](x.raw if isinstance(x, ep.Tensor) else x)
 
 
-@pytest.mark.parametrize("make", [Asking, Inheriting, functools.partial(Slotted, HIDDEN)])
+class OneSlot:
+    """The slot is one text, and the name is private."""
+
+    __slots__ = "__network"
+    bounds = (0, 1)
+
+    def __init__(self) -> None:
+        self.__network = HIDDEN
+
+    def __call__(self, x: Any) -> Any:
+        return self.__network(x.raw if isinstance(x, ep.Tensor) else x)
+
+
+@pytest.mark.parametrize("make", [Asking, Inheriting, functools.partial(Slotted, HIDDEN), OneSlot])
 def test_a_network_is_found_wherever_a_model_keeps_it(make: Any) -> None:
     """And so it is put into eval mode, which else the statistics of its BatchNorm would show."""
     HIDDEN.train()

@@ -67,6 +67,7 @@ def test_an_overridden_hook_is_run_by_the_hosts_own_loop(name: str, hook: str) -
         attack = adaptive(getattr(module, name), hook)(**settings)
         found.append(attack(fmodel, x, y, epsilons=[RADIUS[name]]))
         found.append(attack.repeat(2)(fmodel, x, y, epsilons=[RADIUS[name]]))
+    assert torch.equal(attack.repeat(2).run(fmodel, x, y, epsilon=RADIUS[name]), found[3][0][0])
     for (raw, clipped, success), (raw_, clipped_, success_) in zip(found[:2], found[2:], strict=True):
         assert torch.equal(raw[0], raw_[0]) and torch.equal(clipped[0], clipped_[0]) and torch.equal(success, success_)
     plain = getattr(ours, name)(**settings)(fmodel, x, y, epsilons=[RADIUS[name]])[0][0]
@@ -105,7 +106,8 @@ def test_hooks_set_on_an_instance_a_mixin_or_the_class_count_too(monkeypatch: py
     assert calls == ["instance", "class", "class"]
     monkeypatch.setattr(theirs.gradient_descent_base.LinfBaseGradientDescent, "project", project)
     ours.LinfPGD(steps=1)(fmodel, x, y, epsilons=0.1)
-    assert calls == ["instance", "class", "class", "class"]
+    mixed(steps=1).repeat(2).run(fmodel, x, y, epsilon=0.1)
+    assert calls == ["instance"] + 5 * ["class"]
 
 
 def test_a_run_and_a_distance_of_ones_own_are_used() -> None:
@@ -188,15 +190,15 @@ def own_margin(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.masked_fill(true, -torch.inf).amax(1) - logits[true]
 
 
-@pytest.mark.parametrize("name", [*NAMES, "SLIDE", "PGD", "APGD", "MSD", "Affine"])
+@pytest.mark.parametrize("name", [*NAMES, "SLIDE", "PGD", "APGD", "MSD", "Affine", "RotationTranslation"])
 def test_a_loss_of_ones_own(name: str) -> None:
     """It finds what the loss of ours that says the same finds, towards a target as well; it pickles, and shows by its
     name."""
     fmodel, x, y = case()
-    more = {"restarts": 2} if name == "Affine" else {}
-    if "loss" not in getattr(ours, name).__init__.__code__.co_varnames:
-        pytest.fail("no loss=")
-    mine, named = (getattr(ours, name)(steps=3, loss=loss, **more) for loss in (own_margin, "margin"))
+    more: dict[str, Any] = {"restarts": 2, "steps": 3} if name == "Affine" else {"steps": 3}
+    if name == "RotationTranslation":
+        more = {"samples": 3}
+    mine, named = (getattr(ours, name)(loss=loss, **more) for loss in (own_margin, "margin"))
     epsilon = RADIUS.get(name, 1.0)
     for criterion in (y, foolbox.criteria.TargetedMisclassification((y + 1) % 5)):
         found = []
@@ -206,7 +208,7 @@ def test_a_loss_of_ones_own(name: str) -> None:
         assert torch.equal(found[0], found[2]) and torch.equal(found[1], found[2])
     assert "loss=own_margin" in repr(mine)
     with pytest.raises(ValueError, match="loss must return a float for each"):
-        getattr(ours, name)(steps=2, loss=nn.CrossEntropyLoss(), **more)(fmodel, x, y, epsilons=epsilon)
+        getattr(ours, name)(loss=nn.CrossEntropyLoss(), **more)(fmodel, x, y, epsilons=epsilon)
 
 
 def test_a_run_of_ones_own_moves_images_too() -> None:

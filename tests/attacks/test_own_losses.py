@@ -19,6 +19,8 @@ from tests.support import UNION, images, small_net
 LINF, L2, L1 = UNION
 CLIMBERS: tuple[Any, ...] = (
     mrt.PGD(LINF, steps=3, restarts=2, random_start=True),
+    mrt.FGM(L1),
+    mrt.FGSM(LINF),
     mrt.PGD(L2, steps=3, fast=mrt.Fast(compile=True, graph=True)),
     mrt.MIM(LINF, steps=3),
     mrt.SLIDE(L1, steps=3),
@@ -27,6 +29,8 @@ CLIMBERS: tuple[Any, ...] = (
     mrt.APGD(L2, steps=5),
     mrt.AffineAttack(mrt.Affine((LINF, L1)), steps=2, restarts=2),
     mrt.GreedyL0(mrt.L0(3)),
+    mrt.RTGrid(grid=(2, 2, 3)),
+    mrt.RTWorstOf(k=3),
     mrt.Smallest(mrt.PGD(L2, steps=3), probes=2),
 )
 
@@ -49,6 +53,22 @@ def test_an_own_loss_is_climbed_and_aimed_like_one_of_ours(attack: Any) -> None:
     for target in (None, (y + 1) % 5):
         want = attack(net, x, y, target=target, rng=seeds)
         assert torch.equal(with_loss(attack, own_ce)(net, x, y, target=target, rng=seeds), want)
+
+
+@pytest.mark.parametrize("attack", CLIMBERS, ids=lambda a: repr(a)[:60])
+def test_the_loss_decides_where_the_attack_goes(attack: Any) -> None:
+    """Upside down it leads elsewhere, wherever the attack has not won at once."""
+    x, net, seeds = images((1, 8, 8), 9, 0), small_net().eval(), torch.arange(9)
+    y = net(x).argmax(1)
+    ways = (own_ce, lambda logits, labels: -own_ce(logits, labels))
+    there, back = (with_loss(attack, loss)(net, x, y, rng=seeds) for loss in ways)
+    assert not torch.equal(there, back)
+
+
+@pytest.mark.parametrize("attack", CLIMBERS, ids=lambda a: repr(a)[:60])
+def test_every_attack_refuses_what_is_no_loss(attack: Any) -> None:
+    with pytest.raises(ValueError, match=r"loss must be one of 'ce', 'margin', 'dlr', or a function.*; got 'mse'"):
+        with_loss(attack, "mse")
 
 
 def test_targets_of_apgds_own_choice_are_aimed_at() -> None:
