@@ -52,7 +52,7 @@ class Native(EvasionAttack):  # type: ignore[misc]
         # ART asks every attack for the list of its settings: the arguments of the constructor after self and estimator.
         cls.attack_params = list(inspect.signature(cls.__init__).parameters)[2:]
 
-    def __init__(self, estimator: Any, **settings: Any) -> None:
+    def __init__(self, estimator: PyTorchClassifier, **settings: Any) -> None:
         super().__init__(estimator=estimator)
         self._set_all_or_none(settings)
 

@@ -219,7 +219,7 @@ class _Estimated(torch.autograd.Function):
     """Preprocesses arrays in the forward pass and takes ART's own estimate of the gradient in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, raw: Tensor, classifier: Any, training: bool) -> Tensor:
+    def forward(ctx: Any, raw: Tensor, classifier: PyTorchClassifier, training: bool) -> Tensor:
         array = raw.detach().cpu().numpy()
         ctx.call = array, classifier, training
         ready, _ = classifier._apply_preprocessing(array, None, fit=training)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import art.attacks.evasion as evasion
 import numpy as np
 import torch
+from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
 import mrt
@@ -35,7 +36,7 @@ class ProjectedGradientDescent(Native):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         norm: int | float | str = np.inf,
         eps: int | float | np.ndarray[Any, Any] = 0.3,
         eps_step: int | float | np.ndarray[Any, Any] = 0.1,
@@ -173,7 +174,7 @@ class AutoProjectedGradientDescent(Native):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         norm: int | float | str = np.inf,
         eps: float = 0.3,
         eps_step: float = 0.1,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import art.defences.trainer as theirs
+from art.estimators.classification import PyTorchClassifier
 
 import mrt
 from mrt.protocols import Stateful, Strategy
@@ -25,7 +26,7 @@ class AdversarialTrainerMadryPGD(EpochsTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         nb_epochs: int | None = 205,
         batch_size: int | None = 128,
         eps: int | float = 8,
@@ -81,7 +82,7 @@ class AdversarialTrainerTRADESPyTorch(NativeTrainer):
     | Paper link: https://arxiv.org/abs/1901.08573
     """
 
-    def __init__(self, classifier: Any, attack: Any, beta: float, verbose: bool = True) -> None:
+    def __init__(self, classifier: PyTorchClassifier, attack: Any, beta: float, verbose: bool = True) -> None:
         """
         Create an :class:`.AdversarialTrainerTRADESPyTorch` instance.
 

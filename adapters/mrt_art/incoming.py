@@ -151,7 +151,7 @@ def make_classifier(seen: nn.Module, x: Tensor, classes: int, channels_first: bo
     )
 
 
-def as_model(classifier: Any) -> Model:
+def as_model(classifier: PyTorchClassifier) -> Model:
     """Return an ART classifier as one of our models: images in [0, 1], whatever its clip values, through its
     preprocessing. It is called on a few random images, and refused where its `predict` answers otherwise."""
     if not isinstance(classifier, PyTorchClassifier):

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
 import mrt
@@ -48,7 +49,7 @@ class L2LDA(_Learned):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         generator: Generator,
         eps: float | None = None,
         samples: int = 1,
@@ -91,7 +92,7 @@ class PGN(_Learned):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         generator: Generator,
         norm: Any = 2,
         eps: float | None = None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from art.attacks import EvasionAttack
+from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
 import mrt
@@ -30,7 +32,7 @@ class AdversarialTrainerMNGACPyTorch(UnionTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         eps: float | dict[Any, float] | None = None,
         eps_step: float | dict[Any, float] | None = None,
         max_iter: int = 10,
@@ -42,7 +44,7 @@ class AdversarialTrainerMNGACPyTorch(UnionTrainer):
         nb_epochs: int | None = None,
         batch_size: int | None = None,
         num_random_init: int | None = None,
-        attack: Any = None,
+        attack: EvasionAttack | None = None,
     ) -> None:
         """
         Create an :class:`.AdversarialTrainerMNGACPyTorch` instance.
@@ -91,7 +93,7 @@ class AdversarialTrainerL2LDAPyTorch(NativeTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         eps: float | None = None,
         max_iter: int = 10,
         width: int = 64,
@@ -149,7 +151,7 @@ class AdversarialTrainerPGNPyTorch(NativeTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         penalty: float = 50.0,
         width: int = 128,
         clean: float = 1.0,

@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
+from art.estimators.classification import PyTorchClassifier
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -16,7 +17,7 @@ MODAL = (_NormBase, _DropoutNd)  # what does something else in train mode
 _told: WeakSet[Any] = WeakSet()  # classifiers whose mode has been spoken of
 
 
-def warn_of_train_mode(classifier: Any) -> None:
+def warn_of_train_mode(classifier: PyTorchClassifier) -> None:
     """Say, once for each classifier, that its model, which train mode changes, is in it and stays in it: ART's attacks
     leave a model in eval mode, and a script may rely on that when it calls the model itself."""
     if classifier in _told or not any(m.training and isinstance(m, MODAL) for m in classifier.model.modules()):

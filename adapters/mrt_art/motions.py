@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
 import mrt
@@ -23,7 +24,7 @@ class RotationTranslation(Native):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         degrees: float = 30.0,
         pixels: float = 3.0,
         grid: tuple[int, int, int] = (5, 5, 31),
@@ -80,7 +81,7 @@ class Affine(RotationTranslation):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         eps: dict[Any, float] | None = None,
         degrees: float = 0.0,
         pixels: float = 0.0,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from art.estimators.classification import PyTorchClassifier
+
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
@@ -48,7 +50,7 @@ class SLIDE(_OneBall):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         eps: float | None = None,
         eps_step: float | None = None,
         max_iter: int = 20,
@@ -91,7 +93,7 @@ class PGD(_OneBall):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         norm: Any = "inf",
         eps: float | None = None,
         eps_step: float | None = None,
@@ -135,7 +137,7 @@ class APGD(_OneBall):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         norm: Any = "inf",
         eps: float | None = None,
         eps_step: float | None = None,

@@ -53,7 +53,7 @@ class NativeTrainer(Trainer):  # type: ignore[misc]
         # For the repr: the arguments of the constructor after self and classifier.
         cls.settings = list(inspect.signature(cls.__init__).parameters)[2:]
 
-    def __init__(self, classifier: Any, **settings: Any) -> None:
+    def __init__(self, classifier: PyTorchClassifier, **settings: Any) -> None:
         if not isinstance(classifier, PyTorchClassifier):
             raise EstimatorError(type(self), [PyTorchClassifier], classifier)
         super().__init__(classifier=classifier)

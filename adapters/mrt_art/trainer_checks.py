@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -44,7 +45,9 @@ def loss_to_descend(loss: Any) -> Any:
     return cross_entropy if usual and loss.weight is None else loss
 
 
-def check_call(classifier: Any, weights: Weights, options: dict[str, Any], passed: dict[str, Any]) -> None:
+def check_call(
+    classifier: PyTorchClassifier, weights: Weights, options: dict[str, Any], passed: dict[str, Any]
+) -> None:
     """Raise an error where a call of `fit` cannot be answered; takes out what only ART knows."""
     for name in passed:
         if name not in PASSED:
@@ -61,7 +64,7 @@ def check_call(classifier: Any, weights: Weights, options: dict[str, Any], passe
         raise ValueError(f"weights={weights!r} needs validation_data")
 
 
-def need_labels_kept(classifier: Any, scale: Range) -> None:
+def need_labels_kept(classifier: PyTorchClassifier, scale: Range) -> None:
     """Raise a ValueError if a preprocessing defence would train on other labels than it is given."""
     # A defence does not say whether it changes labels: it is tried on one image of constant pixels.
     changing = [p for p in classifier.preprocessing_defences or [] if p.apply_fit]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from art.attacks import EvasionAttack
+from art.estimators.classification import PyTorchClassifier
+
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
@@ -26,7 +29,7 @@ class AdversarialTrainerMSDPyTorch(UnionTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         eps: float | dict[Any, float] | None = None,
         eps_step: float | dict[Any, float] | None = None,
         max_iter: int = 10,
@@ -35,7 +38,7 @@ class AdversarialTrainerMSDPyTorch(UnionTrainer):
         nb_epochs: int | None = None,
         batch_size: int | None = None,
         num_random_init: int | None = None,
-        attack: Any = None,
+        attack: EvasionAttack | None = None,
     ) -> None:
         """
         Create an :class:`.AdversarialTrainerMSDPyTorch` instance.
@@ -104,7 +107,7 @@ class AdversarialTrainerAVGPyTorch(UnionTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         eps: float | dict[Any, float] | None = None,
         eps_step: float | dict[Any, float] | None = None,
         max_iter: int = 10,
@@ -114,7 +117,7 @@ class AdversarialTrainerAVGPyTorch(UnionTrainer):
         nb_epochs: int | None = None,
         batch_size: int | None = None,
         num_random_init: int | None = None,
-        attack: Any = None,
+        attack: EvasionAttack | None = None,
     ) -> None:
         """
         Create an :class:`.AdversarialTrainerAVGPyTorch` instance.
@@ -171,7 +174,7 @@ class AdversarialTrainerEATPyTorch(UnionTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         eps: float | dict[Any, float] | None = None,
         max_iter: int = 10,
         verbose: bool = True,
@@ -179,7 +182,7 @@ class AdversarialTrainerEATPyTorch(UnionTrainer):
         batch_size: int | None = None,
         eps_step: float | dict[Any, float] | None = None,
         num_random_init: int | None = None,
-        attack: Any = None,
+        attack: EvasionAttack | None = None,
     ) -> None:
         """
         Create an :class:`.AdversarialTrainerEATPyTorch` instance.

@@ -6,6 +6,7 @@ from typing import Any
 
 import art.attacks.evasion as evasion
 import numpy as np
+from art.estimators.classification import PyTorchClassifier
 
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
@@ -22,7 +23,7 @@ STEPPED: tuple[Any, ...] = (
 KINDS = "an attack of mrt_art, or ART's PGD, BIM, FGM or AutoPGD"
 
 
-def as_ours(attack: Any, classifier: Any) -> Native:
+def as_ours(attack: Any, classifier: PyTorchClassifier) -> Native:
     """Return the attack if it is one of ours, or ours with the settings of ART's; ValueError for any other, and for one
     that is targeted or on another classifier."""
     known = isinstance(attack, (*OURS, *STEPPED, evasion.AutoProjectedGradientDescent))
@@ -52,12 +53,12 @@ def as_ours(attack: Any, classifier: Any) -> Native:
     return ProjectedGradientDescent(classifier, **settings, decay=decay)
 
 
-def _bounds(classifier: Any) -> np.ndarray[Any, Any]:
+def _bounds(classifier: PyTorchClassifier) -> np.ndarray[Any, Any]:
     bounds = classifier.clip_values
     return np.array([]) if bounds is None else np.stack(np.broadcast_arrays(*map(np.asarray, bounds)))
 
 
-def adversaries_of(attack: Any, classifier: Any, width: float) -> tuple[Attack, ...]:
+def adversaries_of(attack: Any, classifier: PyTorchClassifier, width: float) -> tuple[Attack, ...]:
     """Return one attack, or each of several, as `mrt` has them: lengths divided by the pixels' range."""
     several = attack if isinstance(attack, (list, tuple)) else (attack,)
     if not several:

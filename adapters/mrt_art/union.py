@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from art.estimators.classification import PyTorchClassifier
+
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
@@ -23,7 +25,7 @@ class MSD(Native):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: PyTorchClassifier,
         eps: dict[Any, float] | None = None,
         eps_step: dict[Any, float] | None = None,
         max_iter: int = 50,

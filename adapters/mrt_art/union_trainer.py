@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from art.attacks import EvasionAttack
+from art.estimators.classification import PyTorchClassifier
+
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep, check_keep
@@ -24,7 +27,7 @@ class UnionTrainer(EpochsTrainer):
 
     def __init__(
         self,
-        classifier: Any,
+        classifier: PyTorchClassifier,
         eps: float | dict[Any, float] | None = None,
         eps_step: float | dict[Any, float] | None = None,
         max_iter: int = 10,
@@ -33,7 +36,7 @@ class UnionTrainer(EpochsTrainer):
         nb_epochs: int | None = None,
         batch_size: int | None = None,
         num_random_init: int | None = None,
-        attack: Any = None,
+        attack: EvasionAttack | None = None,
     ) -> None:
         """
         Create the trainer.

@@ -13,6 +13,7 @@ import torch
 from foolbox.attacks.base import Attack as HostAttack
 from foolbox.attacks.base import FixedEpsilonAttack
 from foolbox.attacks.base import Repeated as HostRepeated
+from foolbox.models import Model as HostModel
 from torch import Tensor, nn
 
 import mrt
@@ -52,13 +53,13 @@ class Repeated(HostRepeated):
     def __repr__(self) -> str:
         return f"{self.attack!r}.repeat({self.times})"
 
-    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:
+    def __call__(self, model: HostModel, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:
         attack: Any = self.attack
         if attack.runs_as_the_host:
             return super().__call__(model, inputs, criterion, epsilons=epsilons, **kwargs)
         return attack.with_runs(self.times)(model, inputs, criterion, epsilons=epsilons, **kwargs)
 
-    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: Any, **kwargs: Any) -> Any:
+    def run(self, model: HostModel, inputs: Any, criterion: Any, *, epsilon: Any, **kwargs: Any) -> Any:
         """Return the worst perturbed inputs of all runs."""
         attack: Any = self.attack
         if attack.runs_as_the_host:
@@ -101,7 +102,7 @@ class Native(ShortRepr, FixedEpsilonAttack):
 
     # Foolbox's types call this method final. It is overridden all the same: otherwise a bad radius in a list, a bad
     # criterion or bad bounds would be noticed after the model had run, or end in an assertion without words.
-    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+    def __call__(self, model: HostModel, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """Return Foolbox's (raw, clipped, success): lists and an array (K, N) for a list of K epsilons."""
         if self.runs_as_the_host:
             return super().__call__(model, inputs, criterion, epsilons=epsilons, **kwargs)
@@ -115,7 +116,7 @@ class Native(ShortRepr, FixedEpsilonAttack):
         self._look_at(call, success)
         return pack(images, success, restore, single)
 
-    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: float, **kwargs: Any) -> Any:
+    def run(self, model: HostModel, inputs: Any, criterion: Any, *, epsilon: float, **kwargs: Any) -> Any:
         """Return the worst perturbed inputs on the way, successful or not."""
         call, restore = open_call(model, inputs, criterion, kwargs)
         (epsilon_, *_), _ = read_epsilons(epsilon)
@@ -215,7 +216,7 @@ class Unmeasured(ShortRepr, HostAttack):
     def attack_for(self, epsilon: float, width: float) -> Attack:
         """Return the attack as `mrt` has it, its radii times epsilon."""
 
-    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, model: HostModel, inputs: Any, criterion: Any, *, epsilons: Any = None, **kwargs: Any) -> Any:
         """Return Foolbox's (raw, clipped, success), clipped being raw: lists and (K, N) for a list of K epsilons."""
         call, restore = self._open(model, inputs, criterion, kwargs)
         several, single = read_epsilons(epsilons)
@@ -225,13 +226,13 @@ class Unmeasured(ShortRepr, HostAttack):
         images = [call.search(attack) for attack in attacks]
         return pack(images, [call.judge(image) for image in images], restore, single)
 
-    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: Any = None, **kwargs: Any) -> Any:
+    def run(self, model: HostModel, inputs: Any, criterion: Any, *, epsilon: Any = None, **kwargs: Any) -> Any:
         """Return the worst perturbed inputs on the way, successful or not."""
         call, restore = self._open(model, inputs, criterion, kwargs)
         (epsilon, *_), _ = read_epsilons(epsilon)
         return restore(ep.astensor(call.search(self._build(epsilon, call))))
 
-    def _open(self, model: Any, inputs: Any, criterion: Any, kwargs: dict[str, Any]) -> tuple[Call, Any]:
+    def _open(self, model: HostModel, inputs: Any, criterion: Any, kwargs: dict[str, Any]) -> tuple[Call, Any]:
         if kwargs.get("mask") is not None:
             raise ValueError(f"{type(self).__name__} takes no mask: only attacks on balls that go by steps do")
         return open_call(model, inputs, criterion, kwargs)

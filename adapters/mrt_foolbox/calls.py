@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from foolbox.attacks.base import raise_if_kwargs
 from foolbox.distances import Distance, LpDistance
+from foolbox.models import Model as HostModel
 from torch import Tensor, nn
 
 import mrt
@@ -76,7 +77,7 @@ class Call:
         return self.criterion(perturbed, ep.astensor(self.host(perturbed))).raw  # type: ignore[no-any-return]
 
 
-def open_call(model: Any, inputs: Any, criterion: Any, kwargs: dict[str, Any]) -> tuple[Call, Any]:
+def open_call(model: HostModel, inputs: Any, criterion: Any, kwargs: dict[str, Any]) -> tuple[Call, Any]:
     """Return the checked call, and a function that makes a result of the inputs' own kind.
 
     Whatever is wrong raises a ValueError or a TypeError before the model is called.

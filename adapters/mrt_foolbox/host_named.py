@@ -9,6 +9,7 @@ import foolbox.attacks as theirs
 from foolbox.attacks.base import FixedEpsilonAttack
 from foolbox.attacks.gradient_descent_base import BaseGradientDescent
 from foolbox.distances import LpDistance, l1, l2, linf
+from foolbox.models import Model as HostModel
 
 import mrt
 from mrt import checks
@@ -25,8 +26,6 @@ SHIPPED: dict[type, dict[str, Any]] = {
     kind: {name: getattr(kind, name) for name in (*HOOKS, "distance")}
     for kind in (theirs.LinfPGD, theirs.L2PGD, theirs.L1PGD, theirs.SparseL1DescentAttack)
 }
-
-
 DISTANCES: dict[str, LpDistance] = {"linf": linf, "l2": l2, "l1": l1}
 
 
@@ -53,14 +52,14 @@ class HostNamed(Stepping):
         if self._overridden:
             self._refuse_what_the_host_lacks()
 
-    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
+    def __call__(self, model: HostModel, inputs: Any, criterion: Any, *, epsilons: Any, **kwargs: Any) -> Any:  # type: ignore[misc]
         """Return Foolbox's (raw, clipped, success): lists and an array (K, N) for a list of K epsilons."""
         if self._overridden:
             self._refuse_what_the_host_lacks()
             return FixedEpsilonAttack.__call__(self, model, inputs, criterion, epsilons=epsilons, **kwargs)
         return super().__call__(model, inputs, criterion, epsilons=epsilons, **kwargs)
 
-    def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: float, **kwargs: Any) -> Any:
+    def run(self, model: HostModel, inputs: Any, criterion: Any, *, epsilon: float, **kwargs: Any) -> Any:
         """Return the worst perturbed inputs on the way; where a hook is overridden, what Foolbox's own run ends at."""
         if self._overridden:
             self._refuse_what_the_host_lacks()

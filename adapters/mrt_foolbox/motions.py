@@ -8,6 +8,7 @@ from typing import Any
 import eagerpy as ep
 import foolbox.attacks as theirs
 import torch
+from foolbox.models import Model as HostModel
 from torch import Tensor
 
 import mrt
@@ -165,7 +166,7 @@ class SpatialAttack(Unmeasured, theirs.SpatialAttack):
             return mrt.RTGrid(threat, grid=grid, fast=self._fast)
         return mrt.RTWorstOf(threat, k=self.random_steps, fast=self._fast)
 
-    def __call__(self, model: Any, inputs: Any, criterion: Any, *, epsilons: Any = None, **kwargs: Any) -> Any:
+    def __call__(self, model: HostModel, inputs: Any, criterion: Any, *, epsilons: Any = None, **kwargs: Any) -> Any:
         """Return Foolbox's (raw, clipped, success), clipped being raw."""
         if type(self).run is not SpatialAttack.run:  # a user's own, which Foolbox calls
             return theirs.SpatialAttack.__call__(self, model, inputs, criterion, **kwargs)
@@ -174,7 +175,7 @@ class SpatialAttack(Unmeasured, theirs.SpatialAttack):
         images = self._search(call)
         return pack([images], [call.judge(images)], restore, single=True)
 
-    def run(self, model: Any, inputs: Any, criterion: Any, **kwargs: Any) -> Any:
+    def run(self, model: HostModel, inputs: Any, criterion: Any, **kwargs: Any) -> Any:
         """Return the images moved where that fools, and else as they were."""
         call, restore = self._open(model, inputs, criterion, kwargs)
         return restore(ep.astensor(self._search(call)))
