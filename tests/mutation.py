@@ -28,7 +28,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("mrt", "adapters", "tests", "examples", "docs", "benchmarks", "setup.cfg", "pyproject.toml", "Makefile")
-HANG = 900  # seconds, which no test takes
+HANG = 900  # seconds, which no file of tests takes as it stands
+PATIENCE = 10  # times what it takes unbroken, and a minute more, is what it may take on a mutant
 MEMORY = 8 << 30  # bytes, which no test needs: a mutant of a limit may ask for all there is
 FOREIGN = 70  # the exit status of a run that imported mrt from elsewhere
 
@@ -110,6 +111,12 @@ class Run:
         if not self.pid:
             self._child()
         return self
+
+    @property
+    def hangs(self) -> bool:
+        """Has it taken longer than it can need?"""
+        unbroken = sum(taken for test, taken in self.times.items() if test.startswith(f"tests/{self.tests}::"))
+        return time.monotonic() - self.began > (min(60 + PATIENCE * unbroken, HANG) if self.mutant else HANG)
 
     @property
     def found(self) -> Path:
@@ -196,7 +203,7 @@ def run_all(runs: Sequence[tuple[str, Mutant | None]], trees: list[Tree], times:
             ended: list[tuple[int, int | None]] = []
             if pid in running:
                 ended = [(pid, os.waitstatus_to_exitcode(status))]
-            ended += [(p, None) for p, run in running.items() if p != pid and time.monotonic() - run.began > HANG]
+            ended += [(p, None) for p, run in running.items() if p != pid and run.hangs]
             for number, code in ended:
                 run = running.pop(number)
                 yield run.tests, run.mutant, run.ended(code)
