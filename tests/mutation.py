@@ -29,7 +29,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("mrt", "adapters", "tests", "examples", "docs", "benchmarks", "setup.cfg", "pyproject.toml", "Makefile")
 HANG = 900  # seconds, which no file of tests takes as it stands
-PATIENCE = 10  # times what it takes unbroken, and a minute more, is what it may take on a mutant
+PATIENCE = 4  # times what it takes unbroken, and a minute more, is what it may take on a mutant
 MEMORY = 8 << 30  # bytes, which no test needs: a mutant of a limit may ask for all there is
 FOREIGN = 70  # the exit status of a run that imported mrt from elsewhere
 
