@@ -4,9 +4,9 @@
 
 CHECKOUT is a copy of the host's repository. Those of its scripts and notebooks run that import PyTorch (or a network of
 torchvision) and an attack or a trainer of the host: first as shipped, then with `foolbox.attacks`, `foolbox`,
-`art.attacks.evasion` and `art.defences.trainer` replaced in the import lines. In both, epochs are cut to 2, and
-data sets and pretrained weights are stood in for (benchmarks/suites/stand_ins.py): it is seen whether a script runs,
-not what its figures are. Of a notebook the cells run in order; its lines for a shell are left out.
+`art.attacks.evasion` and `art.defences.trainer` replaced in the import lines. In both, epochs and Foolbox's sample
+images are cut to 2, and data sets and pretrained networks are stood in for (suites/stand_ins.py): it is seen whether a
+script runs, not what its figures are. Of a notebook the cells run in order; its lines for a shell are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SWAPS = (  # of import lines
 )
 TORCH = re.compile(r"^\s*(?:import|from) torch", re.MULTILINE)
 OTHERS = re.compile(r"^\s*(?:import|from) (?:tensorflow|keras|jax)", re.MULTILINE)
-EPOCHS = re.compile(r"(epochs\s*=\s*)\d+")
+LESS = re.compile(r"((?:epochs|batchsize)\s*=\s*)\d+")  # epochs of training, images of Foolbox's own
 
 
 def code_of(path: Path) -> str:
@@ -55,7 +55,7 @@ def run(code: str, beside: Path, seconds: float) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder) / "example"
         shutil.copytree(beside, here)  # modules and files that an example needs
-        (here / "this_example.py").write_text(EPOCHS.sub(r"\g<1>2", code), "utf-8")
+        (here / "this_example.py").write_text(LESS.sub(r"\g<1>2", code), "utf-8")
         paths = [str(here), str(ROOT), str(ROOT / "adapters"), *filter(None, [os.environ.get("PYTHONPATH")])]
         settings = {"PYTHONPATH": os.pathsep.join(paths), "MPLBACKEND": "Agg", "HOME": folder}
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.suites.stand_ins", "this_example.py"]

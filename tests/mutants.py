@@ -396,7 +396,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("training/loop.py", "schedule((self.index + 0.5) / self.settings.total)", "schedule((self.index + 1.5) / self.settings.total)", LOOP),
     ("training/feed.py", "self.visit(index), ATTACK)", "0, ATTACK)", LOOP),
     ("training/feed.py", 'self.settings.seed, 0, SHARED)', 'self.settings.seed, self.team.rank, SHARED)', SHARED),
-    ("training/loop.py", "if not math.isfinite(mean):", "if False:", RUNS),
+    ("training/loop.py", "if isinstance(value, float) and not math.isfinite(value):", "if False:", RUNS),
     ("training/loop.py", "self.check_weights()  # a checkpoint must", "pass  # a checkpoint must", RUNS),
     ("training/ledger.py", "if shares[\"union\"] > self.best:", "if shares[\"clean\"] > self.best:", LOOP),
     ("training/loop.py", "model if self.ema is None else self.ema)", "model)", LOOP),

@@ -26,7 +26,7 @@ from art.defences.trainer import AdversarialTrainerMSDPyTorch
 def get_adv_trainer(image_dl_estimator):
     def _get_adv_trainer():
         classifier, _ = image_dl_estimator(from_logits=True)
-        attack = MultiSteepestDescent(classifier, eps={"inf": 0.1, 2: 1.0, 1: 6.0}, max_iter=3, verbose=False)
+        attack = MultiSteepestDescent(classifier, eps={"inf": 0.03, 2: 0.3, 1: 2.0}, max_iter=2, verbose=False)
         return AdversarialTrainerMSDPyTorch(classifier, attack)
 
     return _get_adv_trainer
