@@ -157,6 +157,10 @@ class Run:
         """What the run found, after its exit with `status`; None: it hangs and is killed."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # what its tests have left, if they have left anything
+        for here in Path("/proc").glob("[0-9]*/cwd"):  # and what has left their group, where it can be seen
+            with suppress(OSError):
+                if here.resolve().is_relative_to(self.tree.folder):
+                    os.kill(int(here.parent.name), signal.SIGKILL)
         if status is None:
             os.waitpid(self.pid, 0)
         self.tree.mend()
