@@ -87,6 +87,16 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(x, delta, grad, f"<{n} of {shape}, seed {seed}, delta {scale:g}, grad {kind}, all on bounds: {bounds}>")
 
 
+def points_that_return(n: int, entries: int) -> tuple[Tensor, Tensor]:
+    """Perturbations (n, 1, 1, entries) of black images, and l1 radii (n,): every entry has gone up by as little as the
+    projection then takes away again, so that all but three end where their part of the sum does."""
+    g = torch_seed(0)
+    held = torch.zeros(n, entries)
+    held[:, :3] = torch.rand(n, 3, generator=g) * 0.9 + 0.05
+    length = 10 ** (2 * torch.rand(n, 1, generator=g) - 4)
+    return (held + length / entries).view(n, 1, 1, entries), held.sum(1)
+
+
 factors = st.sampled_from([0.0, 1e-3, 0.3, 1.0, 7.0, 1e4])
 """Of a radius: from zero to far larger than the box."""
 

@@ -40,6 +40,7 @@ def next_level(level, low, high, spent, slope, eps, turn):
     high = tl.where(excess > 0, high, level)
     newton = level + excess / tl.maximum(slope, 1.0)
     settled = tl.abs(excess) <= 4e-7 * spent
+    newton = tl.where(settled, tl.maximum(newton, level), newton)
     useful = settled | ((slope > 0) & (newton > low) & (newton < high) & (turn < 20))
     closed = (high - low <= 1e-7 * high) & (settled == 0)
     step = tl.where(useful, newton, (low + high) * 0.5)

@@ -93,6 +93,7 @@ float level(Row r, float eps) {
         (excess > 0 ? low : high) = at;
         float newton = at + excess / std::max(slope, 1.0f);
         bool settled = std::fabs(excess) <= 4e-7f * spent;
+        if (settled) newton = std::max(newton, at);
         bool useful = settled || (slope > 0 && newton > low && newton < high && turn < 20);
         bool closed = high - low <= 1e-7f * high && !settled;
         at = closed ? high : useful ? newton : (low + high) / 2;

@@ -165,6 +165,9 @@ def _search_level(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = T
         low, high = torch.where(excess > 0, level, low), torch.where(excess > 0, high, level)
         newton = level + excess / slope.clamp(min=1)
         settled = excess.abs() <= 4e-7 * spent  # a few roundings of a float32 sum; this row's Newton step is its last
+        # Inwards alone: rounding may have carried the row past a breakpoint with many entries, and on the way back the
+        # sum rises faster than `slope` says.
+        newton = torch.where(settled, torch.maximum(newton, level), newton)
         useful = settled | ((slope > 0) & (newton > low) & (newton < high) & (turn < 20))
         # The bracket is down to rounding: its upper end errs to the inside.
         closed = (high - low <= 1e-7 * high) & ~settled

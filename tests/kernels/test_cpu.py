@@ -19,7 +19,7 @@ from mrt.kernels import cpu
 from mrt.threats import fused
 from tests import apart
 from tests.kernels.support import BALLS, Rows, compared, rows_of
-from tests.support import Case, cases
+from tests.support import Case, cases, points_that_return
 
 pytestmark = pytest.mark.skipif(cpu.library() is None, reason="there is no C++ compiler here")
 
@@ -55,6 +55,13 @@ def test_a_mover_is_its_plain_one(case: Case, ball: Any, scale: float) -> None:
         plain = ball.mover(case.x.double())(x_adv.double(), case.grad.double(), 0.3 * scale, None)
         quick = fused.mover(ball, case.x, compiled=True)(x_adv, case.grad, one, None)
         assert float((quick - plain).abs().max()) <= 1e-5
+
+
+def test_entries_that_end_where_they_began_stay_in_the_ball() -> None:
+    delta, radius = points_that_return(300, 784)
+    x, ball = torch.zeros_like(delta), mrt.L1(1.0).scaled(radius)
+    found = fused.mover(ball, x, compiled=True)(delta, torch.zeros_like(x), 0.0, None)
+    assert (found.double().flatten(1).sum(1) <= radius * (1 + 2e-6)).all()
 
 
 def test_a_mover_may_step_by_another_size_each_time() -> None:

@@ -13,7 +13,7 @@ import mrt.threats
 from mrt import L0, L1, L2, Affine, AnyOf, Linf, RotationTranslation  # noqa: F401 - eval(repr(v)) needs them
 from mrt.protocols import Ball, Threat
 from mrt.threats.projections import _search_level
-from tests.support import BALLS, THREATS, Case, cases, factors, images, project_float64
+from tests.support import BALLS, THREATS, Case, cases, factors, images, points_that_return, project_float64
 
 every_threat = pytest.mark.parametrize("threat", THREATS, ids=repr)
 every_ball = pytest.mark.parametrize("ball", BALLS, ids=repr)
@@ -170,6 +170,16 @@ def test_step_and_mover_are_the_composition(ball: Ball, case: Case, size: float,
     moved = ball.mover(case.x)(x_adv, case.grad, length, many)
     torch.testing.assert_close(moved, ball.apply(case.x, plain), atol=2e-6, rtol=1e-5)
     assert ball.contains(case.x, moved).all()
+
+
+def test_entries_that_end_where_they_began_stay_in_the_ball() -> None:
+    """The search for the level came to rest a rounding beyond them, where three entries alone were left to shrink, and
+    its last step went back by what those three said: 3e-5 outside."""
+    delta, radius = points_that_return(2000, 784)
+    ball = L1(1.0).scaled(radius)
+    assert isinstance(ball, L1)
+    projected = ball.project(delta, torch.zeros_like(delta))
+    assert (projected.double().flatten(1).abs().sum(1) <= radius * (1 + 2e-6)).all()
 
 
 @pytest.mark.parametrize("ball", [b for b in BALLS if getattr(b, "projection", "exact") == "exact"], ids=repr)
