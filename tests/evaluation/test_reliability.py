@@ -71,7 +71,7 @@ def test_masking_is_noticed(mask: str, eps: float) -> None:
     assert any(MASKING in text for text in told), told
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_no_masking_on_plain_adversarial_training(seed: int) -> None:
     net = digits_net(seed=seed, steps=120, eps=0.2)
     threats = UNION if seed == 0 else UNION[:1]
