@@ -1,5 +1,5 @@
-"""mrt/hosts/one_import.py, adapters/mrt_foolbox/attacks.py, adapters/mrt_art/__main__.py: A script changes
-its import alone."""
+"""mrt/hosts/one_import.py, adapters/mrt_foolbox/attacks.py, adapters/mrt_art/__main__.py,
+benchmarks/host_examples.py: A script changes its import alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import mrt_foolbox.attacks
 import pytest
 import torch
 
+from benchmarks import host_examples
 from tests import apart
 from tests.support import ROOT
 
@@ -39,6 +40,26 @@ def test_every_name_of_the_host_is_there(ours: ModuleType, host: ModuleType) -> 
         assert found is getattr(host, name) or found.__module__.partition(".")[0] == ours.__name__.partition(".")[0]
         if inspect.isclass(found):
             assert name in dir(ours)
+
+
+@pytest.mark.parametrize(
+    ("shipped", "changed"),
+    [
+        ("import foolbox as fb", "import mrt_foolbox as fb"),
+        ("import foolbox.attacks as fa", "import mrt_foolbox.attacks as fa"),
+        ("from foolbox import PyTorchModel, accuracy", "from mrt_foolbox import PyTorchModel, accuracy"),
+        ("    from foolbox.attacks import LinfPGD", "    from mrt_foolbox.attacks import LinfPGD"),
+        ("from foolbox.attacks.base import get_criterion", "from foolbox.attacks.base import get_criterion"),
+        ("from art.attacks.evasion import SquareAttack", "from mrt_art import SquareAttack"),
+        ("from art.attacks.evasion.auto_attack import AutoAttack", "from mrt_art import AutoAttack"),
+        ("from art.defences.trainer import AdversarialTrainer", "from mrt_art import AdversarialTrainer"),
+        ("from art.estimators.classification import PyTorchClassifier",) * 2,
+    ],
+)
+def test_the_imports_that_examples_change(shipped: str, changed: str) -> None:
+    """Of benchmarks/host_examples.py: what it writes imports."""
+    assert host_examples.with_our_imports(shipped) == changed
+    exec(changed.strip(), {})
 
 
 def test_the_hosts_names_do_not_hide_ours() -> None:
