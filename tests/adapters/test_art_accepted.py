@@ -13,7 +13,7 @@ import mrt_art as ours
 import numpy as np
 import pytest
 import torch
-from art.data_generators import NumpyDataGenerator
+from art.data_generators import DataGenerator, NumpyDataGenerator
 from mrt_art.entrywise import EntryLinf
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -219,8 +219,10 @@ def test_images_just_outside_are_clipped_and_that_is_said(monkeypatch: pytest.Mo
     assert np.array_equal(x_adv, attack.generate(outside.clip(0, 1), Y))
     with pytest.raises(ValueError, match="within their bounds"):
         attack.generate(X * 1.02, Y)
-    monkeypatch.setattr(pixel_range, "NUMBERS", 100)  # one image at a time
     scale = Range.between(torch.tensor(0.0), torch.tensor(2.0))
+    for numbers, at_once in ((640, 10), (100, 1), (10, 1)):
+        monkeypatch.setattr(pixel_range, "NUMBERS", numbers)
+        assert scale._parts(torch.from_numpy(X)) == at_once
     assert torch.equal(scale.to_unit(torch.from_numpy(X)), torch.from_numpy(X) / 2)
 
 
@@ -333,22 +335,41 @@ UNION = ("MSD", "MAX", "AVG", "SAT", "EAT", "MNGAC")
 def test_madrys_arguments_under_every_unions_name(name: str) -> None:
     """One class name is the change: a radius that is linf's, and the others in the usual proportion."""
     kind: Any = getattr(ours, f"AdversarialTrainer{name}")
-    trainer = kind(host(clip_values=(0, 255)), nb_epochs=1, batch_size=50, eps=8, eps_step=2, max_iter=2,
+    trainer = kind(host(clip_values=(0, 255)), nb_epochs=1, batch_size=50, eps=4, eps_step=1, max_iter=2,
                    num_random_init=1, **QUIET)  # fmt: skip
-    assert trainer.eps == pytest.approx({"inf": 8.0, "2": 127.5, "1": 3060.0})
+    assert trainer.eps == pytest.approx({"inf": 4.0, "2": 63.75, "1": 1530.0})
     attacks = trainer.strategy(255.0)
     entries = attacks.threats if hasattr(attacks, "threats") else (attacks.threat,)
     starts = [getattr(e, "random_start", None) for e in entries]
     assert all(starts)
     sizes = [e.step_size for e in entries]
     sizes = list(sizes[0]) if isinstance(sizes[0], tuple) else sizes
-    assert sizes == pytest.approx([2 / 255, 0.125, 3.0])
+    assert sizes == pytest.approx([1 / 255, 0.0625, 1.5])
     trainer.fit(X * 255, Y)
     assert trainer.run.metrics[-1]["step"] == 2 and len(trainer.run.metrics) == 1
     with pytest.raises(ValueError, match="nb_epochs.*-1"):
         kind(host(), nb_epochs=-1)
     plain = kind(host(), **QUIET)
     assert kind(host(), eps={"inf": 8 / 255, "2": 0.5, "1": 12.0}, **QUIET).strategy(1.0) == plain.strategy(1.0)
+
+
+class Brightening(DataGenerator):
+    """Its first batch is of grey images, the next one is not."""
+
+    def __init__(self) -> None:
+        super().__init__(size=64, batch_size=32)
+        self.drawn = 0
+
+    def get_batch(self) -> tuple[Any, Any]:
+        self.drawn += 1
+        return (X[:32] * 0.2 + 0.4 if self.drawn == 1 else X[:32]), np.eye(10, dtype=np.float32)[Y[:32]]
+
+
+def test_without_clip_values_a_generator_may_go_beyond_its_first_batch() -> None:
+    """Up to twice the first batch's range either way."""
+    trainer = madry(host(clip_values=None), nb_epochs=2)
+    trainer.fit_generator(Brightening())
+    assert trainer.run.metrics[-1]["step"] == 4
 
 
 @pytest.mark.parametrize("name", UNION)

@@ -273,6 +273,9 @@ def test_a_generator_that_has_learned_nothing_is_spoken_of() -> None:
     ) as told:
         assert not attack(fmodel, X, y, epsilons=1e-3)[2].any()
     assert told[0].filename == __file__
+    half = torch.where(torch.arange(len(X)) < 3, y, (y + 1) % 5)
+    with pytest.warns(UserWarning, match="on no image that it got right"):
+        assert attack(fmodel, X, half, epsilons=1e-3)[2].any()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         attack(fmodel, X, (y + 1) % 5, epsilons=1e-3)  # it was all wrong before: there is nothing to say
@@ -397,6 +400,21 @@ def test_a_network_is_found_wherever_a_model_keeps_it(make: Any) -> None:
     assert [network is HIDDEN for network in seen.networks] == [True]
     mrt.PGD(mrt.Linf(0.1), steps=2)(seen, X, torch.arange(len(X)) % 5)
     assert HIDDEN.training and all(torch.equal(value, before[name]) for name, value in HIDDEN.state_dict().items())
+
+
+def test_bounds_that_change_are_those_of_the_next_call() -> None:
+    """What is kept with a model is made anew."""
+    fmodel = wrapped(net(SHAPE))
+    assert torch.equal(as_model(fmodel)(X), fmodel(X))
+    fmodel._bounds = foolbox.types.Bounds(-1, 1)
+    assert torch.equal(as_model(fmodel)(X), fmodel(X * 2 - 1)) and not torch.equal(fmodel(X), fmodel(X * 2 - 1))
+
+
+def test_motions_leave_what_is_wrong_already_as_it_is() -> None:
+    fmodel = wrapped(net(SHAPE))
+    y = (fmodel(X).argmax(-1) + 1) % 5
+    raw, _, success = ours.SpatialAttack(num_rotations=3, num_translations=2)(fmodel, X, y)
+    assert success.all() and torch.equal(raw, X)
 
 
 def test_a_deep_copy_of_a_model_is_attacked_as_the_host_sees_it() -> None:

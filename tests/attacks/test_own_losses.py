@@ -79,8 +79,10 @@ def test_targets_of_apgds_own_choice_are_aimed_at() -> None:
 
 def test_a_loss_may_write_into_what_it_is_given() -> None:
     """Neither the verdict nor the labels may follow."""
+    calls = list[int]()
 
     def careless(logits: Tensor, labels: Tensor) -> Tensor:
+        calls.append(1)
         rows, aim = torch.arange(len(labels)), labels.clone()
         labels.zero_()
         own = logits[rows, aim]
@@ -88,8 +90,12 @@ def test_a_loss_may_write_into_what_it_is_given() -> None:
         return logits.amax(1) - own
 
     x, net, seeds = images((1, 8, 8), 6, 0), small_net().eval(), torch.arange(6)
-    y, attack = net(x).argmax(1), mrt.GreedyL0(mrt.L0(4), loss="margin")
-    assert torch.equal(replace(attack, loss=careless)(net, x, y, rng=seeds), attack(net, x, y, rng=seeds))
+    y = net(x).argmax(1)
+    named, own = (with_loss(mrt.GreedyL0(mrt.L0(4)), loss)(net, x, y, rng=seeds) for loss in ("margin", careless))
+    assert torch.equal(named, own)
+    calls.clear()
+    mrt.PGD(mrt.Linf(1e-3), steps=2, restarts=3, random_start=True, loss=careless)(net, x, y, rng=seeds)
+    assert len(calls) == 9  # no run has succeeded, so that there are three
 
 
 def hinge(logits: Tensor, labels: Tensor) -> Tensor:
