@@ -160,6 +160,11 @@ def name(what: str, value: Any) -> str:
     return value
 
 
+def printable(text: str) -> str:
+    """The text with whatever a terminal would act on written out, as \\x1b, since names in it may come from a file."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def several(name: str, value: Any, kinds: str) -> tuple[Any, ...]:
     """`value` as a tuple, if it is a non-empty tuple or list."""
     if not isinstance(value, (tuple, list)) or not value:

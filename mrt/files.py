@@ -55,7 +55,7 @@ def read_json(path: Path | str, remedy: str) -> Any:
             text = file.read(TEXT + 1)
         if len(text) > TEXT:
             raise ValueError(f"it has more than {TEXT} bytes")
-        return _parse(text)
+        return parse_json(text)
 
 
 def read_rows(path: Path | str, remedy: str) -> list[dict[str, float]]:
@@ -65,7 +65,7 @@ def read_rows(path: Path | str, remedy: str) -> list[dict[str, float]]:
             text = file.read(SMALL + 1)
         if len(text) > SMALL:
             raise ValueError(f"it has more than {SMALL} bytes")
-        rows = [_parse(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
+        rows = [parse_json(line) for line in text.splitlines(keepends=True) if line.endswith(b"\n")]
         if not all(isinstance(row, dict) for row in rows):
             raise ValueError("a line is no object")
         return rows
@@ -90,7 +90,7 @@ def list_arrays(path: Path | str, remedy: str) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def _parse(text: bytes) -> Any:
+def parse_json(text: bytes | str) -> Any:
     """The value of a JSON text that is nested up to DEPTH."""
     content = json.loads(text)
     layer, depth = [content], 0

@@ -161,7 +161,8 @@ def read_weights(path: Path) -> Any:
 
 def _is_ours(content: Any) -> bool:
     """Whether a file's content is what `save_model` wrote."""
-    return isinstance(content, dict) and content.get("mrt") == 1
+    tag = content.get("mrt") if isinstance(content, dict) else None
+    return type(tag) is int and tag == 1
 
 
 def _load_checkpoint(path: Path, factory: str | None) -> nn.Module:
@@ -212,7 +213,7 @@ def _load_exported(path: Path, trust: bool) -> Model:
         try:
             logits: Tensor = program(x)
         except (AssertionError, RuntimeError) as error:
-            why = str(error).splitlines()[0]
+            why = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
                 f"{path} refuses a batch {tuple(x.shape)}: export it with a dynamic batch ({why})"
             ) from error

@@ -19,8 +19,10 @@ def lock_folder(path: Path) -> Iterator[None]:
     # A lock of the system's and not the mere presence of a file: a killed process leaves nothing behind.
     with writing(path / LOCK):
         path.mkdir(parents=True, exist_ok=True)
-        (path / LOCK).touch()
-    with open(path / LOCK, "a+b", buffering=0) as lock:
+        # Not through a link, which would have a file elsewhere overwritten; and nothing that one could wait for.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        opened = os.open(path / LOCK, flags, 0o666)
+    with os.fdopen(opened, "r+b", buffering=0) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

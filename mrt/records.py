@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
@@ -45,11 +46,15 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write the file, whole or not at all: `write` gets it open, and an OSError names its path."""
     # Under another name in the same folder, to the disk, and then renamed, which either happens or does not: whoever is
     # killed in between leaves the file as it was.
-    beside = path.with_name(f".{path.name}.part")
+    # Two processes, or threads, that write one file each have a name of their own.
+    mine = f".{path.name}.{platform.node()}."
+    beside = path.with_name(f"{mine}{os.getpid()}-{threading.get_ident()}.part")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(beside, "wb") as file:
+            _sweep(path.parent, mine)
+            # Exclusively: a link of that name would lead the writing elsewhere.
+            with open(beside, "xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -57,6 +62,19 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     finally:
         with suppress(OSError):  # renamed already, or in a folder that is none
             beside.unlink()
+
+
+def _sweep(folder: Path, mine: str) -> None:
+    """Remove what processes of this machine were killed over while they wrote the file whose names begin so."""
+    for left in folder.iterdir():
+        writer = left.name.removeprefix(mine).partition("-")[0]
+        if left.name.startswith(mine) and left.suffix == ".part" and writer.isdigit():
+            try:
+                os.kill(int(writer), 0)
+            except ProcessLookupError:
+                left.unlink(missing_ok=True)
+            except OSError:  # alive, and somebody else's
+                continue
 
 
 def write_tensors(content: Any, file: Path | str | BinaryIO) -> None:

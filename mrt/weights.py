@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickletools
 import re
 import reprlib
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
-from mrt.files import open_regular, reading
+from mrt.files import MEMORY, RATIO, SMALL, open_regular, reading
 
 REMEDY = "write it again with torch.save, weights only"
 # What a pickle of weights names. torch would also let it make arrays of any size, and tensors of memory that was never
@@ -25,6 +25,10 @@ REMEDY = "write it again with torch.save, weights only"
 NAMES = re.compile(r"collections (OrderedDict|Counter)|torch\._utils _rebuild_(tensor_v2|parameter)|torch \w+Storage")
 # Other ways of pickles to name things, which torch.save never takes.
 OTHER_WAYS = ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX")
+# Of a network that is made: settings may be mistyped, or stand in a file of somebody else's.
+MOST_TENSORS, MOST_BYTES = 10_000, 1 << 34
+PICKLE, OPERATIONS = 1 << 25, 2_000_000  # bytes and operations of the pickle, of which a tensor takes some 30
+VALUES = 2_000_000  # containers, tensors, numbers and texts in what it makes, counted each time one is met
 
 
 def read_tensors(file: Path | str | BinaryIO, remedy: str = REMEDY) -> Any:
@@ -54,7 +58,7 @@ def make_for(make: Callable[..., nn.Module], settings: Any, weights: Any) -> nn.
         try:
             return make(**settings)
         except (TypeError, KeyError, RuntimeError) as error:  # unknown settings, or one tensor too large by itself
-            why = str(error).splitlines()[0][:300]
+            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
             raise ValueError(f"the settings {reprlib.repr(settings)} make nothing: {why}") from error
 
 
@@ -75,6 +79,11 @@ def at_most(tensors: int, size: int) -> Iterator[None]:
     handles = [register(count) for register in registrations]
     try:
         yield
+    except RuntimeError as error:  # one tensor alone may be more than there is
+        if "allocat" not in str(error):
+            raise
+        why = str(error).splitlines()[0][:200]
+        raise ValueError(f"the settings ask for more memory than there is: {why}") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -90,33 +99,76 @@ def _is_setting(value: Any) -> bool:
 def _read_tensors(file: BinaryIO, name: str, remedy: str) -> Any:
     """What torch.save wrote into the open file."""
     with reading(name, remedy):
-        if _is_plain(file):
+        archive = _checked_archive(file)
+        if archive is not None:
             # Since 2.10 torch compares what tensors claim with what is there.
-            return torch.load(file, map_location="cpu", weights_only=True)
+            content = torch.load(archive, map_location="cpu", weights_only=True)
+            _check_size(content, archive.getbuffer().nbytes)
+            return content
     raise ValueError(f"{name} holds more than weights (code, which was not run)")
 
 
-def _is_plain(file: BinaryIO) -> bool:
-    """Whether the archive's pickle names nothing but what weights are made of; a ValueError unless every record is as
-    torch wrote it."""
+def _checked_archive(file: BinaryIO) -> io.BytesIO | None:
+    """The archive's records in a new archive; None if its pickle names anything but what weights are made of, and a
+    ValueError unless every record is as torch wrote it."""
+    # A new one, since torch's reader may find other records in the file than zipfile's, which has checked these: of two
+    # lists of contents it reads the other one, and of two names the one that differs in upper and lower case.
     start = file.tell()
     if file.read(4) != b"PK\3\4":
         # Older files have no checksums, and torch may fill what is missing in them with what lies in memory.
         raise ValueError("it is no archive, as torch has written since 1.6")
     file.seek(start)
-    with zipfile.ZipFile(file) as archive:
+    checked = io.BytesIO()
+    with zipfile.ZipFile(file) as archive, zipfile.ZipFile(checked, "w") as copied:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("its records are compressed, which torch never does")
-        file.seek(0, os.SEEK_END)
-        if sum(entry.file_size for entry in entries) > file.tell() - start:
+        stored = file.seek(0, io.SEEK_END) - start
+        if sum(entry.file_size for entry in entries) > stored:
             raise ValueError("its records overlap")
-        damaged = archive.testzip()  # torch itself reads records without a look at their checksums
-        if damaged is not None:
-            raise ValueError(f"its record {damaged} is damaged: its checksum differs")
+        if len({entry.filename.lower() for entry in entries}) < len(entries):
+            raise ValueError("two of its records have one name")
         pickles = [entry for entry in entries if entry.filename.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("it must hold one pickle, data.pkl, as torch writes it")
-        operations = [(op.name, str(argument)) for op, argument, _ in pickletools.genops(archive.read(pickles[0]))]
-    file.seek(start)
-    return not any(op in OTHER_WAYS or op == "GLOBAL" and not NAMES.fullmatch(name) for op, name in operations)
+        if pickles[0].file_size > PICKLE:
+            raise ValueError(f"its pickle has {pickles[0].file_size} bytes")
+        for entry in entries:
+            try:
+                content = archive.read(entry)  # and compares its checksum, which torch does not look at
+            except zipfile.BadZipFile as error:
+                raise ValueError(f"its record {entry.filename} is damaged: its checksum differs") from error
+            if entry is pickles[0] and not _is_plain(content):
+                return None
+            copied.writestr(entry.filename, content)
+    checked.seek(0)
+    return checked
+
+
+def _is_plain(pickle: bytes) -> bool:
+    """Whether the pickle names nothing but what weights are made of."""
+    for number, (operation, argument, _) in enumerate(pickletools.genops(pickle)):
+        if operation.name in OTHER_WAYS or operation.name == "GLOBAL" and not NAMES.fullmatch(str(argument)):
+            return False
+        if number > OPERATIONS:
+            raise ValueError(f"its pickle has more than {OPERATIONS:,} operations")
+    return True
+
+
+def _check_size(content: Any, stored: int) -> None:
+    """A ValueError where a few bytes stand for far more: containers that hold one another again and again, or tensors
+    that show the same numbers many times. Whoever copies such content would take hours and all memory."""
+    left, shown, layer = VALUES, 0, [content]
+    while layer:
+        value = layer.pop()
+        left -= 1
+        if isinstance(value, dict):
+            layer += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple)):
+            layer += value
+        elif isinstance(value, Tensor):
+            shown += value.numel() * value.element_size()
+        if left < len(layer):
+            raise ValueError(f"it stands for more than {VALUES:,} values")
+        if shown > min(MEMORY, max(SMALL, RATIO * stored)):
+            raise ValueError(f"its {stored} bytes show tensors of {shown} bytes and more")

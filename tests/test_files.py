@@ -371,7 +371,7 @@ def test_a_tensor_that_claims_more_than_its_record_is_refused(tmp_path: Path) ->
 
 
 def test_a_number_that_is_shown_many_times_buys_no_large_network(tmp_path: Path) -> None:
-    shown = {"weight": torch.zeros(1).expand(10**12)}
+    shown = {"weight": torch.zeros(1).expand(10**7)}
     torch.save({"mrt": 1, "model": "DigitsCNN", "settings": {"width": 10**4}, "weights": shown}, tmp_path / "x.pt")
     with pytest.raises(ValueError, match="x.pt does not say how to make.*tensors or"):
         mrt.load_model(str(tmp_path / "x.pt"))
@@ -451,7 +451,7 @@ def test_settings_of_a_configuration_ask_for_a_network_that_can_be(room: Room, s
     model = "wide-resnet" if "depth" in setting else "digits-cnn"
     held["info"]["command"]["options"] |= {"model": model, "model_settings": [setting]}
     (room.folder / "asks.json").write_text(json.dumps(held))
-    with pytest.raises(ValueError, match="tensors or|takes no such settings"):
+    with pytest.raises(ValueError, match="tensors or|takes no such settings|more memory than there is"):
         RepeatRun(room.folder / "asks.json", room.folder / "asked", progress=False).run()
 
 

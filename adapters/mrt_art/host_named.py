@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import art.attacks.evasion as evasion
 import numpy as np
@@ -13,11 +13,12 @@ from torch import Tensor
 
 import mrt
 from mrt import checks
-from mrt.crafting.losses import Chosen, loss_named
+from mrt.crafting.losses import Chosen
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge, read_norm
 from mrt_art.entrywise import EntryLinf
+from mrt_art.losses import read_loss
 from mrt_art.radii import BALLS
 
 SPREAD = 0.5  # of eps: the scale of the normal distribution that random_eps draws from, cut to [0, eps]
@@ -89,7 +90,7 @@ class ProjectedGradientDescent(Native):
                 checks.number(name, value, open_low=name == "eps_step")
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         checks.flag("random_eps", self.random_eps)
-        loss_named(self.loss_type, "loss_type")
+        read_loss(self.loss_type)
         self.max_iter = checks.count("max_iter", self.max_iter, low=0)
         super()._check_params()
 
@@ -118,7 +119,7 @@ class ProjectedGradientDescent(Native):
         """Return the attack in that ball of images in [0, 1]."""
         settings: dict[str, Any] = {"steps": max(self.max_iter, 1), "step_size": step_size}
         settings |= {"restarts": max(self.num_random_init, 1), "random_start": self.num_random_init > 0}
-        settings["loss"] = self.loss_type
+        settings["loss"] = read_loss(self.loss_type)
         return mrt.PGD(ball, **settings) if self.decay is None else mrt.MIM(ball, decay=self.decay, **settings)
 
     def searches(self, count: int, width: float) -> Iterator[tuple[Tensor, Attack]]:
@@ -170,7 +171,6 @@ class AutoProjectedGradientDescent(Native):
     """
 
     nb_random_init: int
-    losses: ClassVar[dict[Any, Chosen]] = {None: "ce", "cross_entropy": "ce", "difference_logits_ratio": "dlr"}
 
     def __init__(
         self,
@@ -213,15 +213,8 @@ class AutoProjectedGradientDescent(Native):
                 raise ValueError(f"{name} must be one number; got an array of shape {np.shape(value)}")
             checks.number(name, value, open_low=True)
         self.nb_random_init = checks.count("nb_random_init", self.nb_random_init, low=0)
-        if not callable(self.loss_type) and self.loss_type not in tuple(self.losses):
-            known = ", ".join(map(repr, self.losses))
-            raise ValueError(f"loss_type must be one of {known}, or a function; got {self.loss_type!r}")
-        loss_named(self._loss, "loss_type")
+        read_loss(self.loss_type)
         super()._check_params()
-
-    @property
-    def _loss(self) -> Chosen:
-        return self.loss_type if callable(self.loss_type) else self.losses[self.loss_type]
 
     def attack_for(self, width: float) -> Attack:
         # Steps only ever shrink, so one that starts too short gets nowhere: ART's default of 0.1 left 90% in an l1
@@ -229,7 +222,7 @@ class AutoProjectedGradientDescent(Native):
         first_step = self.eps * (1 if read_norm(self.norm) == "1" else 2)  # of the papers, l1-APGD's and APGD's
         settings: dict[str, Any] = {"steps": self.max_iter, "step_size": max(self.eps_step, first_step) / width}
         settings |= {"restarts": max(self.nb_random_init, 1), "random_start": self.nb_random_init > 0}
-        return mrt.APGD(BALLS[read_norm(self.norm)](self.eps / width), loss=self._loss, **settings)
+        return mrt.APGD(BALLS[read_norm(self.norm)](self.eps / width), loss=read_loss(self.loss_type), **settings)
 
 
 # ART's own code, FrameSaliencyAttack's say, asks whether an attack is one of its classes.

@@ -8,10 +8,11 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor
 
 import mrt
-from mrt.crafting.losses import Chosen, loss_named
+from mrt.crafting.losses import Chosen
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge
+from mrt_art.losses import read_loss
 from mrt_art.radii import make_balls, read_radii
 
 
@@ -54,7 +55,7 @@ class RotationTranslation(Native):
         )  # fmt: skip
 
     def _check_params(self) -> None:
-        loss_named(self.loss_type, "loss_type")
+        read_loss(self.loss_type)
         super()._check_params()
         # No motion, no pixels from outside: Affine, which is checked here as well, is often made without one.
         if (self.degrees or self.pixels) and self.estimator.clip_values is None:
@@ -67,8 +68,8 @@ class RotationTranslation(Native):
     def attack_for(self, width: float) -> Attack:
         threat = mrt.RotationTranslation(self.degrees, self.pixels)
         if self.samples is None:
-            return mrt.RTGrid(threat, grid=self.grid, loss=self.loss_type)
-        return mrt.RTWorstOf(threat, k=self.samples, loss=self.loss_type)
+            return mrt.RTGrid(threat, grid=self.grid, loss=read_loss(self.loss_type))
+        return mrt.RTWorstOf(threat, k=self.samples, loss=read_loss(self.loss_type))
 
 
 class Affine(RotationTranslation):
@@ -125,4 +126,4 @@ class Affine(RotationTranslation):
         motion = (mrt.RotationTranslation(self.degrees, self.pixels),) if self.degrees or self.pixels else ()
         threat = mrt.Affine((*motion, *make_balls(self.eps, width)))
         settings: dict[str, Any] = {"k": self.samples, "steps": self.max_iter, "restarts": self.num_random_init}
-        return mrt.AffineAttack(threat, loss=self.loss_type, **settings)
+        return mrt.AffineAttack(threat, loss=read_loss(self.loss_type), **settings)

@@ -9,10 +9,11 @@ from art.estimators.classification import PyTorchClassifier
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
-from mrt.crafting.losses import Chosen, loss_named
+from mrt.crafting.losses import Chosen
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge, read_norm
+from mrt_art.losses import read_loss
 from mrt_art.radii import BALLS, read_radius
 
 
@@ -27,7 +28,7 @@ class _OneBall(Native):
         self.eps = read_radius(self.eps, self.norm, Bridge(self.estimator).width)
         if self.eps_step is not None:
             self.eps_step = checks.number("eps_step", self.eps_step, open_low=True)
-        loss_named(self.loss_type, "loss_type")
+        read_loss(self.loss_type)
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 
@@ -35,7 +36,7 @@ class _OneBall(Native):
         """Return the keyword arguments that all our attacks by steps share."""
         # ART counts random starts, and 0 of them is one run from the image; ours count runs.
         settings: dict[str, Any] = {"steps": self.max_iter, "restarts": max(self.num_random_init, 1)}
-        settings |= {"loss": self.loss_type, "random_start": self.num_random_init > 0}
+        settings |= {"loss": read_loss(self.loss_type), "random_start": self.num_random_init > 0}
         return settings | {"step_size": None if self.eps_step is None else self.eps_step / width}
 
 

@@ -9,10 +9,11 @@ from art.estimators.classification import PyTorchClassifier
 import mrt
 from mrt import checks
 from mrt.attacks.sparsity import Keep
-from mrt.crafting.losses import Chosen, loss_named
+from mrt.crafting.losses import Chosen
 from mrt.protocols import Attack
 from mrt_art.attack_base import Native
 from mrt_art.bridge import Bridge
+from mrt_art.losses import read_loss
 from mrt_art.radii import make_balls, read_radii, read_step_sizes
 
 
@@ -57,7 +58,7 @@ class MSD(Native):
 
     def _check_params(self) -> None:
         self.eps = read_radii(self.eps, Bridge(self.estimator).width)
-        loss_named(self.loss_type, "loss_type")
+        read_loss(self.loss_type)
         self.num_random_init = checks.count("num_random_init", self.num_random_init, low=0)
         super()._check_params()
 
@@ -65,6 +66,11 @@ class MSD(Native):
         steps = tuple(read_step_sizes(self.eps_step, self.eps, width)[norm] for norm in self.eps)
         # "broken": what fools the model comes first, and the loss decides only among such points. ART's users count
         # successes, and a point of larger loss that is still classified correctly would not be one.
-        settings: dict[str, Any] = {"steps": self.max_iter, "keep": self.keep, "loss": self.loss_type, "best": "broken"}
+        settings: dict[str, Any] = {
+            "steps": self.max_iter,
+            "keep": self.keep,
+            "loss": read_loss(self.loss_type),
+            "best": "broken",
+        }
         settings |= {"step_size": None if None in steps else steps, "random_start": self.num_random_init > 0}
         return mrt.MSD(make_balls(self.eps, width), restarts=max(self.num_random_init, 1), **settings)

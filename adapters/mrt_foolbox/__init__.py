@@ -33,6 +33,10 @@ __all__ = [
 NAMES = OneImport(__name__, (foolbox.attacks, foolbox))
 
 
+# Now, and not when somebody asks for it by name: until then `mrt_foolbox.attacks` would be Foolbox's own module.
+from mrt_foolbox import attacks  # noqa: E402, F401
+
+
 def __getattr__(name: str) -> Any:  # type checkers know the host's names by it, too
     return NAMES.find(name)
 

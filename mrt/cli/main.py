@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from mrt.checks import printable
 from mrt.cli import train_options
 from mrt.cli.demo import Demo
 from mrt.cli.evaluate import Compare, Evaluate
@@ -43,8 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + stopped.number
     # What mrt raises for bad input, for files that are missing, and for a training that diverged; anything else is a
     # bug, whose traceback is wanted.
+    except BrokenPipeError:  # who reads what is printed, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -52,4 +57,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
     """Print a warning in place of Python's own way of showing it, which adds the line of code that raised it."""
     if category is not UserWarning:  # our own stand under the table already
-        print(f"{category.__name__}: {message}", file=sys.stderr)
+        print(f"{category.__name__}: {printable(str(message))}", file=sys.stderr)

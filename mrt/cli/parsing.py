@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -20,15 +21,16 @@ from mrt.protocols import Threat
 from mrt.threats import L0, L1, L2, Linf, RotationTranslation
 from mrt.training import Constant, Cosine, Drops, Piecewise, Triangular
 from mrt.training.schedules import Schedule
-from mrt.weights import at_most
+from mrt.weights import MOST_BYTES, MOST_TENSORS, at_most
 
 THREATS: dict[str, Callable[..., Threat]] = {
     "linf": Linf,
     "l2": L2,
     "l1": L1,
-    "l0": lambda count: L0(int(count)),
+    "l0": lambda count: L0(int(count) if count.is_integer() else count),  # which L0 refuses
     "rt": RotationTranslation,
 }
+NUMBER = re.compile(r"[-+]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})(e[-+]?\d{1,2})?|[-+]?\d{1,30}/\d{1,30}", re.IGNORECASE)
 SETS: dict[str, Any] = {name: getattr(mrt.data, name) for name in ("mnist", "cifar10", "cifar100", "svhn")}
 
 
@@ -37,7 +39,7 @@ def parse_threat(text: str) -> Threat:
     name, _, values = text.partition("=")
     make = THREATS[checks.choice(f"the threat of {text!r}", name, tuple(THREATS))]
     try:
-        numbers = [float(Fraction(value)) for value in values.split(",")]  # Fraction reads 8/255 as well as 0.3
+        numbers = [_parse_number(value) for value in values.split(",")]
     except (ValueError, ArithmeticError):
         raise ValueError(f"a threat is written linf=0.2 or rt=30,3; got {text!r}") from None
     if name == "linf" and numbers[0] > 1:  # a radius on the scale of bytes, which would allow any image
@@ -46,6 +48,14 @@ def parse_threat(text: str) -> Threat:
         return make(*numbers)
     except TypeError:
         raise ValueError(f"{name} takes fewer numbers; got {text!r}") from None
+
+
+def _parse_number(text: str) -> float:
+    """Return 0.3 for 0.3, and for 8/255 what that is; a ValueError for anything else, 1e999999999 for one, which would
+    be worked out digit by digit."""
+    if not NUMBER.fullmatch(text.strip()):
+        raise ValueError(f"a number is written 0.3 or 8/255; got {text!r}")
+    return float(Fraction(text.strip()))
 
 
 def check_data(name: str) -> str:
@@ -78,8 +88,6 @@ def has_split(name: str, split: str) -> bool:
     return f"x_{split}" in list_arrays(name, "see mrt.data.npz for what it should hold")
 
 
-# Of a network of ours: settings may be mistyped, or stand in a file of somebody else's.
-MOST_TENSORS, MOST_BYTES = 10_000, 1 << 34
 # Normalized wraps another network and cannot be made from numbers alone.
 MODELS = tuple(name for name in mrt.models.__all__ if name != "Normalized")
 
@@ -100,7 +108,7 @@ def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int
         with limit:
             return (maker(**arguments) if callable(maker) else maker), arguments
     except (TypeError, RuntimeError) as error:  # RuntimeError: more memory than there is
-        why = str(error).splitlines()[0][:300]
+        why = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise ValueError(f"{name} takes no such settings, {' '.join(settings)!r}: {why}") from error
 
 

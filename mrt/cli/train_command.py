@@ -23,6 +23,7 @@ from mrt.records import write_tensors
 from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
 from mrt.training.tune import split_off
+from mrt.weights import MOST_BYTES, MOST_TENSORS, at_most
 
 HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; config.json keeps the other options
 
@@ -129,7 +130,9 @@ class Command:
         if held_out is not None:
             validation = Validation(held_out, threats, every=o.validate_every or 1, steps=o.validate_steps or 20)
         arguments["tensorboard"] = o.tensorboard  # of the run itself, not of the candidates
-        run = fit(make_network(o), strategy, data, validation=validation, out=o.out, **arguments)
+        network = make_network(o)
+        with at_most(MOST_TENSORS, MOST_BYTES):  # what the strategy makes: a config.json may ask for any generator
+            run = fit(network, strategy, data, validation=validation, out=o.out, **arguments)
         if is_first_process():
             trained_on = self.settings.get("threats", [self.settings.get("threat", "...")])
             save_and_report(run, o, " ".join(o.validate_threats or trained_on))

@@ -97,7 +97,13 @@ class Entry:
         adapter = _import_adapter(self.attack.host)
         # AutoAttack's names are those of its parts, which its adapter resolves; the others' are their classes'.
         make = getattr(adapter, "resolve", None) or adapter.attack
-        attack: Attack = make(self.attack.name, self.threat, pool=pool, **dict(self.attack.settings))
+        try:
+            attack: Attack = make(self.attack.name, self.threat, pool=pool, **dict(self.attack.settings))
+        except TypeError as error:  # a setting that it does not have, or whose value is of another type
+            why = next(iter(str(error).splitlines()), "")
+            raise ValueError(
+                f"{self.name!r}: {self.attack.name} of {self.attack.host} cannot be made: {why}"
+            ) from error
         return attack
 
 

@@ -4,6 +4,7 @@ a kill at any moment leaves only whole files."""
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mrt.evaluation.tally import FAULTS
-from mrt.files import read_arrays, read_json
+from mrt.files import parse_json, read_arrays, read_json
 from mrt.locks import lock_folder
 from mrt.records import write_file
 
@@ -47,7 +48,8 @@ class Outcome:
         whole &= all(getattr(self, name).shape == size for name, size in shapes.items())
         kinds = {"broken": torch.bool, "distance": torch.float64, "images": torch.float32, "loss": torch.float32}
         whole &= all(getattr(self, name).dtype == kind for name, kind in kinds.items())
-        return whole and isinstance(self.counts, dict) and set(self.counts) == set(COUNTS)
+        whole &= isinstance(self.counts, dict) and set(self.counts) == set(COUNTS)
+        return whole and all(type(v) in (int, float) and math.isfinite(v) for v in self.counts.values())
 
 
 class Store:
@@ -55,6 +57,7 @@ class Store:
 
     def __init__(self, folder: Path | str | None) -> None:
         self.folder = None if folder is None else Path(folder)
+        self.accepted = False  # is it known to be of this evaluation?
 
     def open(self, config: dict[str, Any], first: bool) -> bool:
         """Start here, or go on with the same evaluation: is it finished? ValueError if the folder holds another one.
@@ -62,6 +65,8 @@ class Store:
         if self.folder is None:
             return False
         path = self.folder / CONFIG
+        if (self.folder / PARTS).is_symlink():
+            raise ValueError(f"{self.folder / PARTS} is a link, and would be written through; choose another folder")
         begun = [name for name in (*FILES, PARTS) if (self.folder / name).exists()]
         # Results without a configuration are of nobody knows what, a saved report for instance: not to be gone on with.
         if begun and not path.is_file():
@@ -75,6 +80,7 @@ class Store:
                 )
         elif first:  # the others wait for the first in `gather`
             write_file(path, lambda file: file.write(json.dumps(config, indent=1).encode()))
+        self.accepted = True
         return self.is_finished
 
     @property
@@ -91,6 +97,8 @@ class Store:
 
     def describe_kept(self) -> str:
         """Say how much is kept, and how to go on."""
+        if not self.accepted:
+            return "nothing was kept yet"
         if self.is_finished:
             return f"{self.folder} holds the finished report"
         assert self.folder is not None
@@ -104,10 +112,10 @@ class Store:
             return None
         try:
             arrays = read_arrays(self.folder / PARTS / f"{unit}.npz", "the work is done again")
-            counts, why = json.loads(str(arrays.pop("notes")))
+            counts, why = parse_json(str(arrays.pop("notes")))
             outcome = Outcome(**{key: torch.from_numpy(a) for key, a in arrays.items()}, counts=counts, why=why)
             return outcome if outcome.is_of(index, shape) else None
-        except (ValueError, KeyError, TypeError):  # it cannot be read, or holds other arrays
+        except (ValueError, KeyError, TypeError, RecursionError):  # it cannot be read, or holds other arrays
             return None
 
     def save(self, unit: str, outcome: Outcome) -> None:

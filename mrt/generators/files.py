@@ -36,6 +36,7 @@ def load_generator(file: Any) -> Generator:
         generator = make_for(kind, content["settings"], content["weights"])
         generator.load_state_dict(content["weights"])
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{file} holds no {kind.__name__} that can be made: {str(error).splitlines()[0]}") from error
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{file} holds no {kind.__name__} that can be made: {why}") from error
     assert isinstance(generator, Generator)
     return generator.eval()

@@ -24,11 +24,12 @@ from mrt.inputs import device_of, load_weights, open_data
 from mrt.processes import processes
 from mrt.protocols import Stateful, Strategy
 from mrt.stopping import noting_signals
-from mrt.training.folder import BEST, RunFolder, digest_rows
+from mrt.training.folder import BEST, RunFolder
 from mrt.training.helpers import restore_generators
 from mrt.training.loop import Loop
 from mrt.training.optimizers import SGD, Adam
 from mrt.training.progress import Progress
+from mrt.training.restoring import restore
 from mrt.training.schedules import Schedule
 from mrt.training.settings import check_settings
 from mrt.training.tensorboard import Board, need_tensorboard
@@ -142,36 +143,6 @@ def fit(
     path = None if folder is None else folder.path
     state = loop.strategy.eval() if isinstance(loop.strategy, nn.Module) else None
     return Run(model, loop.ema, best_model(loop), state, loop.ledger.rows, path, finished)
-
-
-def restore(loop: Loop) -> None:
-    """Go on from the checkpoint in the loop's folder, or from the beginning where there is none. Rows of metrics that
-    were written after the checkpoint are cut off, since their updates will be made again."""
-    if loop.folder is None:
-        return
-    checkpoint = loop.folder.load()
-    if checkpoint is None:
-        loop.folder.cut(0, digest_rows([]))
-        return
-    for name, part in loop.parts.items():
-        try:
-            state = checkpoint[name]
-            part.load_state_dict(_fused_as_here(state, part) if name == "optimizer" else state)
-        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
-            short = " ".join(str(error).split())[:200]
-            raise ValueError(f"{loop.folder.path} holds a checkpoint of another {name}: {short}") from error
-    loop.index, loop.rates = checkpoint["step"], checkpoint["rates"]
-    loop.ledger.load_state_dict(checkpoint, loop.folder.cut(checkpoint["rows"], checkpoint["digest"]))
-
-
-def _fused_as_here(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:
-    """Rewrite an optimizer's state for this device. The state says whether steps are fused, which a GPU's are and a
-    CPU's need not be, and a checkpoint may come from the other one."""
-    saved_groups, own_groups = state["param_groups"], optimizer.param_groups
-    if len(saved_groups) != len(own_groups):
-        return state  # load_state_dict refuses it, in its own words
-    here = [{"fused": group["fused"]} if "fused" in group else {} for group in own_groups]
-    return {**state, "param_groups": [{**group, **fused} for group, fused in zip(saved_groups, here, strict=True)]}
 
 
 def memory_format(model: nn.Module) -> torch.memory_format:

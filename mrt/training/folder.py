@@ -4,6 +4,7 @@ process owns them at a time."""
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -102,7 +103,7 @@ class RunFolder:
         """Add a row to the metrics, on the disk when this returns."""
         if self.first:
             path = self.path / METRICS
-            with writing(path), open(path, "a", encoding="utf-8") as file:
+            with writing(path), open(path, "a", encoding="utf-8", opener=_open_no_link) as file:
                 file.write(json.dumps(row) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -127,7 +128,8 @@ def digest_rows(rows: list[dict[str, float]]) -> str:
 
 
 def _check_checkpoint(path: Path, checkpoint: Any) -> dict[str, Any]:
-    if not isinstance(checkpoint, dict) or checkpoint.get("mrt_run") != 1:
+    tag = checkpoint.get("mrt_run") if isinstance(checkpoint, dict) else None
+    if type(tag) is not int or tag != 1:
         raise ValueError(f"{path} is no checkpoint of a run")
     kinds = {"step": int, "rows": int, "digest": str, "rates": list, "best": float, "sums": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(checkpoint.get(name), kind)]
@@ -135,7 +137,20 @@ def _check_checkpoint(path: Path, checkpoint: Any) -> dict[str, Any]:
         raise ValueError(
             f"{path} is of another version of mrt, or no checkpoint: it has no {', '.join(wrong)}; {OTHER}"
         )
-    return checkpoint
+    sums = checkpoint["sums"]
+    plain = all(
+        type(value) in (int, float) and math.isfinite(value) for value in [*checkpoint["rates"], *sums.values()]
+    )
+    counts = [checkpoint["step"], checkpoint["rows"], *(sums[name] for name in sums if name != "loss")]
+    if not plain or min(counts) < 0:
+        raise ValueError(f"{path} counts what cannot be counted: its step, rows, rates or sums are no such numbers")
+    held: dict[str, Any] = checkpoint
+    return held
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """Open a file that is to be written to, and never what a link of its name leads to."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _need_plain(where: str, value: Any) -> None:

@@ -353,7 +353,7 @@ def test_madrys_arguments_under_every_unions_name(name: str) -> None:
     assert kind(host(), eps={"inf": 8 / 255, "2": 0.5, "1": 12.0}, **QUIET).strategy(1.0) == plain.strategy(1.0)
 
 
-class Brightening(DataGenerator):
+class Brightening(DataGenerator):  # type: ignore[misc]
     """Its first batch is of grey images, the next one is not."""
 
     def __init__(self) -> None:

@@ -52,8 +52,8 @@ def stepped(rows: Rows, kinds: list[str]) -> Tensor:
     return out
 
 
-@triton.jit
-def one_turn(out, level, low, high, spent, slope, eps):
+@triton.jit  # type: ignore[untyped-decorator]
+def one_turn(out: Any, level: Any, low: Any, high: Any, spent: Any, slope: Any, eps: Any) -> None:
     level, low, high, done = next_level(level, low, high, spent, slope, eps, 1)
     tl.store(out, level)
     tl.store(out + 1, done.to(tl.float32))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from mrt.checks import printable
 from mrt.evaluation.report import charts, page, tables
 from mrt.evaluation.report.results import Results, Samples
 from mrt.files import read_arrays, read_json
@@ -62,9 +63,29 @@ class Report(Results):
                     report.distances[label] = arrays[f"distance/{label}"]
                 names = Samples.__dataclass_fields__
                 report.samples[label] = Samples(**{name: arrays[f"sample/{label}/{name}"] for name in names})
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise ValueError(f"{path} holds a damaged report ({str(error)[:200]}): {REMEDY}") from error
+            report.check_arrays()
+            report.summary(), str(report)  # whatever else is missing is missed there
+        except Exception as error:  # a digest tells what was changed by chance, and not what a report should hold
+            why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            raise ValueError(f"{path} holds a damaged report ({why}): {REMEDY}") from error
         return report
+
+    def check_arrays(self) -> None:
+        """ValueError unless the results are of the kinds and lengths that an evaluation gives them."""
+        n, remarks = len(self.correct) if self.correct.ndim else 0, self.warnings
+        if (
+            not n
+            or self.worst.ndim != 4
+            or not isinstance(remarks, list)
+            or not all(isinstance(w, str) for w in remarks)
+        ):
+            raise ValueError("it has no images, or its warnings are no texts")
+        per_image = {"correct": self.correct, **{f"mask/{k}": v for k, v in self.masks.items()}}
+        per_image |= {f"ran/{k}": v for k, v in self.ran.items()}
+        wrong = [name for name, v in per_image.items() if v.dtype != torch.bool or v.shape != (n,)]
+        wrong += [name for name, v in self.distances.items() if v.shape != (n,) or not v.is_floating_point()]
+        if wrong or len(self.worst) != n:
+            raise ValueError(f"{', '.join(wrong) or 'worst'} has another length or type than {n} images ask for")
 
     def _arrays(self) -> dict[str, torch.Tensor]:
         """What arrays.npz holds: every per-example result, under a name such as mask/apgd-ce-l1."""
@@ -85,7 +106,8 @@ class Report(Results):
         width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
         Console(file=text, width=width).print(tables.report_table(self))
         text.writelines(f"{line}\n" for line in tables.rho_lines(self))
-        return text.getvalue().rstrip() + "".join(f"\nwarning: {w}" for w in self.warnings)
+        lines = [*text.getvalue().rstrip().splitlines(), *(f"warning: {w}" for w in self.warnings)]
+        return "\n".join(map(printable, lines))  # names and warnings may come from a file of somebody else's
 
 
 def _digest(summary: dict[str, Any], arrays: dict[str, torch.Tensor]) -> str:
