@@ -114,6 +114,10 @@ def load_model(spec: str, factory: str | None = None, device: str | None = None,
         return _load_exported(path, trust)
     elif path.exists() and not path.is_dir():
         model = _load_checkpoint(path, factory)
+    elif (path.parent / "checkpoint.pt").is_file() and not path.exists():
+        raise ValueError(
+            f"{spec} is not there yet: its training has not finished, and the same command goes on with it"
+        )
     elif ":" in spec:
         model = call_factory(spec)
     else:

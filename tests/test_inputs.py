@@ -40,6 +40,12 @@ def test_a_checkpoint_of_ours_loads_by_itself(tmp_path: Path) -> None:
     assert torch.equal(answers(model), answers(digits_net())) and not model.training  # type: ignore[attr-defined]
 
 
+def test_a_model_whose_training_has_not_finished_is_spoken_of(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match="model.pt is not there yet: its training has not finished"):
+        mrt.load_model(str(tmp_path / "model.pt"))
+
+
 def test_weights_alone_need_what_makes_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zoo", zoo())
     torch.save(digits_net().state_dict(), tmp_path / "weights.pt")

@@ -60,7 +60,11 @@ class OwnLoss:
 
     def __call__(self, logits: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
         # Copies: what it writes into must change neither the verdict on these logits nor the batch's labels.
-        value = self.function(logits.clone(), (y if target is None else target).clone())
+        try:
+            value = self.function(logits.clone(), (y if target is None else target).clone())
+        except (TypeError, IndexError, KeyError, AttributeError) as error:
+            why = next(iter(str(error).splitlines()), "")
+            raise ValueError(f"loss(logits, labels) failed: {type(error).__name__}: {why}") from error
         if not isinstance(value, Tensor) or value.shape != y.shape or not value.is_floating_point():
             given = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             hint = " (reduction='none'?)" if isinstance(value, Tensor) and not value.ndim else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from dataclasses import dataclass
 from types import ModuleType
@@ -55,6 +56,6 @@ def _first_sentence(value: Any) -> str:
     """Of its own docstring, on one line and not too long; nothing of what is no class and no function."""
     # A class without one would otherwise be described by what it inherits, from Python's ABC say.
     said = vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__ if inspect.isfunction(value) else ""
-    words = inspect.cleandoc(said or "")
+    words = re.sub(r" ?\[#?[\w-]+\]_", "", inspect.cleandoc(said or ""))  # without references to papers
     sentence = " ".join(words.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
     return sentence if len(sentence) <= 80 else f"{sentence[:77].rstrip()}..."

@@ -413,6 +413,9 @@ def test_a_loss_of_ones_own(name: str, settings: dict[str, Any], same: str) -> N
         found.append(attack.generate(x.numpy(), aim.numpy()))
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[2], found[3])
     assert not np.array_equal(found[0], found[4])
+    for arts, own_word in ((None, "ce"), ("cross_entropy", "ce"), ("difference_logits_ratio", "dlr")):
+        both = [getattr(ours, name)(host, loss_type=loss, **settings).attack_for(1.0) for loss in (arts, own_word)]
+        assert both[0] == both[1]
     for wrong in ("mse", ["ce"], nn.CrossEntropyLoss):
         with pytest.raises(ValueError, match="loss_type must be one of .*, or a function"):
             getattr(ours, name)(host, loss_type=wrong, **settings)

@@ -126,6 +126,7 @@ def test_what_python_asks_of_modules_is_not_answered_by_the_host(package: Module
 def test_the_table_says_whose_each_name_is(package: str, ours: str, theirs: str) -> None:
     table = vars(sys.modules[package])["NAMES"].table().splitlines()
     whose = {line.split()[0]: line.split()[1] for line in table[:-1]}
+    assert "]_" not in "".join(table)
     assert whose[ours] == "mrt" and whose[theirs] == "host" and len(whose) == len(table) - 1
     counts = [list(whose.values()).count(word) for word in ("mrt", "host")]
     assert table[-1] == f"{counts[0]} names are ours (mrt), {counts[1]} are the host's own."
@@ -137,3 +138,10 @@ def test_the_table_is_a_command() -> None:
     program = apart.Program(apart.module("mrt_foolbox"), paths=(ROOT / "adapters",))
     assert program.wait() == 0, program.errors
     assert program.output.strip() == mrt_foolbox.NAMES.table()
+
+
+def test_the_attacks_are_ours_before_anybody_asks_for_them_by_name() -> None:
+    code = "import mrt_foolbox as fb; print(fb.attacks.LinfPGD.__module__, fb.attacks.FGSM.__module__)"
+    program = apart.Program(code)
+    assert program.wait() == 0, program.errors
+    assert program.output.split() == ["mrt_foolbox.host_named", "foolbox.attacks.fast_gradient_method"]

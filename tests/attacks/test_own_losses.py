@@ -110,6 +110,8 @@ def hinge(logits: Tensor, labels: Tensor) -> Tensor:
         (lambda z, y: z.argmax(1), r"got torch.int64 \(4,\)"),
         (lambda z, y: None, "got NoneType"),
         (lambda z, y: z.detach().sum(1), "differentiable in the logits"),
+        (lambda z: z.sum(1), r"loss\(logits, labels\) failed: TypeError: .*takes 1 positional argument"),
+        (lambda z, y: z[:, 99], r"loss\(logits, labels\) failed: IndexError"),
     ],
 )
 def test_a_loss_of_the_wrong_kind_is_named(loss: Any, says: str) -> None:
