@@ -1,6 +1,6 @@
 """The hosts' own examples with nothing but their imports changed, beside the examples as they are.
 
-    python -m benchmarks.host_examples [--foolbox CHECKOUT] [--art CHECKOUT] [--seconds 300] [--out FILE]
+    python -m benchmarks.host_examples [--foolbox CHECKOUT] [--art CHECKOUT] [--only WORD ...] [--out FILE]
 
 CHECKOUT is a copy of the host's repository. Those of its scripts and notebooks run that import PyTorch (or a network of
 torchvision) and an attack or a trainer of the host: first as shipped, then with `foolbox.attacks`, `foolbox`,
@@ -75,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--foolbox", type=Path, help="a checkout of Foolbox's repository")
     parser.add_argument("--art", type=Path, help="a checkout of ART's repository")
+    parser.add_argument("--only", nargs="+", default=[""], help="examples whose path holds one of these words")
     parser.add_argument("--seconds", type=float, default=300, help="the most that one example may take")
     parser.add_argument("--out", type=Path, help="a file for the result")
     args = parser.parse_args()
@@ -90,6 +91,8 @@ def main() -> None:
                 code = code_of(path)
                 swapped = with_our_imports(code)
                 if swapped == code or not TORCH.search(code) or OTHERS.search(code):
+                    continue
+                if not any(word in str(path) for word in args.only):
                     continue
                 own, ours = (run(text, path.parent, args.seconds) for text in (code, swapped))
                 name = str(path.relative_to(checkout))
