@@ -428,6 +428,15 @@ def test_a_part_that_holds_something_else_counts_as_not_done(room: Room, tmp_pat
     assert Store(tmp_path).load("x", torch.arange(3), (1, 8, 8)) is not None
 
 
+def test_a_setting_that_is_missing_is_named(room: Room) -> None:
+    """Two thousand mutated files found it: a strategy without its threats."""
+    held = json.loads((room.folder / "typed" / "config.json").read_text())
+    del held["info"]["command"]["settings"]["threats"]
+    (room.folder / "lacks.json").write_text(json.dumps(held))
+    with pytest.raises(ValueError, match="sat cannot be made of these settings: .*threats"):
+        RepeatRun(room.folder / "lacks.json", room.folder / "lacked", progress=False).run()
+
+
 @pytest.mark.parametrize(
     ("group", "name", "value"),
     [("options", "epochs", "three"), ("options", "threats", ["linf=0.1"]), ("settings", "threats", "linf=0.1")]

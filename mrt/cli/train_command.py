@@ -179,7 +179,11 @@ def make_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -
             raise ValueError(f"{name} needs --{key}: {ONLY.get(name, TEXT[key])}")
         threats = tuple(choose_attack(parsing.parse_threat(text), attack, arguments) for text in texts)
         arguments[key] = threats if key == "threats" else threats[0]
-    return kind(**arguments) if isinstance(kind, type) else kind
+    try:
+        return kind(**arguments) if isinstance(kind, type) else kind
+    except TypeError as error:  # a setting that is missing in a config.json, or is not one of its own
+        why = next(iter(str(error).splitlines()), "")
+        raise ValueError(f"{name} cannot be made of these settings: {why}") from error
 
 
 def choose_attack(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> Any:
