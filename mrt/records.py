@@ -47,7 +47,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     # Under another name in the same folder, to the disk, and then renamed, which either happens or does not: whoever is
     # killed in between leaves the file as it was.
     # Two processes, or threads, that write one file each have a name of their own.
-    mine = f".{path.name}.{platform.node()}."
+    mine = f".{path.name}.{platform.node()[:12]}."
     beside = path.with_name(f"{mine}{os.getpid()}-{threading.get_ident()}.part")
     try:
         with writing(path):

@@ -179,7 +179,7 @@ def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
         from mrt.records import write_file
         write_file(Path({str(tmp_path)!r}) / "held", lambda file: os.kill(os.getpid(), signal.SIGKILL))"""
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
-    others = tmp_path / f".held.{platform.node()}.{os.getppid()}-1.part"  # of one who is alive
+    others = tmp_path / f".held.{platform.node()[:12]}.{os.getppid()}-1.part"  # of one who is alive
     others.write_bytes(b"")
     assert len(list(tmp_path.iterdir())) == 2
     write_file(tmp_path / "held", lambda file: file.write(b"whole"))
