@@ -160,6 +160,11 @@ def name(what: str, value: Any) -> str:
     return value
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what the error says, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def printable(text: str) -> str:
     """The text with whatever a terminal would act on written out, as \\x1b, since names in it may come from a file."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -20,7 +20,7 @@ from mrt.config import import_attribute
 from mrt.data.images import Data, Images, as_images
 from mrt.protocols import Model
 from mrt.records import write_tensors
-from mrt.weights import make_for, read_tensors
+from mrt.weights import is_tagged, make_for, read_tensors
 
 ADAPTERS = {"foolbox": "mrt_foolbox", "art": "mrt_art"}  # by the package that a model's class comes from
 ROUNDING = 1e-3  # float images this far outside [0, 1] are a conversion's rounding, and are clipped
@@ -165,8 +165,7 @@ def read_weights(path: Path) -> Any:
 
 def _is_ours(content: Any) -> bool:
     """Whether a file's content is what `save_model` wrote."""
-    tag = content.get("mrt") if isinstance(content, dict) else None
-    return type(tag) is int and tag == 1
+    return is_tagged(content, "mrt")
 
 
 def _load_checkpoint(path: Path, factory: str | None) -> nn.Module:
@@ -217,7 +216,7 @@ def _load_exported(path: Path, trust: bool) -> Model:
         try:
             logits: Tensor = program(x)
         except (AssertionError, RuntimeError) as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
+            why = checks.first_line(error)
             raise ValueError(
                 f"{path} refuses a batch {tuple(x.shape)}: export it with a dynamic batch ({why})"
             ) from error

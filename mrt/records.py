@@ -65,7 +65,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def _sweep(folder: Path, mine: str) -> None:
-    """Remove what processes of this machine were killed over while they wrote the file whose names begin so."""
+    """Remove unfinished files whose names begin with `mine` and whose writers, processes of this machine, are gone."""
     for left in folder.iterdir():
         writer = left.name.removeprefix(mine).partition("-")[0]
         if left.name.startswith(mine) and left.suffix == ".part" and writer.isdigit():

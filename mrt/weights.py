@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 
+from mrt.checks import first_line
 from mrt.files import MEMORY, RATIO, SMALL, open_regular, reading
 
 REMEDY = "write it again with torch.save, weights only"
@@ -41,6 +42,12 @@ def read_tensors(file: Path | str | BinaryIO, remedy: str = REMEDY) -> Any:
         return _read_tensors(opened, str(file), remedy)
 
 
+def is_tagged(content: Any, name: str) -> bool:
+    """Whether the content of a file is a dict in which `name` stands for 1, as we mark the files that we write."""
+    tag = content.get(name) if isinstance(content, dict) else None
+    return type(tag) is int and tag == 1  # a tensor has no single truth value
+
+
 def make_for(make: Callable[..., nn.Module], settings: Any, weights: Any) -> nn.Module:
     """The module make(**settings); a ValueError if it is larger than those weights allow. Settings that come from a
     file may ask for a network of any depth and width."""
@@ -58,7 +65,7 @@ def make_for(make: Callable[..., nn.Module], settings: Any, weights: Any) -> nn.
         try:
             return make(**settings)
         except (TypeError, KeyError, RuntimeError) as error:  # unknown settings, or one tensor too large by itself
-            why = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            why = first_line(error)[:300]
             raise ValueError(f"the settings {reprlib.repr(settings)} make nothing: {why}") from error
 
 
@@ -82,11 +89,16 @@ def at_most(tensors: int, size: int) -> Iterator[None]:
     except RuntimeError as error:  # one tensor alone may be more than there is
         if "allocat" not in str(error):
             raise
-        why = str(error).splitlines()[0][:200]
-        raise ValueError(f"the settings ask for more memory than there is: {why}") from error
+        raise ValueError(f"the settings ask for more memory than there is: {first_line(error)[:200]}") from error
     finally:
         for handle in handles:
             handle.remove()
+
+
+def within_bounds(make: Callable[..., Any], *given: Any) -> Any:
+    """make(*given), which may make networks of as many tensors and bytes as can be meant."""
+    with at_most(MOST_TENSORS, MOST_BYTES):
+        return make(*given)
 
 
 def _is_setting(value: Any) -> bool:

@@ -88,8 +88,8 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def points_that_return(n: int, entries: int) -> tuple[Tensor, Tensor]:
-    """Perturbations (n, 1, 1, entries) of black images, and l1 radii (n,): every entry has gone up by as little as the
-    projection then takes away again, so that all but three end where their part of the sum does."""
+    """Perturbations (n, 1, 1, entries) of black images, and l1 radii (n,). Every entry has grown by as little as the
+    projection takes away again, which brings all but three back to zero."""
     g = torch_seed(0)
     held = torch.zeros(n, entries)
     held[:, :3] = torch.rand(n, 3, generator=g) * 0.9 + 0.05

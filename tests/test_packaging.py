@@ -26,7 +26,7 @@ LAYERS = {
     "kernels": "torch triton",
     "config": "checks",
     "files": "numpy",
-    "weights": "torch files",
+    "weights": "torch checks files",
     "processes": "torch",
     "locks": "records",
     "stopping": "",

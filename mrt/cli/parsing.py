@@ -108,7 +108,7 @@ def make_model(name: str, settings: tuple[str, ...]) -> tuple[Any, dict[str, int
         with limit:
             return (maker(**arguments) if callable(maker) else maker), arguments
     except (TypeError, RuntimeError) as error:  # RuntimeError: more memory than there is
-        why = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        why = checks.first_line(error)[:300]
         raise ValueError(f"{name} takes no such settings, {' '.join(settings)!r}: {why}") from error
 
 

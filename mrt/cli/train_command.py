@@ -23,7 +23,6 @@ from mrt.records import write_tensors
 from mrt.training import Run, Validation, fit, ratios, tune
 from mrt.training.progress import COUNTS
 from mrt.training.tune import split_off
-from mrt.weights import MOST_BYTES, MOST_TENSORS, at_most
 
 HERE = ("out", "root", "device", "progress", "tensorboard")  # of one call; config.json keeps the other options
 
@@ -130,9 +129,7 @@ class Command:
         if held_out is not None:
             validation = Validation(held_out, threats, every=o.validate_every or 1, steps=o.validate_steps or 20)
         arguments["tensorboard"] = o.tensorboard  # of the run itself, not of the candidates
-        network = make_network(o)
-        with at_most(MOST_TENSORS, MOST_BYTES):  # what the strategy makes: a config.json may ask for any generator
-            run = fit(network, strategy, data, validation=validation, out=o.out, **arguments)
+        run = fit(make_network(o), strategy, data, validation=validation, out=o.out, **arguments)
         if is_first_process():
             trained_on = self.settings.get("threats", [self.settings.get("threat", "...")])
             save_and_report(run, o, " ".join(o.validate_threats or trained_on))
@@ -182,8 +179,7 @@ def make_strategy(name: str, settings: dict[str, Any], attack: dict[str, Any]) -
     try:
         return kind(**arguments) if isinstance(kind, type) else kind
     except TypeError as error:  # a setting that is missing in a config.json, or is not one of its own
-        why = next(iter(str(error).splitlines()), "")
-        raise ValueError(f"{name} cannot be made of these settings: {why}") from error
+        raise ValueError(f"{name} cannot be made of these settings: {checks.first_line(error)}") from error
 
 
 def choose_attack(threat: Any, attack: dict[str, Any], strategy: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mrt import checks
 from mrt.crafting.gradient import AttackedModel, PassCount
-from mrt.crafting.model_failure import ask, first_line
+from mrt.crafting.model_failure import ask
 from mrt.crafting.undefined import UndefinedGradients
 from mrt.protocols import Model
 from mrt.threats.projections import no_sync
@@ -68,6 +68,6 @@ def ask_any_number(model: Model, z: Tensor, answered: int) -> Tensor:
     except ValueError as error:
         if answered in (0, len(z)):
             raise
-        why = first_line(error if error.__cause__ is None else error.__cause__)  # type: ignore[arg-type]
+        why = checks.first_line(error.__cause__ or error)
         text = f"the model refuses a batch of {len(z)} after one of {answered} ({why})"
         raise checks.ModelFailed(f"{text}: it must take any number of images") from error

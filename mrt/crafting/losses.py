@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mrt.checks import first_line
+
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -63,8 +65,8 @@ class OwnLoss:
         try:
             value = self.function(logits.clone(), (y if target is None else target).clone())
         except (TypeError, IndexError, KeyError, AttributeError) as error:
-            why = next(iter(str(error).splitlines()), "")
-            raise ValueError(f"loss(logits, labels) failed: {type(error).__name__}: {why}") from error
+            why = f"{type(error).__name__}: {first_line(error)}"
+            raise ValueError(f"loss(logits, labels) failed: {why}") from error
         if not isinstance(value, Tensor) or value.shape != y.shape or not value.is_floating_point():
             given = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
             hint = " (reduction='none'?)" if isinstance(value, Tensor) and not value.ndim else ""

@@ -22,7 +22,7 @@ def ask(model: Model, x: Tensor) -> Tensor:
     except FAILURES as error:
         if type(error) not in FAILURES:
             raise
-        text = f"the model fails on images of shape {tuple(x.shape[1:])}, {len(x)} of them: {first_line(error)}"
+        text = f"the model fails on images of shape {tuple(x.shape[1:])}, {len(x)} of them: {checks.first_line(error)}"
         raise checks.ModelFailed(text + hint_at_dtype(model, str(error))) from error
 
 
@@ -34,12 +34,7 @@ def differentiate(loss: Tensor, point: Tensor, weights: Tensor | None = None) ->
     except FAILURES as error:
         if type(error) not in FAILURES:
             raise
-        raise checks.ModelFailed(f"the model's gradient cannot be computed: {first_line(error)}") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what the error says, or its type where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise checks.ModelFailed(f"the model's gradient cannot be computed: {checks.first_line(error)}") from error
 
 
 def hint_at_dtype(model: Model, text: str) -> str:

@@ -100,7 +100,7 @@ class Entry:
         try:
             attack: Attack = make(self.attack.name, self.threat, pool=pool, **dict(self.attack.settings))
         except TypeError as error:  # a setting that it does not have, or whose value is of another type
-            why = next(iter(str(error).splitlines()), "")
+            why = checks.first_line(error)
             raise ValueError(
                 f"{self.name!r}: {self.attack.name} of {self.attack.host} cannot be made: {why}"
             ) from error

@@ -36,7 +36,7 @@ def load_generator(file: Any) -> Generator:
         generator = make_for(kind, content["settings"], content["weights"])
         generator.load_state_dict(content["weights"])
     except (ValueError, RuntimeError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = checks.first_line(error)
         raise ValueError(f"{file} holds no {kind.__name__} that can be made: {why}") from error
     assert isinstance(generator, Generator)
     return generator.eval()

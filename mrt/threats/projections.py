@@ -165,8 +165,8 @@ def _search_level(size: Tensor, room: Tensor | None, eps: Tensor, look: bool = T
         low, high = torch.where(excess > 0, level, low), torch.where(excess > 0, high, level)
         newton = level + excess / slope.clamp(min=1)
         settled = excess.abs() <= 4e-7 * spent  # a few roundings of a float32 sum; this row's Newton step is its last
-        # Inwards alone: rounding may have carried the row past a breakpoint with many entries, and on the way back the
-        # sum rises faster than `slope` says.
+        # The last step may only raise the level. Where rounding has carried it past the size of many equal entries,
+        # `slope` counts the few that are left, and a step back down by that slope would end outside the ball.
         newton = torch.where(settled, torch.maximum(newton, level), newton)
         useful = settled | ((slope > 0) & (newton > low) & (newton < high) & (turn < 20))
         # The bracket is down to rounding: its upper end errs to the inside.

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LRScheduler
 
 from mrt import checks
-from mrt.crafting.model_failure import first_line, hint_at_dtype
+from mrt.crafting.model_failure import hint_at_dtype
 from mrt.data import CropFlip
 from mrt.data.images import Data
 from mrt.data.stream import Stream
@@ -135,7 +135,7 @@ def fit(
                 hint = hint_at_dtype(model, str(error))
                 if not hint:
                     raise
-                raise checks.ModelFailed(f"the model cannot be trained: {first_line(error)}{hint}") from error
+                raise checks.ModelFailed(f"the model cannot be trained: {checks.first_line(error)}{hint}") from error
             finally:  # however the run ends, since hosts' attacks stumble over channels last
                 model.eval().to(memory_format=before)
             if loop.ema is not None:

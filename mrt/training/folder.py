@@ -15,7 +15,7 @@ import torch
 from mrt.files import read_json, read_rows
 from mrt.locks import lock_folder
 from mrt.records import fingerprint, write_file, write_tensors, writing
-from mrt.weights import read_tensors
+from mrt.weights import is_tagged, read_tensors
 
 CONFIG, METRICS, CHECKPOINT, BEST = "config.json", "metrics.jsonl", "checkpoint.pt", "best.pt"
 FREE = ("environment", "checkpoint_every")  # what may differ between the calls of one run
@@ -128,8 +128,7 @@ def digest_rows(rows: list[dict[str, float]]) -> str:
 
 
 def _check_checkpoint(path: Path, checkpoint: Any) -> dict[str, Any]:
-    tag = checkpoint.get("mrt_run") if isinstance(checkpoint, dict) else None
-    if type(tag) is not int or tag != 1:
+    if not is_tagged(checkpoint, "mrt_run"):
         raise ValueError(f"{path} is no checkpoint of a run")
     kinds = {"step": int, "rows": int, "digest": str, "rates": list, "best": float, "sums": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(checkpoint.get(name), kind)]

@@ -15,8 +15,7 @@ from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR, ReduceLR
 
 from mrt import checks
 from mrt.crafting.undefined import warn_once
-from mrt.data import Batch, Stream
-from mrt.data.images import Images
+from mrt.data import Batch, Images, Stream
 from mrt.processes import Processes
 from mrt.protocols import Stateful, Step
 from mrt.stopping import NotedSignals, Stopped
@@ -28,6 +27,7 @@ from mrt.training.ledger import Ledger, weights_are_finite
 from mrt.training.progress import Progress
 from mrt.training.settings import Settings
 from mrt.training.tensorboard import Board
+from mrt.weights import within_bounds
 
 BY_UPDATE = (OneCycleLR, CyclicLR)  # the torch schedulers that count updates; all others count epochs
 
@@ -53,7 +53,7 @@ class Loop:
         if isinstance(self.strategy, Stateful):
             seed_everything(settings.seed, 0, 0)  # the same on every process, so that all begin with the same state
             batch = self.feed.batch(0)
-            self.strategy = self.strategy.start(model, batch.x, batch.y)
+            self.strategy = within_bounds(self.strategy.start, model, batch.x, batch.y)
             self.together.copy_from_first(self.strategy)
 
     def run(self, bar: Progress, board: Board, signals: NotedSignals) -> None:

@@ -23,13 +23,8 @@ def restore(loop: Loop) -> None:
         return
     for name, part in loop.parts.items():
         try:
-            state = checkpoint[name]
-            if name == "optimizer":
-                state = _fused_as_here(state, part)
-                _check_settings(state, part)
-            part.load_state_dict(state)
-            if name == "optimizer":
-                _check_shapes(part)
+            load = _load_optimizer if name == "optimizer" else type(part).load_state_dict
+            load(part, checkpoint[name])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             short = " ".join(str(error).split())[:200]
             raise ValueError(f"{loop.folder.path} holds a checkpoint of another {name}: {short}") from error
@@ -37,6 +32,14 @@ def restore(loop: Loop) -> None:
         raise ValueError(f"{loop.folder.path} holds a checkpoint of another run: of other updates or rates")
     loop.index, loop.rates = checkpoint["step"], checkpoint["rates"]
     loop.ledger.load_state_dict(checkpoint, loop.folder.cut(checkpoint["rows"], checkpoint["digest"]))
+
+
+def _load_optimizer(optimizer: Any, state: dict[str, Any]) -> None:
+    """Load the optimizer's state; a ValueError where it holds what no update could use."""
+    state = _fused_as_here(state, optimizer)
+    _check_settings(state, optimizer)
+    optimizer.load_state_dict(state)
+    _check_shapes(optimizer)
 
 
 def _fused_as_here(state: dict[str, Any], optimizer: Any) -> dict[str, Any]:

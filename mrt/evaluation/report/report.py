@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mrt.checks import printable
+from mrt.checks import first_line, printable
 from mrt.evaluation.report import charts, page, tables
 from mrt.evaluation.report.results import Results, Samples
 from mrt.files import read_arrays, read_json
@@ -66,8 +66,7 @@ class Report(Results):
             report.check_arrays()
             report.summary(), str(report)  # whatever else is missing is missed there
         except Exception as error:  # a digest tells what was changed by chance, and not what a report should hold
-            why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-            raise ValueError(f"{path} holds a damaged report ({why}): {REMEDY}") from error
+            raise ValueError(f"{path} holds a damaged report ({first_line(error)[:200]}): {REMEDY}") from error
         return report
 
     def check_arrays(self) -> None:
