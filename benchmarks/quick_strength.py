@@ -141,7 +141,8 @@ def main() -> None:
         models |= {f"own_{name}": ("mnist", load(args.own / f"{name}.pt")) for name in ("linf", "msd")}
     report: dict[str, Any] = {"environment": environment(), "n": args.images, "seeds": SEEDS, "rows": []}
     if args.out and args.out.exists():
-        report["rows"] = json.loads(args.out.read_text())["rows"]
+        before = json.loads(args.out.read_text())
+        report["rows"] = [{"commit": before["environment"]["commit"], **row} for row in before["rows"]]
     rows: list[dict[str, Any]] = report["rows"]
     known = {(row["model"], row["threats"]) for row in rows}
     for norm in args.norms:
@@ -153,6 +154,7 @@ def main() -> None:
                 if (name, threats) in known or (args.only and name not in args.only):
                     continue
                 row = {"model": name, "norm": norm, "threats": threats, **measure(model, x, y, balls, SEEDS[norm])}
+                row["commit"] = report["environment"]["commit"]
                 rows.append(row)
                 left, passes = row["left"], row["thousand passes"]
                 found = "; ".join(f"{judge} {left[judge]} with {passes[judge][0]}k passes" for judge in JUDGES)

@@ -12,11 +12,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from mrt.threats.selection import columns_of_largest
-
 Radius = float | Tensor
-# A row with at most one positive entry in so many is searched among those alone: the points of an l1 attack are sparse.
-SPARSE = 24
 
 
 def no_sync(tensor: Tensor) -> bool:
@@ -113,24 +109,7 @@ def _find_level(size: Tensor, room: Tensor | None, eps: Radius) -> Tensor:
     # A search by Newton steps instead of the papers' sort: the cost is memory traffic, and a handful of turns over the
     # entries, in place, makes less of it.
     radius = eps.to(size.dtype) if isinstance(eps, Tensor) else torch.full_like(size[:, 0], eps)
-    level = torch.zeros_like(radius)  # (N,)
-    if no_sync(size):
-        level = _search_level(size, room, radius, look=False)
-    else:
-        # Sparse rows and the others apart. Entries of zero add nothing to the sum at any level, so a sparse row may be
-        # searched in a narrow matrix of columns that hold all its positive entries.
-        few = max(size.shape[1] // SPARSE, 1)
-        sparse = torch.gt(size, 0, out=torch.empty_like(size)).sum(1) <= few
-        for part, narrow in ((sparse, True), (~sparse, False)):
-            rows = part.nonzero().squeeze(1)
-            if len(rows) == 0:
-                continue
-            part_size, part_room = size[rows], None if room is None else room[rows]
-            columns = columns_of_largest(part_size, few) if narrow else None
-            if columns is not None:
-                part_size = part_size.gather(1, columns)
-                part_room = None if part_room is None else part_room.gather(1, columns)
-            level[rows] = _search_level(part_size, part_room, radius[rows])
+    level = _search_level(size, room, radius, look=not no_sync(size))  # (N,)
     return level.mul_(1 + 2.0**-23).unsqueeze(1)  # so that the rounding left over errs to the inside
 
 

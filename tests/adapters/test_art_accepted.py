@@ -167,10 +167,12 @@ def test_training_mode_and_no_epochs() -> None:
 def test_trainers_without_clip_values() -> None:
     """Whatever the units: radii stay what they are in the images' own."""
     for scale in (1.0, 100.0):
-        where = host(victim(), clip_values=None, preprocessing=(0.0, scale))
+        network = victim()
+        still = torch.optim.SGD(network.parameters(), 1e-6)  # the network stays one that the attack is known to fool
+        where = host(network, optimizer=still, clip_values=None, preprocessing=(0.0, scale))
         trainer = madry(where, eps=0.1 * scale, eps_step=0.1 * scale)
-        trainer.fit(X * scale, Y, validation_data=(X[:20] * scale, Y[:20]))
-        assert trainer.run.metrics[-1]["linf"] < trainer.run.metrics[-1]["clean"]
+        trainer.fit(X * scale, Y, validation_data=(X * scale, Y))
+        assert trainer.run.metrics[-1]["linf"] < trainer.run.metrics[-1]["clean"] - 0.2
         generator = NumpyDataGenerator(X * scale, np.eye(10)[Y], batch_size=32)
         trainer.fit_generator(generator, 1, validation_data=(X[:20] * scale, Y[:20]))
         assert trainer.run.metrics[-1]["step"] == 3

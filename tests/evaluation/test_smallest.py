@@ -33,7 +33,7 @@ def test_the_curve_meets_the_attack_at_its_radius(report: mrt.Report, ball: mrt.
     lower in linf and l2, and in l1 what a short attack misses and finds at another radius."""
     at_radius = float((report.distances[f"smallest-{ball.name}"] > ball.eps * (1 + 1e-6)).double().mean())
     assert at_radius == report.attacks[f"smallest-{ball.name}"]
-    fixed, missed = report.attacks[f"fixed-{ball.name}"], 0.1 if ball.name == "l1" else 1.01 / report.n
+    fixed, missed = report.attacks[f"fixed-{ball.name}"], 0.2 if ball.name == "l1" else 1.01 / report.n
     assert fixed - missed <= at_radius <= fixed + 0.5 / report.n
     assert 0 < at_radius < report.clean
 
