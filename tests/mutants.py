@@ -705,8 +705,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ("evaluation/battery.py", '.replace("-any", "-union")', "", SEARCHED),
     ("evaluation/report/tables.py", '" in radii of the nearest ball" if report.in_radii(report.columns[label]) else ""', '""', SEARCHED),
     ("evaluation/batteries.py", "WIDE = (8.0, 4.0, 2.0, 1.0)", "WIDE = (4.0, 2.0, 1.0)", BATTERY),
-    ("evaluation/batteries.py", "isinstance(ball, (L2, L1)) and steps", "isinstance(ball, L1) and steps", BATTERY),
-    ("evaluation/batteries.py", "and steps >= LEAST_STEPS else None", "else None", BATTERY),
+    ("evaluation/batteries.py", "(32.0, 16.0, *WIDE)", "(16.0, *WIDE)", BATTERY),
+    ("evaluation/batteries.py", "not isinstance(ball, (L2, L1))", "not isinstance(ball, L1)", BATTERY),
+    ("evaluation/batteries.py", " or steps < LEAST_STEPS:", ":", BATTERY),
+    ("evaluation/batteries.py", "WIDER if steps >= WIDER_STEPS else WIDE", "WIDER", BATTERY),
     ("crafting/expectation.py", "torch.stack([f(x) for _ in range(self.samples)]).mean(0)", "f(x)", AVERAGED),
     ("crafting/expectation.py", "[f(x) for _ in range(self.samples)]", "[f(x)] * self.samples", AVERAGED),
     # gradients that are no numbers, models that write into their input or do not fit

@@ -123,7 +123,7 @@ SETTINGS = {
     "quick": {
         "apgd-ce-linf": "APGD(threat=Linf(eps=0.3))",
         "apgd-ce-l1": "APGD(threat=L1(eps=10.0), restarts=5, radii=(3.0, 2.0, 1.0))",
-        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9, radii=(8.0, 4.0, 2.0, 1.0))",
+        "apgd-t-l2": "APGD(threat=L2(eps=2.0), loss='dlr', targets=9, radii=(32.0, 16.0, 8.0, 4.0, 2.0, 1.0))",
         "apgd-ce-l2": "APGD(threat=L2(eps=2.0))",
     },
     "standard": {"aa.square-linf": "square queries=5000", "aa.apgd-t-l1": "apgd-t"},
