@@ -39,6 +39,7 @@ from mrt.strategies import (
     L2LDA,
     MNGAC,
     PGN,
+    RAMP,
     SAT,
     TRADES,
     Adversarial,
@@ -67,7 +68,7 @@ from mrt.training import (
 
 __all__ = [
     "ANT", "APGD", "EAT", "EOT", "FGM", "FGSM", "L0", "L1", "L2", "L2LDA", "MIM", "MNGAC", "MSD", "PGD", "PGN",
-    "SAT", "SGD", "SLIDE", "TRADES", "Adam", "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf",
+    "RAMP", "SAT", "SGD", "SLIDE", "TRADES", "Adam", "Adversarial", "Affine", "AffineAttack", "Alternate", "AnyOf",
     "Average", "CWLinf", "Constant", "Cosine", "Drops", "Entry", "Fast", "Foreign", "GeneratorAttack",
     "GreedyL0", "Linf", "MSDTraining", "OneAtRandom", "Piecewise", "RTGrid", "RTWorstOf", "Report",
     "RotationTranslation", "Run", "Smallest", "Standard", "Triangular", "Tuned", "Validation", "Worst",

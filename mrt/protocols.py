@@ -129,11 +129,9 @@ class Spatial(Attack, Protocol):
 class Step:
     """All that the training loop tells a strategy about the update that it is asked for."""
 
-    index: int
-    """The number of this update, from 0 to total - 1."""
+    index: int  # of this update, from 0 to total - 1
     total: int
-    epoch: float
-    """How many epochs were done before this update."""
+    epoch: float  # how many were done before this update
     lr: float
     """The learning rate of this very update (MNG-AC looks ahead by it)."""
     x_raw: Tensor
@@ -148,6 +146,7 @@ class Step:
     """The mean over processes. A strategy with an optimizer of its own calls it on its gradients."""
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy
     """(logits, y) -> scalar: what the classifier descends. Attacks and generators keep to cross-entropy."""
+    ends_epoch: bool = False  # this update is the last of its epoch, or of the run
 
 
 class Strategy(Protocol):

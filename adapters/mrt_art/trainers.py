@@ -33,7 +33,7 @@ class AdversarialTrainerMSDPyTorch(UnionTrainer):
         eps: float | dict[Any, float] | None = None,
         eps_step: float | dict[Any, float] | None = None,
         max_iter: int = 10,
-        keep: Keep = (5, 20),
+        keep: Keep | None = None,
         verbose: bool = True,
         nb_epochs: int | None = None,
         batch_size: int | None = None,
@@ -50,7 +50,8 @@ class AdversarialTrainerMSDPyTorch(UnionTrainer):
                          radius; by default 2.5 `eps` / `max_iter`. The union depends on their ratio: try longer l1
                          steps on held-out images.
         :param max_iter: Number of steps.
-        :param keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either.
+        :param keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either; by
+                     default half to twice as many as the l1 radius can move across the range of the pixels.
         :param verbose: Show progress.
         :param nb_epochs: Number of training epochs, if `fit` is not told.
         :param batch_size: Size of batches, if `fit` is not told.

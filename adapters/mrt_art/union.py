@@ -30,7 +30,7 @@ class MSD(Native):
         eps: dict[Any, float] | None = None,
         eps_step: dict[Any, float] | None = None,
         max_iter: int = 50,
-        keep: Keep = (5, 20),
+        keep: Keep | None = None,
         targeted: bool = False,
         num_random_init: int = 0,
         batch_size: int = 128,
@@ -44,7 +44,8 @@ class MSD(Native):
         :param eps: Radii by norm, by default {"inf": 8/255, "2": 0.5, "1": 12} times the range of the pixels.
         :param eps_step: Lengths of steps by norm, by default 2.5 `eps` / `max_iter`.
         :param max_iter: Number of steps.
-        :param keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either.
+        :param keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either; by
+                     default half to twice as many as the l1 radius can move across the range of the pixels.
         :param targeted: Whether `y` is the class to reach.
         :param num_random_init: Number of runs from random points of the union; 0 for one from the image.
         :param batch_size: Images attacked at once.

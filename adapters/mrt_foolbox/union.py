@@ -60,7 +60,8 @@ class MSD(Native):
             l1: 12), and None leaves the ball out.
         steps: Number of update steps.
         rel_stepsize: Stepsize relative to each radius, by default 2.5 / steps.
-        keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either.
+        keep: The entries that an l1 step moves: a count, a quantile of the gradient, or a range of either; by default
+            half to twice as many as the l1 radius can move across the bounds.
         random_start: Whether to start at a random point of the union.
         loss: "ce", "margin", "dlr", or a function (logits, labels) -> (N,).
         fast: How the model and the steps are run, see `mrt.Fast`.
@@ -80,7 +81,7 @@ class MSD(Native):
         l1: Radius = "usual",
         steps: int = 50,
         rel_stepsize: float | None = None,
-        keep: Keep = (5, 20),
+        keep: Keep | None = None,
         random_start: bool = False,
         loss: Chosen = "ce",
         fast: Fast = Fast(),  # noqa: B008

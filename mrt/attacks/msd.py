@@ -39,16 +39,16 @@ class MSD:
     """max loss over a union of balls. From one common point every ball proposes its own projected steepest step; each
     example moves to the proposal of largest loss. Returns the best point of the whole path, as the authors' code does.
 
-    step_size is one length for each ball, or None: 2.5 eps / steps each. The union that MSD training reaches depends
-    strongly on their ratio: tune it on held-out data. `keep` is the number of entries an l1 step moves: a count, a
-    quantile of |grad|, or a range of either to draw from per example and step. loss is that of `Iterative`; best is
-    "loss" or "broken" (misclassified first); bn and fast are those of `crafting`.
+    step_size is one length for each ball, or None: 2.5 eps / steps each. `keep` is the number of entries an l1 step
+    moves: a count, a quantile of |grad|, or a range of either to draw from per example and step; None: from eps / 2 to
+    2 eps, the published 5 to 20 at an l1 radius of 10. loss is that of `Iterative`; best is "loss" or "broken"
+    (misclassified first); bn and fast are those of `crafting`.
     """
 
     threats: tuple[Ball, ...]
     steps: int = field(default=50, kw_only=True)
     step_size: tuple[float | Share, ...] | None = field(default=None, kw_only=True)
-    keep: Keep = field(default=(5, 20), kw_only=True)
+    keep: Keep | None = field(default=None, kw_only=True)
     loss: Chosen = field(default="ce", kw_only=True)
     restarts: int = field(default=1, kw_only=True)
     random_start: bool = field(default=False, kw_only=True)
@@ -62,15 +62,14 @@ class MSD:
         for ball in self.threats:
             need_ball(self, ball)
         check_settings(self, ("broken", "loss"))
-        sparsity.check_keep(self.keep)
+        sparsity.check_keep(1 if self.keep is None else self.keep)
         if self.fast.reuse and self.bn == "batch":
             raise ValueError("Fast(reuse=True) needs examples that do not see each other; got bn='batch'")
         if self.step_size is not None:
             sizes = tuple(self.step_size) if isinstance(self.step_size, (tuple, list)) else (self.step_size,)
             if len(sizes) != len(self.threats):
-                raise ValueError(
-                    f"step_size needs one length for each of {len(self.threats)} threats; got {self.step_size!r}"
-                )
+                wanted = f"one length for each of {len(self.threats)} threats"
+                raise ValueError(f"step_size needs {wanted}; got {self.step_size!r}")
             object.__setattr__(self, "step_size", tuple(check_step_size(s) for s in sizes))
 
     @property
@@ -96,7 +95,9 @@ class MSD:
         balls = [ball for ball in task.threat.threats if isinstance(ball, Ball)]
         lengths: tuple[float | Share | None, ...] = self.step_size or (None,) * len(balls)
         sizes = tuple(default_step_size(s, b.eps, self.steps) for s, b in zip(lengths, balls, strict=True))
-        counts = sparsity.draw_counts_of_steps(self.keep, task, self.steps)  # of entries in an l1 step, (N,) each
+        counts = sparsity.draw_counts_of_steps(
+            self.keep, task, self.steps, balls
+        )  # of entries in an l1 step, (N,) each
 
         x_adv = task.first_point(self.random_start)
         best = Best(self.best).start_at(x_adv)
@@ -138,8 +139,7 @@ class MSD:
 
     def _logits_of(self, task: Task[AnyOf], points: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
         """Show the model all proposals: in one pass on a GPU, where they lie together; one by one on a CPU, whose
-        caches hold smaller batches, and where BatchNorm takes its statistics from a batch, so that each must be its
-        own."""
+        caches hold smaller batches, and where BatchNorm takes its statistics from a batch."""
         if self.bn == "batch" or not isinstance(points, Tensor) or not no_sync(points):
             return [task.f(point) for point in points]
         together: Tensor = task.f(points.flatten(0, 1)).unflatten(0, points.shape[:2])

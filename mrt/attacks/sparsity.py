@@ -17,6 +17,9 @@ from mrt.threats.balls import L1
 Keep = float | int | tuple[float, float] | tuple[int, int]
 """A count; or a quantile of |grad| as a float: the entries at or above it; or a (low, high) range of either."""
 
+# The range of entries in units of those that the radius can move across all of [0, 1].
+SPENT = (0.5, 2.0)
+
 
 def check_keep(keep: Keep) -> None:
     """A count of at least 1, a quantile strictly between 0 and 1, or a rising pair of either."""
@@ -45,10 +48,31 @@ def draw_counts(keep: Keep, entries: int, seeds: Tensor) -> Tensor:
     return entries - (quantile * (entries - 1) - 1e-9).ceil().long()
 
 
-def draw_counts_of_steps(keep: Keep, task: Task[Any], steps: int) -> Sequence[Tensor]:
+def draw_counts_of_steps(
+    keep: Keep | None, task: Task[Any], steps: int, balls: Sequence[Ball] = ()
+) -> Sequence[Tensor]:
     """Draw the counts (N,) of all steps at once: on a GPU each of the many small operations of one draw costs as much
-    as all of them together."""
-    return draw_counts(keep, task.x[0].numel(), noise.fold_range(task.seeds, 1, steps)).unbind()
+    as all of them together. With keep=None the range is that of the l1 ball among `balls`."""
+    entries, seeds = task.x[0].numel(), noise.fold_range(task.seeds, 1, steps)  # (steps, N)
+    if keep is not None:
+        return draw_counts(keep, entries, seeds).unbind()
+    eps = next((ball.eps for ball in balls if isinstance(ball, L1)), 1.0)  # without one nobody looks at the counts
+    if not isinstance(eps, Tensor):
+        return draw_counts(range_for_radius(eps, entries), entries, seeds).unbind()
+    # A radius for each example, and so a range for each.
+    low, high = ((factor * eps + 0.5).floor().long().clamp(1, entries).expand_as(seeds) for factor in SPENT)
+    return noise.integers(seeds.flatten(), low.flatten(), high.flatten()).view_as(seeds).unbind()
+
+
+def range_for_radius(eps: float, entries: int) -> tuple[int, int]:
+    """(low, high) of the number of entries that a step in an l1 ball of that radius moves, where no `keep` is given.
+
+    MSD's published 5 to 20 belong to its radius 10. At other radii that number of entries is too large or too small:
+    on a network for 8x8 digits at (0.15, 0.5, 1.5) MSD of 50 steps left 68.7% with 5 to 20 entries and 57.3% with this
+    range, on a network for MNIST at (0.2, 1, 5) 83.5% and 75.5%.
+    """
+    low, high = (min(max(math.floor(factor * eps + 0.5), 1), entries) for factor in SPENT)
+    return low, high
 
 
 def entries_to_spend_on(ball: Ball, x: Tensor) -> Tensor | None:

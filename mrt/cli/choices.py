@@ -18,6 +18,7 @@ STRATEGIES: dict[str, Any] = {
     "msd": mrt.strategies.MSDTraining,
     "sat": mrt.strategies.SAT,
     "eat": mrt.strategies.EAT,
+    "ramp": mrt.strategies.RAMP,
     "trades": mrt.strategies.TRADES,
     "mng-ac": mrt.strategies.MNGAC,
     "l2l-da": mrt.strategies.L2LDA,

@@ -18,16 +18,16 @@ from mrt.strategies.adversaries import Adversary, adversary, check_strategy, cra
 class MSDTraining:
     """min E CE(f(x'), y) with x' from multi steepest descent over the union of the balls.
 
-    `ratio` multiplies each ball's step of 2.5 eps / steps. The union accuracy depends strongly on it, and more l1 than
-    1 is often better: `mrt.tune` or `mrt train msd --tune` choose it on held-out data. `keep` is the number of entries
-    an l1 step moves, (5, 20) as published for 28x28 and 32x32 images. MSD steps in balls only: for threats of another
-    kind, and for ready attacks, their own result competes with MSD's, and each example keeps the one of largest loss.
+    `ratio` multiplies each ball's step of 2.5 eps / steps. The union accuracy depends strongly on it: `mrt.tune` or
+    `mrt train msd --tune` choose it on held-out data. `keep` is the number of entries an l1 step moves; None is that of
+    `MSD`, eps / 2 to 2 eps of the l1 ball. MSD steps in balls only: for threats of another kind, and for ready attacks,
+    their own result competes with MSD's, and each example keeps the one of largest loss.
     """
 
     threats: tuple[Adversary, ...]
     steps: int = field(default=10, kw_only=True)
     ratio: tuple[float, ...] | None = field(default=None, kw_only=True)
-    keep: Keep = field(default=(5, 20), kw_only=True)
+    keep: Keep | None = field(default=None, kw_only=True)
     bn: BatchNormMode = field(default="eval", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class MSDTraining:
                 raise ValueError(f"ratio needs one factor for each of {len(self.balls)} balls; got {self.ratio!r}")
             object.__setattr__(self, "ratio", tuple(checks.number("ratio", r, open_low=True) for r in ratio))
         # What the attack would find wrong is found here, when the strategy is made, and not in its first update.
-        check_keep(self.keep)
+        check_keep(1 if self.keep is None else self.keep)
         for size in self._step_sizes():
             checks.number("step_size", size, open_low=True)  # 0 for a ball of radius 0
 

@@ -107,8 +107,8 @@ def laplace(seed: Tensor, *shape: int) -> Tensor:
     return -centred.sign() * torch.log1p(-centred.abs())
 
 
-def integers(seed: Tensor, low: int, high: int) -> Tensor:
-    """int64 (N,), one number for each seed, uniform on low..high, both included."""
+def integers(seed: Tensor, low: int | Tensor, high: int | Tensor) -> Tensor:
+    """int64 (N,), one number for each seed, uniform on low..high, both included. Ends may be numbers for each seed."""
     return low + (uniform(seed, 1)[:, 0] * (high - low + 1)).long()
 
 

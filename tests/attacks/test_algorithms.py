@@ -85,6 +85,26 @@ def test_keep_is_a_count_a_quantile_or_a_draw() -> None:
     assert 31 <= drawn.min() < 60 and 580 < drawn.max() <= 615 and len(set(drawn.tolist())) > 200
 
 
+@pytest.mark.parametrize(
+    ("eps", "low", "high"), [(10.0, 5, 20), (12.0, 6, 24), (2.0, 1, 4), (0.3, 1, 1), (3.0, 2, 6), (40.0, 20, 64)]
+)
+def test_msd_moves_as_many_entries_as_its_radius_spends(eps: float, low: int, high: int) -> None:
+    """Half to twice the radius, which is the published 5 to 20 at 10; at least one, and no more than there are."""
+    assert sparsity.range_for_radius(eps, 64) == (low, high)
+    model, x = Linear(SHAPE), torch.full((300, *SHAPE), 0.5)
+    y = torch.zeros(300, dtype=torch.int64)
+    model.weight.data = torch.randn(model.weight.shape, generator=torch.Generator().manual_seed(0))
+    told = mrt.MSD((mrt.L2(0.1), mrt.L1(eps)), steps=1, step_size=(1e-9, 0.1), keep=(low, high))
+    moved = told(model, x, y, rng=torch.arange(300))
+    assert torch.equal(dataclasses.replace(told, keep=None)(model, x, y, rng=torch.arange(300)), moved)
+    counts = (moved != x).flatten(1).sum(1)
+    assert set(counts.tolist()) == set(range(low, high + 1))
+    # The same where every example has its own radius.
+    views = cast(Any, (mrt.L2(0.1).scaled(torch.ones(300)), mrt.L1(1.0).scaled(torch.full((300,), eps))))
+    each = mrt.MSD(views, steps=1, step_size=(1e-9, 0.1))
+    assert torch.equal(each(model, x, y, rng=torch.arange(300)), moved)
+
+
 def test_slide_draws_anew_at_every_step_and_example() -> None:
     model, x = Linear(SHAPE), torch.full((40, *SHAPE), 0.5)
     y = torch.zeros(40, dtype=torch.int64)

@@ -46,6 +46,8 @@ STRATEGIES: tuple[Any, ...] = (
     mrt.SAT((LINF, mrt.SLIDE(L1, steps=2, keep=3)), steps=2),
     mrt.SAT(SEEN, steps=2, bn="batch"),
     mrt.EAT((LINF, L1, RT), steps=3),
+    mrt.RAMP((LINF, L1), steps=3),
+    mrt.RAMP(SEEN, steps=2, pairing=5.0, projection=0.5),
     mrt.TRADES(LINF, steps=3),
     mrt.TRADES(L1, steps=3, beta=1.0, keep=5),
     mrt.TRADES(mrt.AnyOf(UNION), steps=2),
@@ -94,7 +96,13 @@ def test_a_scalar_that_depends_on_the_weights_and_nothing_else_changed(strategy:
     for name, value in net.state_dict().items():  # BatchNorm saw training batches alone
         moved = name.endswith(("running_mean", "running_var", "num_batches_tracked"))
         assert moved or torch.equal(value, weights[name]), name
-    passes = {mrt.Average: 4, mrt.TRADES: 2, mrt.MNGAC: 3, mrt.PGN: 2}.get(type(strategy), 1)
+    passes = {
+        mrt.RAMP: len(getattr(strategy, "threats", ())),
+        mrt.Average: 4,
+        mrt.TRADES: 2,
+        mrt.MNGAC: 3,
+        mrt.PGN: 2,
+    }.get(type(strategy), 1)
     passes = 1 if getattr(strategy, "how", "") == "concatenate" else passes + bool(getattr(strategy, "clean", 0) == 1.0)
     passes -= isinstance(strategy, mrt.PGN)
     assert int(net.state_dict()["1.num_batches_tracked"]) - int(weights["1.num_batches_tracked"]) == passes

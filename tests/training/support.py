@@ -37,6 +37,7 @@ STRATEGIES: dict[str, Any] = {
     "sat": mrt.SAT(UNION, steps=2),
     "eat": mrt.EAT((LINF, L1), steps=3),
     "sequential": mrt.Average((LINF, mrt.PGD(L2, steps=2, random_start=True)), steps=2, how="sequential"),
+    "ramp": mrt.RAMP(UNION, steps=2, projection=0.5),
     "trades": mrt.TRADES(L2, steps=2),
     "mng-ac": mrt.MNGAC((LINF, L2), steps=2, width=4, look_ahead=10.0),
     "pgn": mrt.PGN(2.0, width=4, batch_norm=False),

@@ -65,6 +65,7 @@ STRATEGIES: dict[str, Any] = {
     "msd": mrt.MSDTraining(UNION, steps=2),
     "sat": mrt.SAT(UNION, steps=2),
     "eat": mrt.EAT((LINF, L1), steps=2),
+    "ramp": mrt.RAMP((LINF, L1), steps=1, projection=0.5),
     "trades": mrt.TRADES(LINF, steps=2),
     "learned": Learned(),
     "mng-ac": mrt.MNGAC(UNION, steps=1, width=4, generator_optimizer="adam"),
