@@ -136,8 +136,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/host-trainers"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--result", type=Path)
+    parser.add_argument("--chosen", type=Path, help="an earlier result file whose settings are taken")
     args = parser.parse_args()
-    found = study("A", GRID, args.out, args.workers, work=work)
+    earlier = json.loads(args.chosen.read_text()) if args.chosen else None
+    found = study("A", GRID, args.out, args.workers, work=work, earlier=earlier)
     table = found["rows"]
     gains = {m: over(table, m, ("art rotation",)) | {"asked for": BOUNDS[m]} for m in OURS}
     seconds = {m: statistics.mean(row["seconds"] for row in rows) for m, rows in table.items()}

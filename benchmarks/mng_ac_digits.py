@@ -41,8 +41,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/mng-ac"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--result", type=Path)
+    parser.add_argument("--chosen", type=Path, help="an earlier result file whose settings are taken")
     args = parser.parse_args()
-    found = study("A", GRID, args.out, args.workers, phase="tune, targets too")
+    earlier = json.loads(args.chosen.read_text()) if args.chosen else None
+    found = study("A", GRID, args.out, args.workers, phase="tune, targets too", earlier=earlier)
     table = found["rows"]
     gains = {
         f"{m} over {name}, {column}": over(table, m, others, column)

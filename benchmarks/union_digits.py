@@ -1,12 +1,13 @@
 """Do multi-norm strategies beat single norms and ART's rotation on the union, on the embedded digits?
 
-    python -m benchmarks.union_digits --out runs/union [--radii A B] [--workers 2] [--result FILE.json]
+    python -m benchmarks.union_digits --out runs/union [--radii A B] [--workers 2] [--result FILE] [--chosen FILE]
 
 Every method gets GRID settings, of which union accuracy on 260 held-out training images decides (two seeds,
 APGD-CE of 100 steps; test images are not looked at). Then three fresh seeds train on all 1300 and are judged on test
 images by `mrt.evaluate(..., "quick")`: APGD-CE and APGD-T (9 targets), 100 steps, each norm; the first seed also by
 AutoAttack's standard version on the first few images. All methods have 20 epochs of batch 64, Adam, and a rate that
-rises over 30% and falls to zero. ART's trainer gets the same schedule, batch by batch. Killed, it goes on.
+rises over 30% and falls to zero. ART's trainer gets the same schedule, batch by batch. Killed, it goes on. --chosen
+takes the settings that an earlier result file says were chosen, so that only the fresh seeds are trained and judged.
 """
 
 from __future__ import annotations
@@ -150,15 +151,15 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"mean": statistics.mean(values), "sd": statistics.stdev(values), "least": min(values)}
 
 
-def study(
+def choose(
     radii: str,
     grid: dict[str, list[dict[str, Any]]],
     out: Path,
     workers: int,
-    phase: str = "tune",
-    work: Callable[[Task], dict[str, Any]] = work,
-) -> dict[str, Any]:
-    """Tune every method that has a choice, then train and judge each on the fresh seeds; prints the table."""
+    phase: str,
+    work: Callable[[Task], dict[str, Any]],
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """The held-out union of every setting, and each method's best setting."""
     told = {m: [json.dumps(g) for g in settings] for m, settings in grid.items()}
     open_ones = {m: settings for m, settings in told.items() if len(settings) > 1}
     tasks = [(phase, radii, m, seed, g) for m, settings in open_ones.items() for g in settings for seed in TUNING]
@@ -167,7 +168,24 @@ def study(
         m: {g: statistics.mean(rows[json.dumps((phase, radii, m, s, g))]["union"] for s in TUNING) for g in settings}
         for m, settings in open_ones.items()
     }
-    best = {m: max(scores[m], key=scores[m].__getitem__) if m in scores else told[m][0] for m in grid}
+    return scores, {m: max(scores[m], key=scores[m].__getitem__) if m in scores else told[m][0] for m in grid}
+
+
+def study(
+    radii: str,
+    grid: dict[str, list[dict[str, Any]]],
+    out: Path,
+    workers: int,
+    phase: str = "tune",
+    work: Callable[[Task], dict[str, Any]] = work,
+    earlier: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Tune every method that has a choice, unless an `earlier` study did, then train and judge each on the fresh seeds;
+    prints the table."""
+    if earlier is not None:
+        scores, best = earlier["held-out scores"], {m: earlier["chosen"][m] for m in grid}
+    else:
+        scores, best = choose(radii, grid, out, workers, phase, work)
     rows = run(work, [("test", radii, m, s, best[m]) for m in grid for s in FRESH], out / "rows.jsonl", workers)
     table = {m: [rows[json.dumps(("test", radii, m, s, best[m]))] for s in FRESH] for m in grid}
     print(f"{radii} {RADII[radii]}, union in percent, {len(FRESH)} seeds, {TEST} test images")
@@ -192,10 +210,12 @@ def main() -> None:
     parser.add_argument("--radii", nargs="+", default=["A", "B"], choices=list(RADII))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--result", type=Path)
+    parser.add_argument("--chosen", type=Path, help="an earlier result file whose settings are taken")
     args = parser.parse_args()
+    earlier = json.loads(args.chosen.read_text()) if args.chosen else {}
     result: dict[str, Any] = {"environment": environment(), "n": TEST, "seeds": FRESH, "tuning seeds": TUNING}
     for radii in args.radii:
-        found = study(radii, GRID, args.out, args.workers)
+        found = study(radii, GRID, args.out, args.workers, earlier=earlier.get(f"{radii} {RADII[radii]}"))
         table, gains = found["rows"], {}
         for m in ("msd", "max", "sat"):
             gains[m] = {

@@ -521,7 +521,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ("adapters/mrt_art/host_named.py", "self._make_attack(factor * pair[0], factor * pair[1], width)", "self._make_attack(pair[0], pair[1], width)", ART_ATTACKS),
     ("adapters/mrt_art/host_named.py", "torch.from_numpy((pairs == pair).all(1))", "torch.from_numpy((pairs == pairs).all(1))", ART_ATTACKS),
     ("adapters/mrt_art/trainers.py", "* count / (2.5 * ball.eps)", "* count / 2.5", ART_TRAINERS),
-    ("adapters/mrt_art/union_trainer.py", "mrt.SLIDE(ball, keep=self.keep, **settings)", "mrt.SLIDE(ball, **settings)", ART_TRAINERS),
+    ("adapters/mrt_art/union_trainer.py", "mrt.SLIDE(ball, keep=0.99 if self.keep is None else self.keep, **settings)", "mrt.SLIDE(ball, **settings)", ART_TRAINERS),
     ("adapters/mrt_art/trainer_base.py", "isinstance(scheduler, ReduceLROnPlateau) else _ByEpoch(scheduler)", "True else None", ART_TRAINERS),
     ("adapters/mrt_art/trainer_base.py", "classifier._model.training = classifier.model.training", "pass", ART_TRAINERS),
     ("adapters/mrt_art/trainer_base.py", "0 if \"out\" in passed else int(np.random.randint(2**31))", "0", ART_TRAINERS),
