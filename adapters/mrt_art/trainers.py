@@ -59,9 +59,10 @@ class AdversarialTrainerMSDPyTorch(UnionTrainer):
                                 linf alone.
         :param attack: An `MSD` on this classifier, trained on as it is, in place of radii, steps and runs.
         """
-        super().__init__(
-            classifier, eps, eps_step, max_iter, keep, verbose, nb_epochs, batch_size, num_random_init, attack
-        )
+        NativeTrainer.__init__(  # past UnionTrainer's, whose `keep` is SLIDE's
+            self, classifier, eps=eps, eps_step=eps_step, max_iter=max_iter, keep=keep, verbose=verbose,
+            nb_epochs=nb_epochs, batch_size=batch_size, num_random_init=num_random_init, attack=attack,
+        )  # fmt: skip
 
     def strategy(self, width: float) -> Strategy | Stateful:
         if self.attack is not None:

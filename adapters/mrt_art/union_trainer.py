@@ -31,7 +31,7 @@ class UnionTrainer(EpochsTrainer):
         eps: float | dict[Any, float] | None = None,
         eps_step: float | dict[Any, float] | None = None,
         max_iter: int = 10,
-        keep: Keep | None = 0.99,
+        keep: Keep = 0.99,
         verbose: bool = True,
         nb_epochs: int | None = None,
         batch_size: int | None = None,
@@ -78,7 +78,7 @@ class UnionTrainer(EpochsTrainer):
             return adversaries_of(self.attack, self.classifier, width)
         eps = read_union(self.eps, width)
         steps = read_union_steps(self.eps_step, eps, width)
-        check_keep(1 if self.keep is None else self.keep)
+        check_keep(self.keep)
         attacks: list[Adversary] = []
         for (norm, step), ball in zip(steps.items(), make_balls(eps, width), strict=True):
             settings: dict[str, Any] = {"steps": checks.count("max_iter", self.max_iter), "step_size": step}
@@ -87,9 +87,7 @@ class UnionTrainer(EpochsTrainer):
 
     def search(self, norm: str, ball: Any, settings: dict[str, Any]) -> Attack:
         """Return the attack on one ball."""
-        if norm != "1":
-            return mrt.PGD(ball, **settings)
-        return mrt.SLIDE(ball, keep=0.99 if self.keep is None else self.keep, **settings)
+        return mrt.SLIDE(ball, keep=self.keep, **settings) if norm == "1" else mrt.PGD(ball, **settings)
 
     def starts(self) -> dict[str, Any]:
         """Return the settings of runs: how many, from where, and which of their points is taken."""

@@ -30,7 +30,10 @@ ALIASES = {"avg": "average", "max": "worst"}  # the names that the papers' table
 ATTACKS = {name.lower(): getattr(mrt.attacks, name) for name in mrt.attacks.__all__}
 ATTACKS = {name: kind for name, kind in ATTACKS.items() if issubclass(kind, (Iterative, mrt.attacks.FGM))}
 # How settings are written that no type of the command line covers: `parsing` reads these texts.
-TEXT = {"threat": "linf=8/255, l2=0.5, l1=12, l0=12 or rt=30,3 (degrees, pixels)", "keep": "10, 0.99, or 5,20"}
+TEXT = {
+    "threat": "linf=8/255, l2=0.5, l1=12, l0=12 or rt=30,3 (degrees, pixels)",
+    "keep": "10, 0.99, or 5,20; the attack's own if left out",
+}
 TEXT["threats"] = f"each {TEXT['threat']}"
 TEXT["noise_ball"] = "what noise is brought onto where a threat is no ball: l2=0.5; the first l2 ball if left out"
 # Strategies that take one kind of threat alone, for the message that names what is missing.

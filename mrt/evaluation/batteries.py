@@ -40,7 +40,7 @@ from mrt.threats.gauge import has_gauge
 
 # Radii of the balls that aimed walks run through, over eps; the wider ones where there are steps for that many.
 WIDE = (8.0, 4.0, 2.0, 1.0)
-WIDER, WIDER_STEPS = (32.0, 16.0, *WIDE), 60
+WIDER, WIDER_STEPS = (32.0, 16.0, *WIDE), 100
 
 
 def quick(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0, draws: int = 1) -> Battery:

@@ -74,11 +74,18 @@ def craft_all(strategy: Any, model: nn.Module, x: Tensor, y: Tensor, step: Step)
     return [craft(attack, j, model, x, y, step) for j, attack in enumerate(attacks_of(strategy, step))]
 
 
-def worst_of(batches: list[Tensor], model: nn.Module, y: Tensor, strategy: Any, step: Step) -> Tensor:
-    """Choose among several x_adv, example by example, the one of largest cross-entropy (MAX). The model is in the mode
-    that the attacks saw it in: in train mode dropout would choose another one than was made."""
+def losses_of(batches: list[Tensor], model: nn.Module, y: Tensor, strategy: Any, step: Step) -> Tensor:
+    """Return the cross-entropy of each example under each attack, (attacks, N). The model is in the mode that the
+    attacks saw it in: in train mode dropout would make another one the largest."""
     with torch.no_grad(), crafting(model, bn=strategy.bn, fast=step.fast) as f:
-        # (attacks, N)
-        losses = torch.stack([cross_entropy(f(x_adv).float(), y, reduction="none") for x_adv in batches])
-    rows = torch.arange(len(y), device=y.device)
-    return torch.stack(batches)[losses.argmax(0), rows]
+        return torch.stack([cross_entropy(f(x_adv).float(), y, reduction="none") for x_adv in batches])
+
+
+def pick(batches: list[Tensor], losses: Tensor) -> Tensor:
+    """Choose among several x_adv, example by example, the one of largest loss (MAX)."""
+    return torch.stack(batches)[losses.argmax(0), torch.arange(losses.shape[1], device=losses.device)]
+
+
+def worst_of(batches: list[Tensor], model: nn.Module, y: Tensor, strategy: Any, step: Step) -> Tensor:
+    """Choose among several x_adv, example by example, the one of largest cross-entropy (MAX)."""
+    return pick(batches, losses_of(batches, model, y, strategy, step))

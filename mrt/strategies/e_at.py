@@ -34,16 +34,14 @@ class EAT:
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> RunningErrors:
         return RunningErrors(self).to(x.device)
 
-    def attacks(self, step: Step) -> list[Attack]:
-        """Make the attack of each threat."""
-        each = zip(self.threats, attacks_of(self, step), strict=True)
-        return [self._apgd(threat, step) if isinstance(threat, Ball) else attack for threat, attack in each]
 
-    def _apgd(self, ball: Ball, step: Step) -> APGD:
-        # The authors' settings in training: the search starts at x, and in l1 with a twentieth of the entries and in no
-        # wider ball than the threat.
-        settings: dict[str, Any] = {"random_start": False, "best": "loss", "share": 0.05, "radii": (1.0,)}
-        return APGD(ball, steps=self.steps, bn=self.bn, fast=step.fast, **settings)
+def apgd_of(strategy: Any, step: Step) -> list[Attack]:
+    """Make the attack of each of `strategy.threats`: in balls APGD with the authors' settings in training. The search
+    starts at x, and in l1 with a twentieth of the entries and in no wider ball than the threat."""
+    how: dict[str, Any] = {"random_start": False, "best": "loss", "share": 0.05, "radii": (1.0,)}
+    how |= {"steps": strategy.steps, "bn": strategy.bn, "fast": step.fast}
+    each = zip(strategy.threats, attacks_of(strategy, step), strict=True)
+    return [APGD(threat, **how) if isinstance(threat, Ball) else attack for threat, attack in each]
 
 
 class RunningErrors(nn.Module):
@@ -69,7 +67,7 @@ class RunningErrors(nn.Module):
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         # 1. Draw one attack for the whole batch, and 2. attack with it.
         i = draw_index(self.weights, step)
-        logits = model(craft(self.settings.attacks(step)[i], i, model, x, y, step))
+        logits = model(craft(apgd_of(self.settings, step)[i], i, model, x, y, step))
         # 3. Remember how often it succeeded, on all processes together.
         self.fooled[i] += step.mean((logits.argmax(1) != y).double().mean())
         self.given[i] += 1

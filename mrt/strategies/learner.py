@@ -42,10 +42,10 @@ class Learner(nn.Module):
         self.optimizer.load_state_dict(state)
 
 
-def make_optimizer(kind: Optimizer, network: nn.Module, lr: float, **settings: float) -> torch.optim.Optimizer:
-    """Return an optimizer for the network's parameters."""
+def make_optimizer(kind: Optimizer, generator: Generator, lr: float, **settings: float) -> torch.optim.Optimizer:
+    """Return an optimizer for the generator's parameters."""
     make: Any = torch.optim.SGD if kind == "sgd" else torch.optim.Adam
-    optimizer: torch.optim.Optimizer = make(network.parameters(), lr=lr, **settings)
+    optimizer: torch.optim.Optimizer = make(generator.parameters(), lr=lr, **settings)
     return optimizer
 
 

@@ -1,12 +1,12 @@
-"""RAMP (Jiang and Singh 2024): the larger loss under every attack, answers paired between the two hardest attacks, and
-once an epoch a projection on what natural training would have done.
+"""RAMP (Jiang and Singh 2024): the worst of several attacks, answers paired between the two hardest, and once an epoch
+a projection on what natural training would have done.
 
 In every update, with x_j what attack j finds against the classifier f:
 
-    1. attack the batch with every threat:              x_1 .. x_n
-    2. the two attacks of largest mean loss are q, r, in the order of the threats;
-       C are the examples that are still right at x_q
-    3. descend   mean_i max_j CE(f(x_j), y) + pairing * mean_(i in C) KL(f(x_q) || f(x_r))
+    1. attack the batch with every threat, as E-AT does:    x_1 .. x_n
+    2. of each example x' is the x_j of largest loss; q, r are the two attacks of largest mean loss, in the order of the
+       threats; C are the examples that are still right at x_q
+    3. descend    CE(f(x'), y) + pairing * mean_(i in C) KL(f(x_q) || f(x_r))
 
 and where `projection` = b is above 0, with w_0 the weights that the epoch began with:
 
@@ -20,29 +20,33 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cosine_similarity
 
 from mrt import checks
 from mrt.crafting.gradient import BatchNormMode
 from mrt.generators.generator import mean_over_processes
 from mrt.protocols import Step
-from mrt.strategies.adversaries import Adversary, check_strategy, craft_all
-from mrt.strategies.learner import Optimizer, make_optimizer
+from mrt.strategies.adversaries import Adversary, check_strategy, craft, losses_of, pick
+from mrt.strategies.e_at import apgd_of
+from mrt.strategies.learner import Optimizer
 from mrt.strategies.trades import divergence
 
 
 @dataclass(frozen=True)
 class RAMP:
     """min E max_j CE(f(x_j), y) + pairing KL(f(x_q) || f(x_r)), x_j the result of attack j, q and r the two attacks of
-    largest loss in the batch, the divergence over the examples that are right at x_q.
+    largest loss in the batch, the divergence over the examples that are right at x_q. Of these two q is the one that
+    `threats` names first: put what the network withstands best in front, as the authors do with linf before l1.
 
-    The authors take two threats, linf and l1, and a pairing of 1.5 to fine-tune a network for three epochs, of 5 to
-    train one from scratch. There they also use `projection` = 0.5: a twin, trained naturally from the same weights,
-    pulls each layer its way once an epoch. It learns with `natural_optimizer` at the update's own learning rate.
+    Their pairing is 1.5 to fine-tune a network for three epochs, and from scratch 5 (ResNet-18) or 2 (WideResNet) with
+    `projection` = 0.5: a twin, trained naturally from the same weights, pulls each layer its way once an epoch. It
+    learns with `natural_optimizer`, for "sgd" with momentum 0.9 and weight decay 5e-4, at the update's own rate; the
+    run's `clip` and counts of passes do not include it.
     """
 
     threats: tuple[Adversary, ...]
@@ -59,9 +63,12 @@ class RAMP:
         object.__setattr__(self, "pairing", checks.number("pairing", self.pairing))
         object.__setattr__(self, "projection", checks.number("projection", self.projection, high=1))
         checks.choice("natural_optimizer", self.natural_optimizer, get_args(Optimizer))
+        if self.natural_optimizer != "sgd" and not self.projection:
+            raise ValueError("natural_optimizer is the twin's, and there is none without a projection above 0")
 
     def start(self, model: nn.Module, x: Tensor, y: Tensor) -> PairedTraining:
-        return PairedTraining(self, getattr(model, "_orig_mod", model)).to(x.device)
+        whole: nn.Module = getattr(model, "_orig_mod", model)  # of a compiled one, which is not compiled twice
+        return PairedTraining(self, whole).to(x.device)
 
 
 class PairedTraining(nn.Module):
@@ -73,9 +80,16 @@ class PairedTraining(nn.Module):
         self.settings = settings
         if settings.projection:
             self.twin, self.begun = copy.deepcopy(model).train(), copy.deepcopy(model).requires_grad_(False)
-            # The authors' momentum and weight decay, which are those of their classifier.
-            how = {"momentum": 0.9, "weight_decay": 5e-4} if settings.natural_optimizer == "sgd" else {}
-            self.optimizer = make_optimizer(settings.natural_optimizer, self.twin, 1.0, **how)
+            self.optimizer = self._make_optimizer()
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        learning = [p for p in self.twin.parameters() if p.requires_grad]
+        if self.settings.natural_optimizer == "adam":
+            return torch.optim.Adam(learning, lr=1.0)  # the rate is that of each update
+        # As the authors have it, neither biases nor BatchNorm decay.
+        parts = ([p for p in learning if p.ndim > 1], 5e-4), ([p for p in learning if p.ndim <= 1], 0.0)
+        groups = [{"params": params, "weight_decay": decay} for params, decay in parts if params]
+        return torch.optim.SGD(groups, lr=1.0, momentum=0.9)
 
     def forward(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor | Iterator[Tensor]:
         if self.settings.projection:
@@ -84,51 +98,65 @@ class PairedTraining(nn.Module):
 
     def loss(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Tensor:
         # 1. Every attack on the whole batch.
-        logits = torch.stack([model(x_adv) for x_adv in craft_all(self.settings, model, x, y, step)])  # (n, N, K)
-        with torch.no_grad():
-            losses = torch.stack([cross_entropy(z, y, reduction="none") for z in logits])  # (n, N)
-            # 2. The two hardest attacks on average, the same on all processes. (Of two a GPU need not be waited for.)
-            means = step.mean(losses.mean(1))
-            q, r = (0, 1) if len(means) == 2 else sorted(means.topk(2).indices.tolist())
-            right = logits[q].argmax(1) == y
-            # Divided by the count over all processes, so that their mean is that of one process.
-            count = step.mean(right.float().sum()).clamp(min=1e-6)  # where nothing is right, 0 / 1e-6
-        # 3. Each example's answer of largest loss, and the pairing.
-        worst = logits[losses.argmax(0), torch.arange(len(y), device=y.device)]
-        paired = (divergence(logits[q], logits[r]) * right).sum() / count
-        return step.loss(worst, y) + self.settings.pairing * paired
+        attacks = apgd_of(self.settings, step)
+        batches = [craft(attack, j, model, x, y, step) for j, attack in enumerate(attacks)]
+        # 2. What is worst for each example, and the two attacks that are hardest on average, the same on all processes.
+        # (Of two attacks no mean is needed, for which a GPU would be waited for.)
+        losses = losses_of(batches, model, y, self.settings, step)  # (n, N)
+        q, r = 0, 1
+        if len(batches) > 2:
+            q, r = sorted(step.mean(losses.mean(1)).topk(2).indices.tolist())
+        # 3. Three passes and not one, since BatchNorm could tell a joint batch from these.
+        worst, first, second = model(pick(batches, losses)), model(batches[q]), model(batches[r])
+        right = (first.argmax(1) == y).to(first.dtype)
+        # Divided by the count over all processes, so that their mean is that of one process; 0 / 1e-6 where none is.
+        count = step.mean(right.sum()).clamp(min=1e-6)
+        paired = (divergence(first, second) * right).sum() / count
+        loss: Tensor = step.loss(worst, y) + self.settings.pairing * paired
+        return loss
 
     def _beside_twin(self, model: nn.Module, x: Tensor, y: Tensor, step: Step) -> Iterator[Tensor]:
         """Give the update's loss; after the update teach the twin, and at the end of an epoch bring both together."""
         yield self.loss(model, x, y, step)
         # 4. The twin's own update, on clean images.
-        parameters = [p for p in self.twin.parameters() if p.requires_grad]
+        self._teach(step.loss(self.twin(x), y), step)
+        # 5. Once an epoch.
+        if step.ends_epoch:
+            self.project(model)
+
+    def _teach(self, loss: Tensor, step: Step) -> None:
+        """Take the twin's step down that loss. Gradients and BatchNorm's statistics are averaged over processes."""
+        learning = [p for group in self.optimizer.param_groups for p in group["params"]]
         zeros: dict[str, Any] = {"materialize_grads": True}  # for weights that this network does not use
-        grads = torch.autograd.grad(step.loss(self.twin(x), y), parameters, **zeros)
-        for parameter, grad in zip(parameters, mean_over_processes(grads, step.mean), strict=True):
+        grads = torch.autograd.grad(loss, learning, **zeros)
+        statistics = [b for b in self.twin.buffers() if b.is_floating_point()]
+        averaged = mean_over_processes([*grads, *statistics], step.mean)
+        # Before anything is changed, as the loop does: a checkpoint must be something that can be resumed.
+        if not all(bool(t.isfinite().all()) for t in averaged):
+            raise FloatingPointError(f"the twin that trains naturally diverges at update {step.index}: lower the rate")
+        for parameter, grad in zip(learning, averaged, strict=False):  # the statistics come after the gradients
             parameter.grad = grad
+        for buffer, value in zip(statistics, averaged[len(learning) :], strict=True):
+            buffer.copy_(value)
         for group in self.optimizer.param_groups:
             group["lr"] = step.lr
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        # 5. Once an epoch.
-        if step.ends_epoch:
-            self.project(getattr(model, "_orig_mod", model), step)
 
     @torch.no_grad()
-    def project(self, model: nn.Module, step: Step) -> None:
+    def project(self, model: nn.Module) -> None:
         """Pull every layer towards what natural training added to it, as far as that points the same way."""
-        share, natural, begun = self.settings.projection, self.twin.state_dict(), self.begun.state_dict()
-        for name, weight in model.state_dict().items():
-            start, other = begun[name], natural[name]
-            if weight.is_floating_point() and weight.ndim:  # not BatchNorm's counts of batches
-                # A process's BatchNorm saw its own part of the batches.
-                other.copy_(step.mean(other))
-                added, naturally = weight - start, other - start
+        share = self.settings.projection
+        networks = (model, self.begun, self.twin)
+        # Running statistics count as layers, as in the authors' code.
+        tensors = (chain(network.parameters(), network.buffers()) for network in networks)
+        for weight, begun, natural in zip(*tensors, strict=True):
+            if weight.is_floating_point() and weight.ndim:  # neither counts nor, as in that code, single numbers
+                added, naturally = weight - begun, natural - begun
                 same_way = cosine_similarity(naturally.flatten(), added.flatten(), dim=0).clamp(min=0)
-                weight.copy_(start + share * same_way * naturally + (1 - share) * added)
-            start.copy_(weight)
-            other.copy_(weight)
+                weight.copy_(begun + share * same_way * naturally + (1 - share) * added)
+            begun.copy_(weight)
+            natural.copy_(weight)
 
     # torch's own hooks into state_dict: so the twin's optimizer is saved and restored with it.
     def get_extra_state(self) -> dict[str, Any]:

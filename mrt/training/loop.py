@@ -115,7 +115,7 @@ class Loop:
         done, rate = self.index / self.settings.per_epoch, float(self.optimizer.param_groups[0]["lr"])
         seeds, shared = self.feed.seeds(self.index, batch), self.feed.shared_seed(self.index)
         s, mean = self.settings, self.together.mean
-        last = self.index + 1 in (s.total, s.per_epoch * (self.index // s.per_epoch + 1))
+        last = self.index + 1 == s.total or (self.index + 1) % s.per_epoch == 0
         return Step(self.index, s.total, done, rate, batch.x_raw, seeds, shared, s.fast, mean, s.loss, last)
 
     def losses(self, batch: Batch, step: Step) -> Iterator[Tensor]:

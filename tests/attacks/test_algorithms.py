@@ -99,10 +99,23 @@ def test_msd_moves_as_many_entries_as_its_radius_spends(eps: float, low: int, hi
     assert torch.equal(dataclasses.replace(told, keep=None)(model, x, y, rng=torch.arange(300)), moved)
     counts = (moved != x).flatten(1).sum(1)
     assert set(counts.tolist()) == set(range(low, high + 1))
-    # The same where every example has its own radius.
-    views = cast(Any, (mrt.L2(0.1).scaled(torch.ones(300)), mrt.L1(1.0).scaled(torch.full((300,), eps))))
-    each = mrt.MSD(views, steps=1, step_size=(1e-9, 0.1))
-    assert torch.equal(each(model, x, y, rng=torch.arange(300)), moved)
+    # Of two l1 balls the larger counts.
+    two = mrt.MSD((mrt.L1(eps / 8), mrt.L1(eps)), steps=1, step_size=(1e-9, 0.1))
+    assert torch.equal(two(model, x, y, rng=torch.arange(300)), moved)
+
+
+def test_msd_moves_as_many_entries_as_each_examples_own_radius_spends() -> None:
+    """To the bit what an attack at that one radius does, over several steps."""
+    model, x = Linear(SHAPE), torch.full((30, *SHAPE), 0.5)
+    y, seeds = torch.zeros(30, dtype=torch.int64), torch.arange(30)
+    model.weight.data = torch.randn(model.weight.shape, generator=torch.Generator().manual_seed(0))
+    radii = torch.tensor([2.0, 10.0, 40.0]).repeat(10)
+    views = cast(Any, (mrt.L2(0.1).scaled(torch.ones(30)), mrt.L1(1.0).scaled(radii), mrt.L1(0.5).scaled(radii)))
+    found = mrt.MSD(views, steps=3, step_size=(1e-9, 0.1, 1e-9))(model, x, y, rng=seeds)
+    for eps in (2.0, 10.0, 40.0):
+        balls = (mrt.L2(0.1), mrt.L1(eps), mrt.L1(eps / 2))
+        alone = mrt.MSD(balls, steps=3, step_size=(1e-9, 0.1, 1e-9))(model, x, y, rng=seeds)
+        assert torch.equal(found[radii == eps], alone[radii == eps])
 
 
 def test_slide_draws_anew_at_every_step_and_example() -> None:

@@ -246,6 +246,14 @@ def test_no_step_gets_longer_than_the_ball_is_wide() -> None:
                 assert size is None or size <= 2 * entry.threat.eps * (1 + 1e-9)  # type: ignore[attr-defined]
 
 
+def test_aimed_walks_run_through_as_many_balls_as_they_have_steps_for() -> None:
+    """From 32 times the radius with the 100 steps that this was measured at, from 8 below, from 1 below ten."""
+    for budget, radii in ((1.0, (32, 16, 8, 4, 2, 1)), (0.99, (8, 4, 2, 1)), (0.1, (8, 4, 2, 1)), (0.09, (1,))):
+        aimed = {e.threat.name: cast(Any, e.attack) for e in NAMES["quick"](UNION, budget=budget) if e.name == "apgd-t"}
+        assert aimed["l1"].radii == radii and aimed["linf"].radii is None
+        assert aimed["l2"].radii == (None if radii == (1,) else radii)
+
+
 def test_the_closest_points_of_each_ball_and_of_their_union() -> None:
     battery = NAMES["smallest"]((*UNION, mrt.RotationTranslation()))
     assert [label for label, _ in name_entries(battery)] == [
