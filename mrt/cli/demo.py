@@ -38,7 +38,7 @@ LINF, L2_, L1_ = UNION = (Linf(0.2), L2(0.7), L1(2.0))
 STEPS, EPOCHS, BATCH, RATE, PEAK = 5, 20, 64, 8e-3, 0.3
 PUBLISHED_RATE = 0.21  # of MNG-AC, whose look-ahead is a plain gradient step of that length; Adam's rates are smaller
 QUERIES = 500  # of Square, for each image that still stands
-SPARSE = SLIDE(L1_, steps=STEPS, keep=(1, 6), best="last")  # 1 to 6 of 64 pixels, as MSD's 5 to 20 of 784
+SPARSE = SLIDE(L1_, steps=STEPS, keep=(1, 6), best="last")  # 1 to 6 of the 64 pixels
 STRATEGIES: dict[str, Any] = {
     "natural": Standard(),
     "linf only": Adversarial(LINF, steps=STEPS),

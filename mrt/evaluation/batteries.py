@@ -44,9 +44,9 @@ WIDER, WIDER_STEPS = (32.0, 16.0, *WIDE), 100
 
 
 def quick(threats: Sequence[Threat], classes: int = 10, budget: float = 1.0, draws: int = 1) -> Battery:
-    """APGD on cross-entropy and targeted APGD for each ball, a grid for rotations and translations; for threats that
-    share a budget these of each alone, and then AffineAttack. With draws > 1 APGD on cross-entropy and on the DLR loss,
-    as in AutoAttack's version for random models."""
+    """APGD on cross-entropy and targeted APGD for each ball, in l1 and l2 from far outside it, a grid for rotations and
+    translations; for threats that share a budget these of each alone, and then AffineAttack. With draws > 1 APGD on
+    cross-entropy and on the DLR loss, as in AutoAttack's version for random models."""
     return make_battery(_quick, threats, classes, budget, checks.count("draws", draws))
 
 
