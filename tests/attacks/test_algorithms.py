@@ -94,7 +94,7 @@ def test_msd_moves_as_many_entries_as_its_radius_spends(eps: float, low: int, hi
     model, x = Linear(SHAPE), torch.full((300, *SHAPE), 0.5)
     y = torch.zeros(300, dtype=torch.int64)
     model.weight.data = torch.randn(model.weight.shape, generator=torch.Generator().manual_seed(0))
-    told = mrt.MSD((mrt.L2(0.1), mrt.L1(eps)), steps=1, step_size=(1e-9, 0.1), keep=(low, high))
+    told = mrt.MSD((mrt.L2(90.0), mrt.L1(eps)), steps=1, step_size=(1e-9, 0.1), keep=(low, high))
     moved = told(model, x, y, rng=torch.arange(300))
     assert torch.equal(dataclasses.replace(told, keep=None)(model, x, y, rng=torch.arange(300)), moved)
     counts = (moved != x).flatten(1).sum(1)
@@ -109,12 +109,12 @@ def test_msd_moves_as_many_entries_as_each_examples_own_radius_spends() -> None:
     model, x = Linear(SHAPE), torch.full((30, *SHAPE), 0.5)
     y, seeds = torch.zeros(30, dtype=torch.int64), torch.arange(30)
     model.weight.data = torch.randn(model.weight.shape, generator=torch.Generator().manual_seed(0))
-    radii = torch.tensor([2.0, 10.0, 40.0]).repeat(10)
-    views = cast(Any, (mrt.L2(0.1).scaled(torch.ones(30)), mrt.L1(1.0).scaled(radii), mrt.L1(0.5).scaled(radii)))
-    found = mrt.MSD(views, steps=3, step_size=(1e-9, 0.1, 1e-9))(model, x, y, rng=seeds)
-    for eps in (2.0, 10.0, 40.0):
-        balls = (mrt.L2(0.1), mrt.L1(eps), mrt.L1(eps / 2))
-        alone = mrt.MSD(balls, steps=3, step_size=(1e-9, 0.1, 1e-9))(model, x, y, rng=seeds)
+    radii = torch.tensor([3.0, 10.0, 40.0]).repeat(10)
+    views = cast(Any, (mrt.L2(90.0).scaled(torch.ones(30)), mrt.L1(0.5).scaled(radii), mrt.L1(1.0).scaled(radii)))
+    found = mrt.MSD(views, steps=3, step_size=(1e-9, 1e-9, 0.1))(model, x, y, rng=seeds)
+    for eps in (3.0, 10.0, 40.0):
+        balls = (mrt.L2(90.0), mrt.L1(eps / 2), mrt.L1(eps))
+        alone = mrt.MSD(balls, steps=3, step_size=(1e-9, 1e-9, 0.1))(model, x, y, rng=seeds)
         assert torch.equal(found[radii == eps], alone[radii == eps])
 
 
