@@ -95,9 +95,8 @@ class MSD:
         balls = [ball for ball in task.threat.threats if isinstance(ball, Ball)]
         lengths: tuple[float | Share | None, ...] = self.step_size or (None,) * len(balls)
         sizes = tuple(default_step_size(s, b.eps, self.steps) for s, b in zip(lengths, balls, strict=True))
-        counts = sparsity.draw_counts_of_steps(
-            self.keep, task, self.steps, balls
-        )  # of entries in an l1 step, (N,) each
+        # How many entries each l1 step moves, (N,) for each step.
+        counts = sparsity.draw_counts_of_steps(self.keep, task, self.steps, balls)
 
         x_adv = task.first_point(self.random_start)
         best = Best(self.best).start_at(x_adv)
